@@ -1,0 +1,166 @@
+//! What an operator may set, with the reason for each default.
+
+use crate::time::Ticks;
+use serde::{Deserialize, Serialize};
+
+/// The settings of one node. All nodes of a network should agree on `holders`; the rest is each node's own affair.
+///
+/// Every queue, table, batch and store of the node is bounded by a field here.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// How many groups hold each record: the *k* of the protocol. 1 to 64.
+    /// Kademlia takes 20, this network 16: with half of them gone at random a record survives in all but 2^-16 of cases.
+    pub holders: u16,
+    /// How many requests a search keeps in flight while it still approaches its target: the *α* of the protocol.
+    /// 1 to 16. Source: Kademlia, section 2.3.
+    pub alpha: u16,
+    /// How many contacts the table may hold. At least 4 × `holders`. The default is more than any federation of today
+    /// has servers (about 10^4), so that a node knows everybody and a lookup takes one round trip.
+    pub neighbours_max: u32,
+    /// Bytes a second that upkeep may cost: probes, their answers, and links opened for them.
+    pub upkeep_bytes_per_second: u32,
+    /// Bytes a second that joining and repair may cost.
+    pub repair_bytes_per_second: u32,
+    /// How long between two probes of one node of the own neighbourhood in a quiet network.
+    /// A guess: a minute finds a dead neighbour well before a grace of ten minutes ends.
+    pub neighbour_probe_every: Ticks,
+    /// How long between two probes of one other contact, if the upkeep budget allows it.
+    pub contact_probe_every: Ticks,
+    /// How long a request waits for its answer while nothing is known of the peer's round-trip time.
+    /// RFC 6298 starts at 1 s; a federation spans the globe and runs on small machines.
+    pub answer_timeout: Ticks,
+    /// The least time that a request waits for its answer, however quick the peer was before.
+    pub answer_timeout_min: Ticks,
+    /// How long a lookup may take before it ends with what it has.
+    pub lookup_deadline: Ticks,
+    /// How long a registration may take until a majority has acknowledged it; it goes on as long again to reach
+    /// the other holders.
+    pub register_deadline: Ticks,
+    /// How long one attempt to join may take.
+    pub join_deadline: Ticks,
+    /// How long a leaving node may take to hand over its records and to say farewell.
+    pub leave_deadline: Ticks,
+    /// How long a node that no entry point answered waits before it tries again; doubled with each failure, up to
+    /// `join_retry_max`.
+    pub join_retry: Ticks,
+    /// The longest wait between two attempts to join.
+    pub join_retry_max: Ticks,
+    /// How many records the store may hold.
+    pub records_max: u32,
+    /// How many operations may be under way at once; more are refused with an error.
+    pub operations_max: u32,
+    /// How many requests may await their answer at once; more wait their turn.
+    pub requests_max: u32,
+    /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
+    pub bundle_bytes_max: u32,
+    /// Whether this is a lab: each node counts as its own group, whatever its domain.
+    pub lab: bool,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            holders: 16,
+            alpha: 3,
+            neighbours_max: 16_384,
+            upkeep_bytes_per_second: 256,
+            repair_bytes_per_second: 65_536,
+            neighbour_probe_every: Ticks::minutes(1),
+            contact_probe_every: Ticks::hours(1),
+            answer_timeout: Ticks::seconds(2),
+            answer_timeout_min: Ticks::millis(300),
+            lookup_deadline: Ticks::seconds(20),
+            register_deadline: Ticks::seconds(60),
+            join_deadline: Ticks::seconds(60),
+            leave_deadline: Ticks::seconds(60),
+            join_retry: Ticks::seconds(2),
+            join_retry_max: Ticks::minutes(5),
+            records_max: 4_000_000,
+            operations_max: 4_096,
+            requests_max: 4_096,
+            bundle_bytes_max: 262_144,
+            lab: false,
+        }
+    }
+}
+
+/// A setting that makes no sense. Nothing was changed; correct the setting.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field} = {value}: must be {must}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it was set to.
+    pub value: u64,
+    /// What it may be.
+    pub must: &'static str,
+}
+
+impl NodeConfig {
+    /// Checks each field and their relations. Called once, where a configuration enters.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check =
+            |ok: bool, field, value: u64, must| if ok { Ok(()) } else { Err(ConfigError { field, value, must }) };
+        let in_range =
+            |field, value: u64, low: u64, high: u64, must| check((low..=high).contains(&value), field, value, must);
+        in_range("holders", self.holders.into(), 1, 64, "1 to 64")?;
+        in_range("alpha", self.alpha.into(), 1, 16, "1 to 16")?;
+        let budget_least = u64::from(self.holders) * 4;
+        check(
+            u64::from(self.neighbours_max) >= budget_least,
+            "neighbours_max",
+            self.neighbours_max.into(),
+            "at least 4 × holders",
+        )?;
+        check(
+            self.upkeep_bytes_per_second >= 32,
+            "upkeep_bytes_per_second",
+            self.upkeep_bytes_per_second.into(),
+            "at least 32",
+        )?;
+        let repair = self.repair_bytes_per_second;
+        check(
+            repair >= self.upkeep_bytes_per_second,
+            "repair_bytes_per_second",
+            repair.into(),
+            "at least upkeep_bytes_per_second",
+        )?;
+        for (field, span) in [
+            ("neighbour_probe_every", self.neighbour_probe_every),
+            ("contact_probe_every", self.contact_probe_every),
+            ("answer_timeout_min", self.answer_timeout_min),
+            ("lookup_deadline", self.lookup_deadline),
+            ("register_deadline", self.register_deadline),
+            ("join_deadline", self.join_deadline),
+            ("leave_deadline", self.leave_deadline),
+            ("join_retry", self.join_retry),
+        ] {
+            check(span.0 >= 1, field, span.0, "at least 1ms")?;
+        }
+        check(
+            self.answer_timeout >= self.answer_timeout_min,
+            "answer_timeout",
+            self.answer_timeout.0,
+            "at least answer_timeout_min",
+        )?;
+        check(self.join_retry_max >= self.join_retry, "join_retry_max", self.join_retry_max.0, "at least join_retry")?;
+        check(self.records_max >= 1, "records_max", self.records_max.into(), "at least 1")?;
+        check(self.operations_max >= 1, "operations_max", self.operations_max.into(), "at least 1")?;
+        check(self.requests_max >= 64, "requests_max", self.requests_max.into(), "at least 64")?;
+        in_range("bundle_bytes_max", self.bundle_bytes_max.into(), 16_384, 786_432, "16384 to 786432")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_nonsense_is_named() {
+        assert_eq!(NodeConfig::default().validate(), Ok(()));
+        let config = NodeConfig { neighbours_max: 10, ..NodeConfig::default() };
+        assert_eq!(config.validate().unwrap_err().field, "neighbours_max");
+    }
+}
