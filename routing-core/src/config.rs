@@ -50,8 +50,6 @@ pub struct NodeConfig {
     pub records_max: u32,
     /// How many operations may be under way at once; more are refused with an error.
     pub operations_max: u32,
-    /// How many requests may await their answer at once; more wait their turn.
-    pub requests_max: u32,
     /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
     pub bundle_bytes_max: u32,
     /// Whether this is a lab: each node counts as its own group, whatever its domain.
@@ -78,7 +76,6 @@ impl Default for NodeConfig {
             join_retry_max: Ticks::minutes(5),
             records_max: 4_000_000,
             operations_max: 4_096,
-            requests_max: 4_096,
             bundle_bytes_max: 262_144,
             lab: false,
         }
@@ -147,7 +144,6 @@ impl NodeConfig {
         check(self.join_retry_max >= self.join_retry, "join_retry_max", self.join_retry_max.0, "at least join_retry")?;
         check(self.records_max >= 1, "records_max", self.records_max.into(), "at least 1")?;
         check(self.operations_max >= 1, "operations_max", self.operations_max.into(), "at least 1")?;
-        check(self.requests_max >= 64, "requests_max", self.requests_max.into(), "at least 64")?;
         in_range("bundle_bytes_max", self.bundle_bytes_max.into(), 16_384, 786_432, "16384 to 786432")?;
         Ok(())
     }

@@ -1,7 +1,20 @@
 //! A lookup network that no one owns.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod account;
+pub mod canonical;
 pub mod config;
+pub mod contact;
+pub mod domain;
+pub mod effect;
+pub mod error;
+pub mod heard;
+pub mod holders;
 pub mod id;
 pub mod key;
+pub mod message;
+pub mod record;
+pub mod search;
+pub mod state;
+pub mod store;
+pub mod table;
 pub mod time;

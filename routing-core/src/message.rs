@@ -1,0 +1,485 @@
+//! What nodes say to each other: one request and one answer for each exchange.
+//!
+//! | request | answer | for |
+//! | --- | --- | --- |
+//! | [`Find`] | [`Found`] | approach a place, read a record, probe a contact, check a neighbourhood |
+//! | [`Store`] | [`Stored`] | write, refresh, repair, hand over |
+//! | [`Compare`] | [`Compared`] | find what two holders of the same keys have differently |
+//! | [`Fetch`] | [`Fetched`] | get the records that a comparison found missing |
+//! | [`Sample`] | [`Sampled`] | fill a table |
+//! | [`Farewell`] | none | away for a while, or gone for good |
+//!
+//! A message is at most 64 bytes in memory; what is larger is shared, so that a simulated network hands over pointers.
+//! Only [`crate::wire`] knows how a message looks on a link.
+
+use crate::contact::Contact;
+use crate::holders::{Scale, SetName};
+use crate::id::{Id, Key};
+use crate::key::Hash;
+use crate::record::Record;
+use crate::time::Ticks;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Joins a request and its answer, which echoes it. Chosen by the asker, unique among what it awaits from that peer.
+/// Odd ids belong to operations somebody waits for, even ones to upkeep, so that either end can tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct RequestId(pub u32);
+
+impl RequestId {
+    /// Whether an operation waits for the answer; else it is upkeep.
+    pub fn is_for_operation(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// A shared list of at most `MAX` elements. A longer one does not decode, before it takes more memory than that.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct List<T, const MAX: usize>(Arc<[T]>);
+
+impl<T, const MAX: usize> Deref for List<T, MAX> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Arc::new([]))
+    }
+}
+
+/// Collects the first `MAX` elements; callers cut what they send to the limit beforehand.
+impl<T, const MAX: usize> FromIterator<T> for List<T, MAX> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        Self(elements.into_iter().take(MAX).collect())
+    }
+}
+
+impl<T: fmt::Debug, const MAX: usize> fmt::Debug for List<T, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T, const MAX: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+            type Value = List<T, MAX>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MAX} elements")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                if seq.size_hint().is_some_and(|length| length > MAX) {
+                    return Err(de::Error::invalid_length(seq.size_hint().unwrap_or(0), &self));
+                }
+                // Grown as elements arrive: a length that the frame does not hold costs nothing.
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == MAX {
+                        return Err(de::Error::invalid_length(MAX + 1, &self));
+                    }
+                    elements.push(element);
+                }
+                Ok(List(elements.into()))
+            }
+        }
+        deserializer.deserialize_seq(Elements(std::marker::PhantomData))
+    }
+}
+
+/// The most contacts in one message: about half a megabyte.
+pub const CONTACTS_MAX: usize = 4_096;
+/// The most records in one message; what they weigh is bounded by the frame.
+pub const COPIES_MAX: usize = 4_096;
+/// The most keys in one listing or fetch.
+pub const KEYS_MAX: usize = 8_192;
+
+/// Anything that one node says to another.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Who is nearest to a place, and what do you hold there?
+    Find(Find),
+    /// The answer to [`Message::Find`].
+    Found(Found),
+    /// Keep these records.
+    Store(Store),
+    /// The answer to [`Message::Store`].
+    Stored(Stored),
+    /// Do we hold the same?
+    Compare(Compare),
+    /// The answer to [`Message::Compare`].
+    Compared(Compared),
+    /// Give me these records.
+    Fetch(Fetch),
+    /// The answer to [`Message::Fetch`].
+    Fetched(Fetched),
+    /// Name some contacts from a part of the keyspace.
+    Sample(Sample),
+    /// The answer to [`Message::Sample`].
+    Sampled(Sampled),
+    /// I go; here are some others.
+    Farewell(Farewell),
+    /// The answer to a request of a kind that the peer does not know. Never punished.
+    Unknown(RequestId),
+}
+
+/// Asks for the contacts nearest to a place and, with a key, for the record there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Find {
+    /// Echoed by the answer.
+    pub id: RequestId,
+    /// The place.
+    pub target: Id,
+    /// What is wanted there.
+    pub want: Want,
+    /// How many groups of contacts to name: k, or a few k for somebody who joins. None with 0.
+    pub groups: u16,
+    /// The name of the set of so many groups that the asker sees; a peer that sees the same one names nobody.
+    pub set: SetName,
+}
+
+/// What a [`Find`] is after.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Want {
+    /// Contacts that have answered the peer.
+    Contacts,
+    /// Contacts for somebody who joins: hearsay may be among them, marked.
+    Introductions,
+    /// The user record stored at the target, and contacts.
+    Record,
+    /// The claim stored at the target, and contacts.
+    Claim,
+}
+
+/// What a peer knows of a place.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// That of the request.
+    pub id: RequestId,
+    /// What weight the answer has.
+    pub standing: Standing,
+    /// Whether the place lies where the peer knows everybody: a hint that the search has arrived.
+    pub is_complete: bool,
+    /// How many nodes the keyspace seems to hold, for those who have no table of their own.
+    pub scale: Scale,
+    /// The record, if one is wanted and held.
+    pub copy: Option<Arc<Copy>>,
+    /// The nearest contacts, nearest first; `None` if the peer sees the asker's set.
+    pub contacts: Option<List<Named, CONTACTS_MAX>>,
+}
+
+/// Whether what a holder says of a key counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// A holder that has compared the range with most of the others: what it says counts.
+    Settled,
+    /// *Not yet*: new to the range, or no holder in its own view. A record from it is used, its silence means nothing.
+    NotYet,
+}
+
+/// A contact that is named to somebody.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Named {
+    /// Its card.
+    pub contact: Arc<Contact>,
+    /// Whether it has not answered the informant itself.
+    pub is_hearsay: bool,
+}
+
+/// A record with what travels beside it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Copy {
+    /// The greatest record known.
+    pub record: Arc<Record>,
+    /// The greatest that is in conflict with it: the proof of conflict.
+    pub rival: Option<Arc<Record>>,
+    /// Running time since the home-server or the user's client announced it.
+    pub age: Ticks,
+}
+
+/// Hands over records.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Store {
+    /// Echoed by the answer.
+    pub id: RequestId,
+    /// The records, each with the set of holders that the writer sees.
+    pub items: List<StoreItem, COPIES_MAX>,
+}
+
+/// One record to keep.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct StoreItem {
+    /// The record; age 0 from the user's client or home-server, the age at the giver from another holder.
+    pub copy: Copy,
+    /// The name of the set that the writer gives it to; a peer that sees another names its own.
+    pub set: SetName,
+}
+
+/// What became of the records of one [`Store`].
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// That of the request.
+    pub id: RequestId,
+    /// One result for each record, in the order of the request.
+    pub results: List<StoreResult, COPIES_MAX>,
+    /// The holders of those records for which the peer sees another set.
+    pub contacts: List<Named, CONTACTS_MAX>,
+}
+
+/// What a holder made of one record.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct StoreResult {
+    /// Whether it is kept.
+    pub verdict: StoreVerdict,
+    /// Whether the peer sees another set of holders.
+    pub sees_other_set: bool,
+}
+
+/// Whether a holder keeps a record.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum StoreVerdict {
+    /// It holds exactly this record now.
+    Kept,
+    /// It keeps it, and holds proof of a conflict.
+    Conflict(Arc<Copy>),
+    /// It knows a greater one.
+    Newer(Arc<Copy>),
+    /// It does not keep it. Nothing was changed.
+    Refused(Refusal),
+}
+
+/// Why a record is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It is not valid.
+    Invalid,
+    /// The store is full of what matters more.
+    Full,
+    /// The key is another claimant's.
+    OtherClaimant,
+}
+
+/// Asks whether two holders have the same records of the keys that both of them hold.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Compare {
+    /// Echoed by the answer.
+    pub id: RequestId,
+    /// Which keys, and the asker's digest of what it has there.
+    pub range: Arc<Range>,
+}
+
+/// A part of the keyspace and the digest of what somebody holds there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Range {
+    /// The keys that share the leading `bits` of this place.
+    pub start: Id,
+    /// How many leading bits; 0 for all.
+    pub bits: u8,
+    /// BLAKE3 over (key, record hash) in the order of keys.
+    pub digest: Hash,
+}
+
+/// How two holders differ.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// That of the request.
+    pub id: RequestId,
+    /// The difference.
+    pub difference: Difference,
+}
+
+/// The answer to a comparison.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Difference {
+    /// The digests are equal.
+    Same,
+    /// They differ: this is what the peer has in the range.
+    Listing(List<Brief, KEYS_MAX>),
+    /// They differ, and the range holds too much to list: compare its 16 parts, of which these are the peer's digests.
+    Split(Arc<[Hash; 16]>),
+}
+
+/// A record by name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Brief {
+    /// Its key.
+    pub key: Key,
+    /// The first 8 bytes of its hash.
+    pub hash: u64,
+}
+
+/// Asks for records by key.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Echoed by the answer.
+    pub id: RequestId,
+    /// Which ones.
+    pub keys: List<Key, KEYS_MAX>,
+}
+
+/// The records asked for, as far as they are held and fit.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Fetched {
+    /// That of the request.
+    pub id: RequestId,
+    /// The copies.
+    pub copies: List<Copy, COPIES_MAX>,
+}
+
+/// Asks for contacts from a part of the keyspace, spread evenly.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Echoed by the answer.
+    pub id: RequestId,
+    /// The part that shares the leading `bits` of this place.
+    pub start: Id,
+    /// How many leading bits; 0 for all.
+    pub bits: u8,
+    /// At most so many contacts.
+    pub count: u16,
+}
+
+/// Some contacts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Sampled {
+    /// That of the request.
+    pub id: RequestId,
+    /// Whether the peer knows more there.
+    pub has_more: bool,
+    /// The contacts.
+    pub contacts: List<Named, CONTACTS_MAX>,
+}
+
+/// The last word of a node that goes, for a while or for good, as its newest card says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Its card: away, or left.
+    pub contact: Arc<Contact>,
+    /// Neighbours of the leaver, so that those it connected know each other.
+    pub acquainted: List<Arc<Contact>, CONTACTS_MAX>,
+}
+
+impl Message {
+    /// The id that joins request and answer; none for a farewell.
+    pub fn id(&self) -> Option<RequestId> {
+        match self {
+            Message::Find(Find { id, .. })
+            | Message::Found(Found { id, .. })
+            | Message::Store(Store { id, .. })
+            | Message::Stored(Stored { id, .. })
+            | Message::Compare(Compare { id, .. })
+            | Message::Compared(Compared { id, .. })
+            | Message::Fetch(Fetch { id, .. })
+            | Message::Fetched(Fetched { id, .. })
+            | Message::Sample(Sample { id, .. })
+            | Message::Sampled(Sampled { id, .. })
+            | Message::Unknown(id) => Some(*id),
+            Message::Farewell(_) => None,
+        }
+    }
+
+    /// Whether it belongs to an operation somebody waits for, as request or as answer.
+    pub fn is_for_operation(&self) -> bool {
+        self.id().is_some_and(RequestId::is_for_operation)
+    }
+
+    /// How many copies of records it carries to be kept.
+    pub fn copies(&self) -> usize {
+        match self {
+            Message::Store(store) => store.items.len(),
+            Message::Fetched(fetched) => fetched.copies.len(),
+            _ => 0,
+        }
+    }
+
+    /// How many bytes [`crate::wire::encode`] makes of it, without doing it.
+    pub fn encoded_len(&self) -> usize {
+        1 + match self {
+            Message::Find(find) => varint(find.id.0) + 32 + 1 + varint(find.groups.into()) + varint(find.set.0),
+            Message::Found(found) => {
+                let contacts = found.contacts.as_ref().map_or(0, |contacts| list(contacts, Named::encoded_len));
+                varint(found.id.0) + 2 + varint(found.scale.0.into()) + optional_copy(&found.copy) + 1 + contacts
+            }
+            Message::Store(store) => {
+                varint(store.id.0) + list(&store.items, |item| item.copy.encoded_len() + varint(item.set.0))
+            }
+            Message::Stored(stored) => {
+                let result = |result: &StoreResult| {
+                    2 + match &result.verdict {
+                        StoreVerdict::Kept => 0,
+                        StoreVerdict::Conflict(copy) | StoreVerdict::Newer(copy) => copy.encoded_len(),
+                        StoreVerdict::Refused(_) => 1,
+                    }
+                };
+                varint(stored.id.0) + list(&stored.results, result) + list(&stored.contacts, Named::encoded_len)
+            }
+            Message::Compare(compare) => varint(compare.id.0) + 65,
+            Message::Compared(compared) => {
+                varint(compared.id.0)
+                    + 1
+                    + match &compared.difference {
+                        Difference::Same => 0,
+                        Difference::Listing(briefs) => list(briefs, |brief| 33 + varint64(brief.hash)),
+                        Difference::Split(_) => 16 * 32,
+                    }
+            }
+            Message::Fetch(fetch) => varint(fetch.id.0) + list(&fetch.keys, |_| 33),
+            Message::Fetched(fetched) => varint(fetched.id.0) + list(&fetched.copies, Copy::encoded_len),
+            Message::Sample(sample) => varint(sample.id.0) + 33 + varint(sample.count.into()),
+            Message::Sampled(sampled) => varint(sampled.id.0) + 1 + list(&sampled.contacts, Named::encoded_len),
+            Message::Farewell(farewell) => {
+                farewell.contact.encoded_len() + list(&farewell.acquainted, |contact| contact.encoded_len())
+            }
+            Message::Unknown(id) => varint(id.0),
+        }
+    }
+}
+
+impl Named {
+    fn encoded_len(&self) -> usize {
+        self.contact.encoded_len() + 1
+    }
+}
+
+impl Copy {
+    fn encoded_len(&self) -> usize {
+        self.record.encoded_len()
+            + 1
+            + self.rival.as_ref().map_or(0, |rival| rival.encoded_len())
+            + varint64(self.age.0)
+    }
+}
+
+fn optional_copy(copy: &Option<Arc<Copy>>) -> usize {
+    1 + copy.as_ref().map_or(0, |copy| copy.encoded_len())
+}
+
+fn list<T>(elements: &[T], length: impl Fn(&T) -> usize) -> usize {
+    varint64(elements.len() as u64) + elements.iter().map(length).sum::<usize>()
+}
+
+fn varint(value: u32) -> usize {
+    varint64(value.into())
+}
+
+/// How many bytes a number takes in LEB128, seven bits to the byte.
+fn varint64(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_at_most_64_bytes_in_memory() {
+        assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
+    }
+}

@@ -1,0 +1,312 @@
+//! The greedy search as a machine of its own: whom to ask next, on the way to the nodes nearest to a target.
+//!
+//! It is told of candidates and of what became of the questions; it tells whom to ask. While it *approaches*, at most α
+//! questions are in flight, to the nearest candidates. Once it has *arrived*, that is once somebody who knows everybody
+//! there has said who that is, the caller may ask the whole [`Search::window`] at once. It ends when everybody in the
+//! window has answered; who is silent gives way to the next nearest.
+//!
+//! The machine sends nothing and reads no clock. `A` is what the caller keeps of each answer.
+
+use crate::contact::{Contact, Group};
+use crate::holders::{Admission, Place, Scale, SetName};
+use crate::id::{Grid, Id};
+use crate::time::Ticks;
+use std::sync::Arc;
+
+/// How many candidates a search remembers, nearest first.
+const CANDIDATES_MAX: usize = 384;
+/// How many contacts known from one informant alone are awaited at once, so that an informant of many inventions cannot
+/// hold up a search.
+const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
+
+/// Somebody who may be asked.
+#[derive(Clone, Debug)]
+pub struct Candidate<A> {
+    contact: Arc<Contact>,
+    distance: u64,
+    /// Who named it first; `None` if the asker knows it by itself.
+    informant: Option<Grid>,
+    /// How many have named it, the asker's own table among them.
+    named: u8,
+    /// Whether it has answered the asker before this search.
+    is_neighbour: bool,
+    round_trip: Option<Ticks>,
+    state: State<A>,
+}
+
+/// How far a candidate is with its question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State<A> {
+    /// Not asked yet.
+    Fresh,
+    /// Asked, nothing heard yet.
+    Asked,
+    /// Answered.
+    Answered(A),
+    /// Asked in vain.
+    Silent,
+}
+
+impl<A> Candidate<A> {
+    /// Its card.
+    pub fn contact(&self) -> &Arc<Contact> {
+        &self.contact
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> &State<A> {
+        &self.state
+    }
+
+    /// What it answered.
+    pub fn answer(&self) -> Option<&A> {
+        if let State::Answered(answer) = &self.state { Some(answer) } else { None }
+    }
+
+    /// The round-trip time that the asker knows of.
+    pub fn round_trip(&self) -> Option<Ticks> {
+        self.round_trip
+    }
+
+    /// A silent candidate keeps its seat among the holders if there is reason to believe that it exists: the asker has
+    /// met it, or more than one other names it. So inventions of one informant cannot outvote the holders.
+    fn keeps_seat(&self) -> bool {
+        !matches!(self.state, State::Silent) || self.is_credible()
+    }
+
+    /// Whether somebody but a single informant believes that it exists.
+    pub fn is_credible(&self) -> bool {
+        self.is_neighbour || self.named > 1
+    }
+}
+
+/// What the asker knows of a candidate beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Acquaintance {
+    /// Whether it has answered before.
+    pub is_neighbour: bool,
+    /// Its round-trip time.
+    pub round_trip: Option<Ticks>,
+}
+
+/// A search for the nodes nearest to a target.
+#[derive(Clone, Debug)]
+pub struct Search<A> {
+    target: Id,
+    groups: u16,
+    alpha: usize,
+    /// The asker's own place, if it is a node: it may be one of the holders itself.
+    own: Option<(Grid, Group)>,
+    scale: Scale,
+    candidates: Vec<Candidate<A>>,
+    has_arrived: bool,
+}
+
+/// One seat of the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seat {
+    /// The asker itself.
+    Own(Place, Group),
+    /// The candidate with this index.
+    Other(usize, Place),
+}
+
+impl<A> Search<A> {
+    /// A search for the nearest `groups` groups. `own` is the asker if it is a node.
+    pub fn new(target: Id, groups: u16, alpha: u16, own: Option<(Grid, Group)>, scale: Scale) -> Self {
+        Self { target, groups, alpha: alpha.into(), own, scale, candidates: Vec::new(), has_arrived: false }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Id {
+        &self.target
+    }
+
+    /// The candidates, nearest first.
+    pub fn candidates(&self) -> &[Candidate<A>] {
+        &self.candidates
+    }
+
+    /// The candidate with this id.
+    pub fn candidate(&self, grid: &Grid) -> Option<&Candidate<A>> {
+        self.position(grid).ok().map(|index| &self.candidates[index])
+    }
+
+    /// Somebody has said who is nearest, and knows everybody there.
+    pub fn arrive(&mut self) {
+        self.has_arrived = true;
+    }
+
+    /// Whether the window is likely to be the right one, so that all of it may be asked at once.
+    pub fn has_arrived(&self) -> bool {
+        self.has_arrived
+    }
+
+    /// The density by which the window is widened.
+    pub fn set_scale(&mut self, scale: Scale) {
+        self.scale = scale;
+    }
+
+    fn position(&self, grid: &Grid) -> Result<usize, usize> {
+        let distance = self.target.distance(&grid.0);
+        self.candidates.binary_search_by(|candidate| self.target.distance(&candidate.contact.grid().0).cmp(&distance))
+    }
+
+    /// Adds somebody the asker knows by itself.
+    pub fn add_known(&mut self, contact: &Arc<Contact>, acquaintance: Acquaintance) {
+        self.add(contact, None, acquaintance);
+    }
+
+    /// Adds somebody whom `informant` named.
+    pub fn add_named(&mut self, contact: &Arc<Contact>, informant: Grid, acquaintance: Acquaintance) {
+        self.add(contact, Some(informant), acquaintance);
+    }
+
+    fn add(&mut self, contact: &Arc<Contact>, informant: Option<Grid>, acquaintance: Acquaintance) {
+        let grid = contact.grid();
+        if self.own.is_some_and(|(own, _)| own == grid) {
+            return;
+        }
+        match self.position(&grid) {
+            Ok(index) => {
+                let known = &mut self.candidates[index];
+                if known.informant != informant {
+                    known.named = known.named.saturating_add(1);
+                }
+                if contact.supersedes(&known.contact) {
+                    known.contact = contact.clone();
+                }
+            }
+            Err(index) if index < CANDIDATES_MAX => {
+                self.candidates.truncate(CANDIDATES_MAX - 1);
+                self.candidates.insert(
+                    index,
+                    Candidate {
+                        contact: contact.clone(),
+                        distance: self.target.prefix() ^ grid.0.prefix(),
+                        informant,
+                        named: 1,
+                        is_neighbour: acquaintance.is_neighbour,
+                        round_trip: acquaintance.round_trip,
+                        state: State::Fresh,
+                    },
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The nearest until k groups are among them, without those who were asked in vain: whom to ask.
+    pub fn window(&self) -> Vec<Seat> {
+        self.seats_of(|candidate| !matches!(candidate.state, State::Silent))
+    }
+
+    /// The holders as far as the asker can tell: the silent keep their seats, if there is reason to believe in them.
+    pub fn seats(&self) -> Vec<Seat> {
+        self.seats_of(Candidate::keeps_seat)
+    }
+
+    fn seats_of(&self, counts: impl Fn(&Candidate<A>) -> bool) -> Vec<Seat> {
+        let mut admission = Admission::new(self.groups, self.scale);
+        let mut seats = Vec::with_capacity(usize::from(self.groups) + 4);
+        let mut own = self
+            .own
+            .map(|(grid, group)| (self.target.distance(&grid.0), self.target.prefix() ^ grid.0.prefix(), group));
+        for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, candidate)| counts(candidate)) {
+            if let Some((own_distance, own_prefix, group)) = own
+                && own_distance < self.target.distance(&candidate.contact.grid().0)
+            {
+                own = None;
+                match admission.admit(own_prefix, group) {
+                    Place::Outside => return seats,
+                    place => seats.push(Seat::Own(place, group)),
+                }
+            }
+            match admission.admit(candidate.distance, candidate.contact.group()) {
+                Place::Outside => return seats,
+                place => seats.push(Seat::Other(index, place)),
+            }
+        }
+        if let Some((_, own_prefix, group)) = own {
+            match admission.admit(own_prefix, group) {
+                Place::Outside => {}
+                place => seats.push(Seat::Own(place, group)),
+            }
+        }
+        seats
+    }
+
+    /// The name of the set that the asker sees. It is told to others once the search has arrived; before, nobody's view
+    /// of the target is worth comparing.
+    pub fn set_name(&self) -> SetName {
+        if !self.has_arrived {
+            return SetName::NONE;
+        }
+        let seats = self.window();
+        let own = self.own.map(|(grid, _)| grid);
+        let grids: Vec<Grid> = seats
+            .iter()
+            .filter_map(|seat| match seat {
+                Seat::Own(..) => own,
+                Seat::Other(index, _) => Some(self.candidates[*index].contact.grid()),
+            })
+            .collect();
+        SetName::of(grids.iter())
+    }
+
+    /// The next whom to ask on the way, or `None` while enough questions are in flight or nobody is left to ask.
+    pub fn next(&self) -> Option<&Arc<Contact>> {
+        let window = self.window();
+        let in_flight = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
+        if in_flight >= self.alpha && !self.has_arrived {
+            return None;
+        }
+        window.iter().find_map(|seat| match seat {
+            Seat::Other(index, _) if self.may_ask(*index) => Some(&self.candidates[*index].contact),
+            _ => None,
+        })
+    }
+
+    /// Whether the candidate with this index is still to be asked, and its informant not trusted too far by it.
+    pub fn may_ask(&self, index: usize) -> bool {
+        let candidate = &self.candidates[index];
+        if !matches!(candidate.state, State::Fresh) {
+            return false;
+        }
+        let rests_on_one = |candidate: &Candidate<A>| candidate.named == 1 && !candidate.is_neighbour;
+        let Some(informant) = candidate.informant.filter(|_| rests_on_one(candidate)) else { return true };
+        let awaited = self.candidates.iter().filter(|other| {
+            matches!(other.state, State::Asked) && other.informant == Some(informant) && rests_on_one(other)
+        });
+        awaited.count() < AWAITED_FROM_ONE_INFORMANT_MAX
+    }
+
+    /// A question went out to `grid`.
+    pub fn on_asked(&mut self, grid: &Grid) {
+        self.set_state(grid, State::Asked);
+    }
+
+    /// `grid` answered.
+    pub fn on_answer(&mut self, grid: &Grid, answer: A) {
+        self.set_state(grid, State::Answered(answer));
+    }
+
+    /// `grid` was asked in vain.
+    pub fn on_silence(&mut self, grid: &Grid) {
+        self.set_state(grid, State::Silent);
+    }
+
+    fn set_state(&mut self, grid: &Grid, state: State<A>) {
+        if let Ok(index) = self.position(grid) {
+            self.candidates[index].state = state;
+        }
+    }
+
+    /// Whether everybody in the window has answered.
+    pub fn is_finished(&self) -> bool {
+        self.window().iter().all(|seat| match seat {
+            Seat::Own(..) => true,
+            Seat::Other(index, _) => matches!(self.candidates[*index].state, State::Answered(_)),
+        })
+    }
+}

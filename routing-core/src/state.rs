@@ -1,0 +1,611 @@
+//! The node as a pure state machine.
+//!
+//! ```text
+//!   operations asked  ─┐
+//!   links and messages ├─▶  NodeState::turn  ─▶  one ordered list of effects
+//!   the time, now     ─┘
+//! ```
+//!
+//! [`NodeState::turn`] is the only way in, for the driver and for the simulator alike. It reads no clock, socket or
+//! global; the same state and the same turn give the same effects on every machine. This file only dispatches; each
+//! operation has a file of its own: [`join`](self) is how a node becomes part of the network, and so on.
+
+mod answer;
+mod compare;
+mod core;
+mod join;
+mod leave;
+mod lookup;
+mod register;
+mod requests;
+mod upkeep;
+
+use crate::config::NodeConfig;
+use crate::contact::{Address, Contact, Standing, Versions};
+use crate::effect::{Effect, Effects, Notice, Operation, OperationId, Outcome, Target};
+use crate::error::{DepartError, JoinError, LookupError, RegisterError};
+use crate::heard::Heard;
+use crate::id::Grid;
+use crate::key::SecretKey;
+use crate::message::{Farewell, Message};
+use crate::record::Record;
+use crate::store::RecordStore;
+use crate::table::RoutingTable;
+use crate::time::{Tick, Ticks};
+use compare::Comparisons;
+use core::{Core, Role};
+use rand_core::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use requests::{Pending, Purpose, Requests};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use join::Joined;
+pub use lookup::{Answer, Hop, Said, Verdict};
+pub use register::{HolderSaid, Registered, Registration};
+
+/// What a node has counted. Plain numbers: whoever runs many nodes sums them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Cards whose signature did not hold.
+    pub contacts_invalid: u64,
+    /// Records that were not valid.
+    pub records_invalid: u64,
+    /// Answers that no honest peer gives.
+    pub peers_misbehaved: u64,
+    /// Answers to nothing that was asked, or too late.
+    pub answers_unexpected: u64,
+    /// Requests that were left unanswered.
+    pub requests_expired: u64,
+}
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.contacts_invalid += other.contacts_invalid;
+        self.records_invalid += other.records_invalid;
+        self.peers_misbehaved += other.peers_misbehaved;
+        self.answers_unexpected += other.answers_unexpected;
+        self.requests_expired += other.requests_expired;
+    }
+}
+
+/// Where a node is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Not part of a network yet: started, or a client, which stays so.
+    Outside,
+    /// On its way in.
+    Joining,
+    /// Part of the network.
+    Joined,
+    /// Has said farewell, and does nothing any more.
+    Departed,
+}
+
+#[derive(Debug)]
+enum Running {
+    Join(join::Join),
+    Register(register::Register),
+    Lookup(lookup::Lookup),
+    Leave(leave::Leave),
+}
+
+impl Running {
+    fn next_wake(&self) -> Tick {
+        match self {
+            Running::Join(join) => join.next_wake,
+            Running::Register(register) => register.next_wake(),
+            Running::Lookup(lookup) => lookup.next_wake(),
+            Running::Leave(leave) => leave.next_wake(),
+        }
+    }
+}
+
+/// One node, or one client.
+#[derive(Debug)]
+pub struct NodeState {
+    core: Core,
+    phase: Phase,
+    operations: BTreeMap<OperationId, Box<Running>>,
+    timers: BTreeSet<(Tick, OperationId)>,
+    comparisons: Comparisons,
+    upkeep: upkeep::Upkeep,
+}
+
+impl NodeState {
+    /// A routing node at `address`. `seed` seeds its generator; the same seed and the same turns repeat a run.
+    pub fn node(secret: Arc<SecretKey>, address: Address, config: Arc<NodeConfig>, seed: u64) -> Self {
+        Self::with_role(secret, address, config, seed, Role::Node)
+    }
+
+    /// A client: it registers and looks up through `entry_points`, and becomes part of nobody's table.
+    pub fn client(secret: Arc<SecretKey>, entry_points: Vec<Target>, config: Arc<NodeConfig>, seed: u64) -> Self {
+        Self::with_role(secret, Address::none(), config, seed, Role::Client(entry_points))
+    }
+
+    fn with_role(secret: Arc<SecretKey>, address: Address, config: Arc<NodeConfig>, seed: u64, role: Role) -> Self {
+        let contact = Arc::new(Contact::sign(&secret, address, 0, Standing::Here, Versions::CURRENT));
+        let core = Core {
+            table: RoutingTable::new(contact.grid(), config.neighbours_max),
+            store: RecordStore::new(config.records_max),
+            config,
+            secret,
+            contact,
+            role,
+            now: Tick(0),
+            homed: BTreeMap::new(),
+            requests: Requests::default(),
+            dials: Vec::new(),
+            newcomer: None,
+            departed: BTreeMap::new(),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            stats: Stats::default(),
+            effects: Effects::new(),
+        };
+        Self {
+            core,
+            phase: Phase::Outside,
+            operations: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            comparisons: Comparisons::default(),
+            upkeep: upkeep::Upkeep::default(),
+        }
+    }
+
+    /// The node's id.
+    pub fn grid(&self) -> Grid {
+        self.core.grid()
+    }
+
+    /// The node's own card.
+    pub fn contact(&self) -> &Arc<Contact> {
+        &self.core.contact
+    }
+
+    /// Where the node is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whom the node knows.
+    pub fn table(&self) -> &RoutingTable {
+        &self.core.table
+    }
+
+    /// What the node holds.
+    pub fn store(&self) -> &RecordStore {
+        &self.core.store
+    }
+
+    /// The newest records of the users that this server is home to.
+    pub fn homed(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.core.homed.values()
+    }
+
+    /// Whether its answers about all it holds count: it has compared its range with most of its fellow holders.
+    pub fn is_settled(&self) -> bool {
+        self.core.newcomer.is_none()
+    }
+
+    /// What the node has counted.
+    pub fn stats(&self) -> Stats {
+        self.core.stats
+    }
+
+    /// Whether nothing is under way that the node does for somebody: a client may be dropped then.
+    pub fn is_idle(&self) -> bool {
+        self.operations.is_empty() && self.core.requests.is_empty()
+    }
+
+    /// The only way in, for driver and simulator alike: operations asked, then all heard in order, then what was due.
+    /// Same state and same turn: same effects, on every machine. Afterwards [`next_wake`](Self::next_wake) is later
+    /// than `now`. `asked` and `heard` are emptied; effects are appended.
+    pub fn turn(
+        &mut self,
+        now: Tick,
+        asked: &mut Vec<(OperationId, Operation)>,
+        heard: &mut Vec<Heard>,
+        effects: &mut Effects,
+    ) {
+        std::mem::swap(&mut self.core.effects, effects);
+        self.core.now = self.core.now.max(now);
+        for (id, operation) in asked.drain(..) {
+            self.on_asked(id, operation);
+        }
+        for heard in heard.drain(..) {
+            self.on_heard(heard);
+        }
+        self.on_due();
+        std::mem::swap(&mut self.core.effects, effects);
+        debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
+    }
+
+    /// The earliest tick at which a turn would change anything by itself. Waking early does nothing.
+    pub fn next_wake(&self) -> Option<Tick> {
+        let timers = self.timers.first().map(|(tick, _)| *tick);
+        [timers, self.core.requests.next_due(), self.upkeep.next_wake()].into_iter().flatten().min()
+    }
+
+    /// Asserts what must hold between any two turns. For tests and simulations; it walks the whole state.
+    pub fn check(&self) {
+        self.core.requests.check();
+        let operations: BTreeSet<OperationId> = self.timers.iter().map(|(_, id)| *id).collect();
+        assert!(operations.iter().eq(self.operations.keys()), "each operation has its timer");
+        assert!(self.core.table.len() <= self.core.config.neighbours_max as usize, "the table keeps its budget");
+        assert!(self.core.store.len() <= self.core.config.records_max as usize, "the store keeps its bound");
+        assert!(self.core.table.entry(&self.grid()).is_none(), "no node is its own contact");
+        let answered = self.core.table.iter().filter(|entry| entry.has_answered()).count();
+        assert_eq!(answered, self.core.table.answered(), "neighbours are counted right");
+    }
+
+    fn on_asked(&mut self, id: OperationId, operation: Operation) {
+        let is_busy = self.operations.len() >= self.core.config.operations_max as usize;
+        let is_stopped = self.phase == Phase::Departed;
+        let entries = match &self.core.role {
+            Role::Client(entries) => entries.clone(),
+            Role::Node => Vec::new(),
+        };
+        let core = &mut self.core;
+        let refuse = |core: &mut Core, outcome| core.effect(Effect::Complete(id, outcome));
+        let running = match operation {
+            Operation::Join(entries) => return self.join(id, entries),
+            Operation::Leave => return self.leave(id),
+            Operation::Away(span) => return self.away(id, span),
+            Operation::Cancel(target) => return self.cancel(target),
+            Operation::Lookup(..) if is_stopped => return refuse(core, Outcome::Answered(Err(LookupError::Stopped))),
+            Operation::Lookup(..) if is_busy => return refuse(core, Outcome::Answered(Err(LookupError::Busy))),
+            Operation::Lookup(key, consistency) => {
+                lookup::Lookup::start(core, id, key, consistency, &entries).map(Running::Lookup)
+            }
+            Operation::Register(_) | Operation::Announce if is_stopped => {
+                return refuse(core, Outcome::Registered(Err(RegisterError::Stopped)));
+            }
+            Operation::Register(_) | Operation::Announce if is_busy => {
+                return refuse(core, Outcome::Registered(Err(RegisterError::Busy)));
+            }
+            Operation::Register(records) => {
+                let invalid =
+                    records.iter().enumerate().find_map(|(index, record)| Some((index, record.verify().err()?)));
+                if let Some((index, reason)) = invalid {
+                    return refuse(core, Outcome::Registered(Err(RegisterError::Invalid { index, reason })));
+                }
+                register::Register::start(core, id, records, &entries).map(Running::Register)
+            }
+            Operation::Announce => {
+                let records = core.homed.values().cloned().collect();
+                register::Register::start(core, id, records, &entries).map(Running::Register)
+            }
+        };
+        if let Some(running) = running {
+            self.run(id, running);
+        }
+    }
+
+    /// Keeps an operation under way, and its timer.
+    fn run(&mut self, id: OperationId, running: Running) {
+        self.timers.insert((running.next_wake(), id));
+        self.operations.insert(id, Box::new(running));
+    }
+
+    fn join(&mut self, id: OperationId, entries: Vec<Target>) {
+        if self.phase != Phase::Outside || !self.core.is_node() {
+            return self.core.effect(Effect::Complete(id, Outcome::Joined(Err(JoinError::NotNow))));
+        }
+        if entries.is_empty() {
+            // The first of its network: there is nobody to learn from.
+            self.core.effect(Effect::Complete(id, Outcome::Joined(Ok(Joined { contacts: 0, round_trips: 0 }))));
+            return self.on_joined();
+        }
+        self.phase = Phase::Joining;
+        // Until it has compared its range with others, nothing that this node says counts.
+        self.core.newcomer = Some(BTreeSet::new());
+        let join = join::Join::start(&mut self.core, id, entries);
+        self.run(id, Running::Join(join));
+    }
+
+    fn on_joined(&mut self) {
+        self.phase = Phase::Joined;
+        self.upkeep.start(&self.core);
+    }
+
+    fn leave(&mut self, id: OperationId) {
+        if self.phase != Phase::Joined {
+            return self.core.effect(Effect::Complete(id, Outcome::Departed(Err(DepartError::NotJoined))));
+        }
+        match leave::Leave::start(&mut self.core, id) {
+            Some(leave) => self.run(id, Running::Leave(leave)),
+            None => self.on_departed(),
+        }
+    }
+
+    fn away(&mut self, id: OperationId, span: Ticks) {
+        if self.phase != Phase::Joined {
+            return self.core.effect(Effect::Complete(id, Outcome::Departed(Err(DepartError::NotJoined))));
+        }
+        self.core.say_farewell(Standing::Away { for_ms: Core::bounded_absence(span).0 });
+        self.core.effect(Effect::Complete(id, Outcome::Departed(Ok(()))));
+        self.on_departed();
+    }
+
+    /// Everything under way ends; the node does nothing any more.
+    fn on_departed(&mut self) {
+        self.phase = Phase::Departed;
+        self.upkeep.stop();
+        self.core.requests = Requests::default();
+        self.core.dials.clear();
+        self.timers.clear();
+        for (id, running) in std::mem::take(&mut self.operations) {
+            self.core.end_early(id, &running, false);
+        }
+    }
+
+    fn cancel(&mut self, id: OperationId) {
+        if let Some(running) = self.operations.remove(&id) {
+            self.timers.remove(&(running.next_wake(), id));
+            self.core.end_early(id, &running, true);
+            if matches!(*running, Running::Join(_)) {
+                self.phase = Phase::Outside;
+            }
+        }
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Requested(contact) => self.on_requested(&contact),
+            Heard::Linked(target, contact) => self.on_linked(&target, &contact),
+            Heard::Message(from, message) => self.on_message(from, message),
+            Heard::Lost(target, _) => self.on_lost(&target),
+        }
+    }
+
+    fn on_requested(&mut self, contact: &Arc<Contact>) {
+        if self.phase == Phase::Departed {
+            return;
+        }
+        self.core.effect(Effect::Accept(contact.grid()));
+        self.meet(contact);
+        self.core.table.set_linked(&contact.grid(), true);
+        self.core.table.on_heard(&contact.grid());
+    }
+
+    /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
+    fn meet(&mut self, contact: &Arc<Contact>) {
+        if self.core.meet(contact) && self.phase == Phase::Joined {
+            let neighbourhood = usize::from(self.core.config.holders) * 4;
+            let own = self.core.grid().0;
+            let edge = self.core.table.nearest(&own).nth(neighbourhood);
+            let is_near =
+                edge.is_none_or(|edge| own.distance(&contact.grid().0) < own.distance(&edge.contact().grid().0));
+            if is_near {
+                self.upkeep.hurry(self.core.now);
+            }
+        }
+    }
+
+    fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
+        self.core.departed.remove(&contact.grid());
+        self.meet(contact);
+        self.core.table.set_linked(&contact.grid(), true);
+        let (reached, others) =
+            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
+        self.core.dials = others;
+        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(reached) {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
+                Running::Register(register) => register.on_linked(core, target, contact),
+                Running::Lookup(lookup) => lookup.on_linked(core, contact),
+                Running::Leave(_) => true,
+            });
+        }
+    }
+
+    fn on_lost(&mut self, target: &Target) {
+        let (failed, others) =
+            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
+        self.core.dials = others;
+        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(failed) {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
+                Running::Register(register) => register.on_unreachable(core, target),
+                Running::Lookup(lookup) => lookup.on_unreachable(core),
+                Running::Leave(_) => true,
+            });
+        }
+        if let Some(grid) = target.grid {
+            self.core.table.set_linked(&grid, false);
+            for (_, pending) in self.core.requests.take_to(&grid) {
+                self.on_silence(pending);
+            }
+        }
+    }
+
+    fn on_message(&mut self, from: Grid, message: Message) {
+        if self.phase == Phase::Departed {
+            return;
+        }
+        self.core.table.on_heard(&from);
+        match message {
+            Message::Find(find) => self.core.on_find(from, &find),
+            Message::Store(store) => self.core.on_store(from, &store),
+            Message::Compare(compare) => self.core.on_compare(from, &compare),
+            Message::Fetch(fetch) => self.core.on_fetch(from, &fetch),
+            Message::Sample(sample) => self.core.on_sample(from, &sample),
+            Message::Farewell(farewell) => self.on_farewell(from, &farewell),
+            Message::Found(_)
+            | Message::Stored(_)
+            | Message::Compared(_)
+            | Message::Fetched(_)
+            | Message::Sampled(_)
+            | Message::Unknown(_) => {
+                self.on_answer(from, message);
+            }
+        }
+    }
+
+    fn on_farewell(&mut self, from: Grid, farewell: &Farewell) {
+        let contact = &farewell.contact;
+        // Only the leaver itself can say that it goes, and only with a card that it has signed.
+        if contact.grid() != from || !contact.verify() {
+            self.core.stats.peers_misbehaved += 1;
+            return;
+        }
+        for other in farewell.acquainted.iter() {
+            self.meet(other);
+        }
+        match contact.standing() {
+            Standing::Left => {
+                self.core.forget_departed(contact);
+                self.upkeep.hurry(self.core.now);
+                self.core.notify(Notice::NeighbourLeft(from));
+            }
+            Standing::Away { .. } | Standing::Here => self.meet(contact),
+        }
+        self.core.table.set_linked(&from, false);
+    }
+
+    fn on_answer(&mut self, from: Grid, message: Message) {
+        let Some(pending) = message.id().and_then(|id| self.core.requests.take(id, &from)) else {
+            self.core.stats.answers_unexpected += 1;
+            return;
+        };
+        let round_trip = self.core.now.since(pending.sent);
+        self.core.table.on_answer(&from, round_trip);
+        match (&pending.purpose, &message) {
+            (Purpose::Operation(id), _) => self.on_operation_answer(*id, &pending, &message),
+            (Purpose::Probe, Message::Found(found)) => {
+                for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
+                    self.meet(&named.contact);
+                }
+            }
+            (Purpose::Compare(start, bits), Message::Compared(compared)) => {
+                let range = (*start, *bits);
+                self.core.on_compared(&mut self.comparisons, &pending, compared, range);
+                self.after_comparison();
+            }
+            (Purpose::Fetch(_), Message::Fetched(fetched)) => {
+                self.core.on_fetched(&mut self.comparisons, pending, fetched);
+                self.after_comparison();
+            }
+            (Purpose::HandOver, Message::Stored(_)) => {}
+            // An answer of another kind than was asked for: as good as none.
+            _ => self.on_silence(pending),
+        }
+    }
+
+    fn on_operation_answer(&mut self, id: OperationId, pending: &Pending, message: &Message) {
+        self.with_operation(id, |running, core, comparisons| match (running, message) {
+            (Running::Join(join), Message::Found(found)) => {
+                join.on_found(core, comparisons, pending, found) == join::Progress::Going
+            }
+            (Running::Join(join), Message::Sampled(sampled)) => {
+                join.on_sampled(core, comparisons, pending, sampled) == join::Progress::Going
+            }
+            (Running::Join(join), _) => join.on_silence(core, comparisons, pending) == join::Progress::Going,
+            (Running::Register(register), Message::Found(found)) => register.on_found(core, pending, found),
+            (Running::Register(register), Message::Stored(stored)) => register.on_stored(core, pending, stored),
+            (Running::Register(register), _) => register.on_silence(core, pending),
+            (Running::Lookup(lookup), Message::Found(found)) => lookup.on_found(core, pending, found),
+            (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
+            (Running::Leave(leave), _) => leave.on_heir(core),
+        });
+    }
+
+    /// A request has been given up.
+    fn on_silence(&mut self, pending: Pending) {
+        self.core.stats.requests_expired += 1;
+        let grid = pending.peer.grid();
+        self.core.on_contact_failed(&grid);
+        match &pending.purpose {
+            Purpose::Operation(id) => self.with_operation(*id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
+                Running::Register(register) => register.on_silence(core, &pending),
+                Running::Lookup(lookup) => lookup.on_silence(core, &pending),
+                Running::Leave(leave) => leave.on_heir(core),
+            }),
+            Purpose::Compare(..) | Purpose::Fetch(_) => {
+                self.core.on_comparison_failed(&mut self.comparisons, grid);
+                self.after_comparison();
+            }
+            Purpose::Probe | Purpose::HandOver => {}
+        }
+    }
+
+    /// A join waits for its comparisons, too.
+    fn after_comparison(&mut self) {
+        let joining =
+            self.operations.iter().find(|(_, running)| matches!(***running, Running::Join(_))).map(|(id, _)| *id);
+        if let Some(id) = joining {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.progress(core, comparisons) == join::Progress::Going,
+                _ => true,
+            });
+        }
+    }
+
+    /// Lets an operation go on; `step` says whether it is still under way afterwards.
+    fn with_operation(
+        &mut self,
+        id: OperationId,
+        step: impl FnOnce(&mut Running, &mut Core, &mut Comparisons) -> bool,
+    ) {
+        let Some(running) = self.operations.get_mut(&id) else { return };
+        let timer = running.next_wake();
+        let goes_on = step(running, &mut self.core, &mut self.comparisons);
+        let next = running.next_wake();
+        if goes_on && next == timer {
+            return;
+        }
+        self.timers.remove(&(timer, id));
+        if goes_on {
+            self.timers.insert((next, id));
+        } else if let Some(running) = self.operations.remove(&id) {
+            self.core.dials.retain(|(_, waiting)| *waiting != id);
+            match *running {
+                Running::Join(_) => self.on_joined(),
+                Running::Leave(_) => self.on_departed(),
+                Running::Register(_) | Running::Lookup(_) => {}
+            }
+        }
+    }
+
+    fn on_due(&mut self) {
+        let now = self.core.now;
+        while let Some((id, pending)) = self.core.requests.take_expired(now) {
+            if let Err(pending) = self.core.ask_again(id, pending) {
+                self.on_silence(pending);
+            }
+        }
+        while let Some((tick, id)) = self.timers.first().copied().filter(|(tick, _)| *tick <= now) {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_wake(core, comparisons) == join::Progress::Going,
+                Running::Register(register) => register.on_wake(core),
+                Running::Lookup(lookup) => lookup.on_wake(core),
+                Running::Leave(leave) => leave.on_wake(core),
+            });
+            assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
+        }
+        self.upkeep.on_wake(&mut self.core);
+    }
+}
+
+impl Core {
+    /// An operation ends without having come to its end: its caller hears why.
+    fn end_early(&mut self, id: OperationId, running: &Running, is_cancelled: bool) {
+        self.dials.retain(|(_, waiting)| *waiting != id);
+        let outcome = match running {
+            Running::Join(join) if join.is_reported() => return,
+            Running::Register(register) if register.is_reported() => return,
+            Running::Join(_) => {
+                Outcome::Joined(Err(if is_cancelled { JoinError::Cancelled } else { JoinError::NotNow }))
+            }
+            Running::Register(_) => {
+                Outcome::Registered(Err(if is_cancelled { RegisterError::Cancelled } else { RegisterError::Stopped }))
+            }
+            Running::Lookup(_) => {
+                Outcome::Answered(Err(if is_cancelled { LookupError::Cancelled } else { LookupError::Stopped }))
+            }
+            Running::Leave(_) => Outcome::Departed(Err(DepartError::Cancelled)),
+        };
+        self.effect(Effect::Complete(id, outcome));
+    }
+}

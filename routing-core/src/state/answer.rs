@@ -1,0 +1,123 @@
+//! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
+
+use super::core::{Core, Viewer};
+use crate::effect::Effect;
+use crate::holders::{Place, SetName};
+use crate::id::{Grid, Key, Kind};
+use crate::message::{
+    Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
+    Message, Named, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
+};
+use crate::table::Entry;
+use rand_core::Rng;
+use std::sync::Arc;
+
+fn named(entry: &Entry) -> Named {
+    Named { contact: entry.contact().clone(), is_hearsay: !entry.has_answered() }
+}
+
+impl Core {
+    fn reply(&mut self, to: Grid, message: Message) {
+        self.effect(Effect::Send(to, message));
+    }
+
+    pub(super) fn on_find(&mut self, from: Grid, find: &Find) {
+        let viewer = if find.want == Want::Introductions { Viewer::Newcomer(from) } else { Viewer::Asker(from) };
+        let groups = find.groups.min(self.config.holders * 4);
+        let key = match find.want {
+            Want::Record => Some(Key { kind: Kind::User, id: find.target }),
+            Want::Claim => Some(Key { kind: Kind::Claim, id: find.target }),
+            Want::Contacts | Want::Introductions => None,
+        };
+        let copy = key.and_then(|key| self.store.get(&key)).map(|stored| Arc::new(stored.copy(self.now)));
+        let is_complete = self.table.is_complete_at(&find.target);
+        let (standing, contacts) = if groups == 0 {
+            (Standing::NotYet, None)
+        } else {
+            let view = self.view(&find.target, groups, viewer);
+            let standing = if self.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
+            let differs = view.name != find.set;
+            (
+                standing,
+                differs.then(|| view.contacts.iter().map(|entry| named(entry)).collect::<List<_, CONTACTS_MAX>>()),
+            )
+        };
+        let found = Found { id: find.id, standing, is_complete, scale: self.scale(), copy, contacts };
+        self.reply(from, Message::Found(found));
+    }
+
+    pub(super) fn on_store(&mut self, from: Grid, store: &Store) {
+        let mut results = Vec::with_capacity(store.items.len());
+        let mut unseen: Vec<Named> = Vec::new();
+        for item in store.items.iter() {
+            let verdict = self.keep(&item.copy);
+            if matches!(verdict, StoreVerdict::Refused(crate::message::Refusal::Invalid)) {
+                self.stats.peers_misbehaved += 1;
+            }
+            let mut sees_other_set = false;
+            if item.set != SetName::NONE {
+                let view = self.view(&item.copy.record.key().id, self.config.holders, Viewer::Asker(from));
+                sees_other_set = view.name != item.set;
+                if sees_other_set {
+                    unseen.extend(view.contacts.iter().map(|entry| named(entry)));
+                }
+            }
+            results.push(StoreResult { verdict, sees_other_set });
+        }
+        unseen.sort_unstable_by_key(|named| named.contact.grid());
+        unseen.dedup_by_key(|named| named.contact.grid());
+        let stored =
+            Stored { id: store.id, results: results.into_iter().collect(), contacts: unseen.into_iter().collect() };
+        self.reply(from, Message::Stored(stored));
+    }
+
+    /// Whether both this node and `peer` hold `key`, as this node sees it.
+    pub(super) fn is_shared(&self, key: &Key, peer: Grid) -> bool {
+        let view = self.view(&key.id, self.config.holders, Viewer::Own);
+        view.own_place != Place::Outside && view.others.iter().any(|(grid, ..)| *grid == peer)
+    }
+
+    pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
+        let range = &compare.range;
+        let bits = u32::from(range.bits);
+        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.is_shared(key, from);
+        let difference = if self.store.digest(shared) == range.digest {
+            Difference::Same
+        } else {
+            let briefs = self.store.list(shared);
+            if briefs.len() <= KEYS_MAX {
+                Difference::Listing(briefs.into_iter().collect::<List<Brief, KEYS_MAX>>())
+            } else {
+                Difference::Split(Arc::new(std::array::from_fn(|part| {
+                    let start = crate::state::compare::part(&range.start, range.bits, part as u8);
+                    self.store.digest(|key: &Key| key.id.common_bits(&start) >= bits + 4 && self.is_shared(key, from))
+                })))
+            }
+        };
+        self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
+    }
+
+    pub(super) fn on_fetch(&mut self, from: Grid, fetch: &Fetch) {
+        let mut room = self.config.bundle_bytes_max as usize;
+        let mut copies = Vec::new();
+        for stored in fetch.keys.iter().filter_map(|key| self.store.get(key)) {
+            let copy = stored.copy(self.now);
+            let length = copy.record.encoded_len() + copy.rival.as_ref().map_or(0, |rival| rival.encoded_len()) + 16;
+            if length > room || copies.len() == COPIES_MAX {
+                break;
+            }
+            room -= length;
+            copies.push(copy);
+        }
+        self.reply(from, Message::Fetched(Fetched { id: fetch.id, copies: copies.into_iter().collect() }));
+    }
+
+    pub(super) fn on_sample(&mut self, from: Grid, sample: &Sample) {
+        let offset = self.rng.next_u64();
+        let count = usize::from(sample.count).min(CONTACTS_MAX);
+        let admit = |entry: &Entry| entry.failures() == 0 && entry.contact().grid() != from;
+        let (entries, has_more) = self.table.sample(&sample.start, sample.bits, count, offset, admit);
+        let contacts = entries.into_iter().map(named).collect();
+        self.reply(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
+    }
+}

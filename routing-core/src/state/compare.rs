@@ -1,0 +1,220 @@
+//! Holders compare what they have of the keys they share, and only what differs moves.
+//!
+//! ```text
+//!   newcomer                     fellow holder
+//!      | ------ Compare(digest) ----> |
+//!      | <--- Same, or a listing ---- |      (or the digests of 16 parts, if there is too much to list)
+//!      | ------- Fetch(keys) -------> |      what the newcomer lacks or has differently
+//!      | <------- records ----------- |
+//!      | ------- Store(records) ----> |      what the fellow lacks or has in a lesser version
+//! ```
+//!
+//! A node that is new to its range compares it with all fellow holders. Until it has done so with most of a key's
+//! holders, its answers about that key are marked *not yet*.
+
+use super::core::{Core, UNRELIABLE_FAILURES};
+use super::requests::{Pending, Purpose};
+use crate::contact::{Contact, Group};
+use crate::effect::Notice;
+use crate::holders::SetName;
+use crate::id::{Grid, Id, Key};
+use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, Message, Range, Store, StoreItem};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many keys one fetch asks for: as many as fit one bundle even if each record is as large as records get.
+const FETCH_KEYS: usize = 64;
+
+/// Comparisons under way: how many answers are still awaited from whom.
+#[derive(Debug, Default)]
+pub(crate) struct Comparisons {
+    awaited: BTreeMap<Grid, u32>,
+}
+
+impl Comparisons {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.awaited.is_empty()
+    }
+}
+
+/// The sub-range number `part` of 16 of the keys that share the leading `bits` of `start`.
+pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
+    (0..4).fold(*start, |id, bit| {
+        let index = u32::from(bits) + bit;
+        let is_set = id.0[(index / 8) as usize] & (0x80 >> (index % 8)) != 0;
+        if is_set == (part & (8 >> bit) != 0) { id } else { id.flip(index) }
+    })
+}
+
+impl Core {
+    /// The nodes with whom this one may hold a key together: the nearest 3 k groups. A key that two nodes hold lies
+    /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids.
+    fn fellows(&self) -> Vec<Arc<Contact>> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut fellows = Vec::new();
+        for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
+            if !groups.contains(&entry.group()) {
+                if groups.len() == usize::from(self.config.holders) * 3 {
+                    break;
+                }
+                groups.push(entry.group());
+            }
+            fellows.push(entry.contact().clone());
+        }
+        fellows
+    }
+
+    /// This node is new to its range: compares it with everybody who may share a key.
+    pub(super) fn begin_as_newcomer(&mut self, comparisons: &mut Comparisons) {
+        self.newcomer = Some(BTreeSet::new());
+        for fellow in self.fellows() {
+            self.compare(comparisons, &fellow, self.grid().0, 0);
+        }
+        self.settle_if_compared(comparisons);
+    }
+
+    fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
+        let grid = fellow.grid();
+        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, grid);
+        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared) });
+        *comparisons.awaited.entry(grid).or_default() += 1;
+        self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
+    }
+
+    pub(super) fn on_compared(
+        &mut self,
+        comparisons: &mut Comparisons,
+        pending: &Pending,
+        compared: &Compared,
+        range: (Id, u8),
+    ) {
+        let fellow = &pending.peer;
+        match &compared.difference {
+            Difference::Same => {}
+            Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
+            Difference::Split(digests) => {
+                let (start, bits) = range;
+                // A hostile peer could split for ever: the parts must stay within the keyspace.
+                for (index, digest) in digests.iter().enumerate().filter(|_| bits <= 60) {
+                    let start = part(&start, bits, index as u8);
+                    let shared = |key: &Key| {
+                        key.id.common_bits(&start) >= u32::from(bits) + 4 && self.is_shared(key, fellow.grid())
+                    };
+                    if self.store.digest(shared) != *digest {
+                        self.compare(comparisons, fellow, start, bits + 4);
+                    }
+                }
+            }
+        }
+        self.end_one(comparisons, fellow.grid(), true);
+    }
+
+    fn on_listing(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, theirs: &[Brief], range: (Id, u8)) {
+        let wanted: Vec<Key> = theirs
+            .iter()
+            .filter(|brief| self.store.brief(&brief.key) != Some(**brief))
+            .map(|brief| brief.key)
+            .collect();
+        let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
+        let (start, bits) = range;
+        let missing_there = self.store.list(|key| {
+            !listed.contains(key) && key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, fellow.grid())
+        });
+        self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        self.fetch(comparisons, fellow, wanted);
+    }
+
+    fn fetch(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, mut keys: Vec<Key>) {
+        if keys.is_empty() {
+            return;
+        }
+        let rest = keys.split_off(keys.len().min(FETCH_KEYS));
+        *comparisons.awaited.entry(fellow.grid()).or_default() += 1;
+        self.ask(fellow, false, Purpose::Fetch(rest), 0, |id| {
+            Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })
+        });
+    }
+
+    pub(super) fn on_fetched(&mut self, comparisons: &mut Comparisons, pending: Pending, fetched: &Fetched) {
+        let mut lesser_there = Vec::new();
+        for copy in fetched.copies.iter() {
+            self.keep(copy);
+            let key = copy.record.key();
+            if self.store.get(&key).is_some_and(|stored| *stored.held().record() != copy.record) {
+                lesser_there.push(key);
+            }
+        }
+        self.hand_over(&pending.peer, lesser_there);
+        if let Purpose::Fetch(rest) = pending.purpose {
+            self.fetch(comparisons, &pending.peer, rest);
+        }
+        self.end_one(comparisons, pending.peer.grid(), true);
+    }
+
+    /// A comparison or fetch was left unanswered: that fellow does not count.
+    pub(super) fn on_comparison_failed(&mut self, comparisons: &mut Comparisons, fellow: Grid) {
+        self.end_one(comparisons, fellow, false);
+    }
+
+    fn end_one(&mut self, comparisons: &mut Comparisons, fellow: Grid, in_good_order: bool) {
+        let Some(awaited) = comparisons.awaited.get_mut(&fellow) else { return };
+        *awaited -= 1;
+        if *awaited == 0 || !in_good_order {
+            comparisons.awaited.remove(&fellow);
+            if let Some(compared) = self.newcomer.as_mut().filter(|_| in_good_order) {
+                compared.insert(fellow);
+            }
+        }
+        self.settle_if_compared(comparisons);
+    }
+
+    fn settle_if_compared(&mut self, comparisons: &Comparisons) {
+        if comparisons.is_empty() && self.newcomer.take().is_some() {
+            self.notify(Notice::Settled);
+        }
+    }
+
+    /// Gives a node records outside of any operation, as many to a message as fit.
+    pub(super) fn hand_over(&mut self, to: &Arc<Contact>, keys: Vec<Key>) {
+        for items in self.bundles(keys.iter()) {
+            self.ask(to, false, Purpose::HandOver, 0, |id| {
+                Message::Store(Store { id, items: items.into_iter().collect() })
+            });
+        }
+    }
+
+    /// The records held under these keys, in bundles that fit a message.
+    pub(super) fn bundles<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> Vec<Vec<StoreItem>> {
+        let mut bundles: Vec<Vec<StoreItem>> = Vec::new();
+        let mut room = 0;
+        for stored in keys.filter_map(|key| self.store.get(key)) {
+            let copy: Copy = stored.copy(self.now);
+            let length = copy.record.encoded_len() + copy.rival.as_ref().map_or(0, |rival| rival.encoded_len()) + 16;
+            if bundles.last().is_none_or(|bundle| length > room || bundle.len() == crate::message::COPIES_MAX) {
+                bundles.push(Vec::new());
+                room = self.config.bundle_bytes_max as usize;
+            }
+            room = room.saturating_sub(length);
+            if let Some(bundle) = bundles.last_mut() {
+                bundle.push(StoreItem { copy, set: SetName::NONE });
+            }
+        }
+        bundles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_split_into_sixteen_parts_that_share_its_leading_bits() {
+        let start = Id::of(b"somewhere");
+        for bits in [0, 3, 7, 8, 60] {
+            let parts: BTreeSet<Id> = (0..16).map(|index| part(&start, bits, index)).collect();
+            assert_eq!(parts.len(), 16);
+            assert!(parts.iter().all(|id| id.common_bits(&start) >= u32::from(bits)));
+            assert!(parts.iter().any(|id| id.common_bits(&start) >= u32::from(bits) + 4));
+        }
+    }
+}

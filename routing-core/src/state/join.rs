@@ -1,0 +1,296 @@
+//! Becoming part of the network.
+//!
+//! ```text
+//!   dial the entry points -> search for the own id, asking 4 k groups near it (so that they know us)
+//!     -> fill the table: for each other part of the keyspace, one large request
+//!     -> compare records with the fellow holders; until then answers are marked "not yet"
+//! ```
+//!
+//! A node that no entry point answers says so, and tries again with growing waits, also from everybody it knows.
+
+use super::compare::Comparisons;
+use super::core::Core;
+use super::requests::{Pending, Purpose};
+use crate::contact::Contact;
+use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
+use crate::error::JoinError;
+use crate::id::Grid;
+use crate::message::{CONTACTS_MAX, Find, Found, Message, Sample, Sampled, Want};
+use crate::search::{Search, Seat, State};
+use crate::time::{Tick, Ticks};
+use rand_core::Rng;
+use std::sync::Arc;
+
+/// How many contacts one request for a part of the keyspace should bring: about a quarter of a megabyte.
+const SAMPLE_CONTACTS: u64 = 2_048;
+/// Into how many requests a part is split at most.
+const SAMPLE_PIECES_MAX: u64 = 64;
+
+/// What a join has brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// How many contacts are known now.
+    pub contacts: usize,
+    /// Depth of the last answer that was waited for.
+    pub round_trips: u8,
+}
+
+#[derive(Debug)]
+pub(crate) struct Join {
+    id: OperationId,
+    entries: Vec<Target>,
+    search: Search<()>,
+    /// Entry points dialled and not heard of yet.
+    dialled: usize,
+    stage: Stage,
+    depth: u8,
+    /// The outcome has been told; what goes on is between this node and the network.
+    is_reported: bool,
+    wait: Ticks,
+    pub(crate) next_wake: Tick,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    Searching,
+    Filling { awaited: usize },
+    Waiting,
+}
+
+/// How a join stands after something was heard.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Progress {
+    Going,
+    Done,
+}
+
+impl Join {
+    pub(super) fn start(core: &mut Core, id: OperationId, entries: Vec<Target>) -> Self {
+        let search =
+            Search::new(core.grid().0, core.config.holders * 4, core.config.alpha, core.own_seat(), core.scale());
+        let wait = core.config.join_retry;
+        let next_wake = core.now + core.config.join_deadline;
+        let mut join = Self {
+            id,
+            entries,
+            search,
+            dialled: 0,
+            stage: Stage::Searching,
+            depth: 0,
+            is_reported: false,
+            wait,
+            next_wake,
+        };
+        join.dial(core);
+        join
+    }
+
+    /// Whether the caller has been told how it went.
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported
+    }
+
+    fn dial(&mut self, core: &mut Core) {
+        self.stage = Stage::Searching;
+        self.next_wake = core.now + core.config.join_deadline;
+        self.search = core.search(core.grid().0, core.config.holders * 4);
+        for target in &self.entries {
+            core.dials.push((target.clone(), self.id));
+            core.effect(Effect::Request(target.clone()));
+        }
+        self.dialled = self.entries.len();
+    }
+
+    pub(super) fn on_linked(
+        &mut self,
+        core: &mut Core,
+        comparisons: &mut Comparisons,
+        contact: &Arc<Contact>,
+    ) -> Progress {
+        self.dialled = self.dialled.saturating_sub(1);
+        if core.is_worth_knowing(contact) {
+            self.search.add_known(contact, core.acquaintance(&contact.grid()));
+        }
+        self.advance(core, comparisons, 0)
+    }
+
+    pub(super) fn on_unreachable(&mut self, core: &mut Core, comparisons: &mut Comparisons) -> Progress {
+        self.dialled = self.dialled.saturating_sub(1);
+        self.advance(core, comparisons, 0)
+    }
+
+    pub(super) fn on_found(
+        &mut self,
+        core: &mut Core,
+        comparisons: &mut Comparisons,
+        pending: &Pending,
+        found: &Found,
+    ) -> Progress {
+        let informant = pending.peer.grid();
+        if let Some(contacts) = &found.contacts {
+            for contact in core.meet_all(contacts) {
+                self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
+            }
+        }
+        if found.is_complete {
+            self.search.arrive();
+        }
+        self.search.on_answer(&informant, ());
+        self.advance(core, comparisons, pending.depth)
+    }
+
+    pub(super) fn on_sampled(
+        &mut self,
+        core: &mut Core,
+        comparisons: &Comparisons,
+        pending: &Pending,
+        sampled: &Sampled,
+    ) -> Progress {
+        core.meet_all(&sampled.contacts);
+        if sampled.has_more {
+            core.table.set_partial();
+        }
+        self.depth = self.depth.max(pending.depth);
+        self.one_filled(core, comparisons)
+    }
+
+    pub(super) fn on_silence(&mut self, core: &mut Core, comparisons: &mut Comparisons, pending: &Pending) -> Progress {
+        match self.stage {
+            Stage::Filling { .. } if pending.again.is_none() && !self.is_searched(&pending.peer.grid()) => {
+                self.one_filled(core, comparisons)
+            }
+            _ => {
+                self.search.on_silence(&pending.peer.grid());
+                self.advance(core, comparisons, pending.depth)
+            }
+        }
+    }
+
+    fn is_searched(&self, grid: &Grid) -> bool {
+        self.search.candidate(grid).is_some_and(|candidate| matches!(candidate.state(), State::Asked))
+    }
+
+    fn one_filled(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
+        if let Stage::Filling { awaited } = &mut self.stage {
+            *awaited = awaited.saturating_sub(1);
+        }
+        self.progress(core, comparisons)
+    }
+
+    /// Goes on with whatever the last news allows.
+    fn advance(&mut self, core: &mut Core, comparisons: &mut Comparisons, led_by: u8) -> Progress {
+        if self.stage != Stage::Searching {
+            return self.progress(core, comparisons);
+        }
+        while let Some(peer) = self.search.next().cloned() {
+            self.search.on_asked(&peer.grid());
+            let find = |id| Find {
+                id,
+                target: *self.search.target(),
+                want: Want::Introductions,
+                groups: core.config.holders * 4,
+                set: self.search.set_name(),
+            };
+            let find = find(crate::message::RequestId(0));
+            core.ask(&peer, false, Purpose::Operation(self.id), led_by + 1, |id| Message::Find(Find { id, ..find }));
+        }
+        let is_anybody_there = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
+        if self.dialled == 0 && self.search.is_finished() {
+            self.depth = led_by;
+            if !is_anybody_there {
+                return self.fail(core);
+            }
+            self.fill(core, led_by + 1);
+            core.begin_as_newcomer(comparisons);
+        }
+        self.progress(core, comparisons)
+    }
+
+    fn fail(&mut self, core: &mut Core) -> Progress {
+        if !self.is_reported {
+            let error = JoinError::NoEntryPoint { tried: self.entries.len() };
+            core.effect(Effect::Complete(self.id, Outcome::Joined(Err(error))));
+            self.is_reported = true;
+        }
+        core.notify(Notice::JoinRetry(self.wait));
+        self.stage = Stage::Waiting;
+        self.next_wake = core.now + self.wait;
+        self.wait = Ticks(self.wait.0 * 2).min(core.config.join_retry_max);
+        Progress::Going
+    }
+
+    /// Asks for the parts of the keyspace that the search has not brought.
+    fn fill(&mut self, core: &mut Core, depth: u8) {
+        self.stage = Stage::Filling { awaited: 0 };
+        let answered: Vec<Arc<Contact>> = self
+            .search
+            .candidates()
+            .iter()
+            .filter(|candidate| candidate.answer().is_some())
+            .map(|candidate| candidate.contact().clone())
+            .collect();
+        let farthest = self.search.window().iter().rev().find_map(|seat| match seat {
+            Seat::Other(index, _) => Some(self.search.candidates()[*index].contact().grid()),
+            Seat::Own(..) => None,
+        });
+        let groups_wanted = usize::from(core.config.holders) * 4;
+        let Some(farthest) = farthest.filter(|_| self.search.window().len() >= groups_wanted) else { return };
+        let own = core.grid().0;
+        let nodes = u128::from(self.search.window().len() as u64) << 64;
+        let nodes = (nodes / (u128::from(own.prefix() ^ farthest.0.prefix()) + 1)).min(1 << 40) as u64;
+        if nodes > u64::from(core.config.neighbours_max) {
+            core.table.set_partial();
+        }
+        let mut awaited = 0;
+        for shared in 0..=own.common_bits(&farthest.0).min(62) {
+            let expected = (nodes >> (shared + 1)).max(1);
+            let wanted = (core.table.share_of(shared) as u64).min(expected.saturating_mul(2)).max(1);
+            let pieces = wanted.div_ceil(SAMPLE_CONTACTS * 2).next_power_of_two().min(SAMPLE_PIECES_MAX);
+            let piece_bits = pieces.ilog2();
+            for piece in 0..pieces {
+                let start = (0..piece_bits).fold(own.flip(shared), |start, bit| {
+                    if piece >> bit & 1 == 1 { start.flip(shared + 1 + bit) } else { start }
+                });
+                let count = wanted.div_ceil(pieces).min(CONTACTS_MAX as u64) as u16;
+                let informant = &answered[core.rng.next_u64() as usize % answered.len()];
+                let sample =
+                    Sample { id: crate::message::RequestId(0), start, bits: (shared + 1 + piece_bits) as u8, count };
+                core.ask(informant, false, Purpose::Operation(self.id), depth, |id| {
+                    Message::Sample(Sample { id, ..sample })
+                });
+                awaited += 1;
+            }
+        }
+        self.stage = Stage::Filling { awaited };
+    }
+
+    /// Whether all that was asked has been answered or given up.
+    pub(super) fn progress(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
+        if self.stage == (Stage::Filling { awaited: 0 }) && comparisons.is_empty() {
+            if !self.is_reported {
+                let joined = Joined { contacts: core.table.len(), round_trips: self.depth };
+                core.effect(Effect::Complete(self.id, Outcome::Joined(Ok(joined))));
+            }
+            let remembered = core.table.nearest(&core.grid().0).take(usize::from(core.config.holders) * 4);
+            let remembered = remembered.map(|entry| entry.contact().clone()).collect();
+            core.effect(Effect::Remember(remembered));
+            return Progress::Done;
+        }
+        Progress::Going
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
+        if core.now < self.next_wake {
+            return Progress::Going;
+        }
+        if let Stage::Filling { awaited } = &mut self.stage {
+            // The neighbourhood stands; what else there is to know comes with time.
+            *awaited = 0;
+            self.next_wake = core.now + core.config.join_deadline;
+            return self.progress(core, comparisons);
+        }
+        // Either the wait is over, or the attempt has taken too long: begin again, from all that is known.
+        self.dial(core);
+        Progress::Going
+    }
+}

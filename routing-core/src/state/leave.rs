@@ -1,0 +1,125 @@
+//! Going: away for a while, or for good.
+//!
+//! A leaver hands its records to whoever becomes a holder without it, waits until they have them, then says farewell to
+//! everybody it knows and acquaints its neighbours with each other, so that the graph stays connected. Then it stops.
+//! Who goes away for a while moves nothing: it says so, and that it will be back.
+
+use super::core::{Core, Viewer};
+use super::requests::Purpose;
+use crate::contact::{Contact, Standing};
+use crate::effect::{Effect, OperationId, Outcome};
+use crate::holders::Place;
+use crate::id::{Grid, Key};
+use crate::message::{Farewell, List, Message, Store};
+use crate::time::{Tick, Ticks};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How many neighbours a leaver names in its farewell.
+const ACQUAINTED: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Leave {
+    id: OperationId,
+    awaited: usize,
+    deadline: Tick,
+}
+
+impl Leave {
+    /// Begins to leave: hands over the records. `None` if nothing has to be waited for.
+    pub(super) fn start(core: &mut Core, id: OperationId) -> Option<Self> {
+        let mut leave = Self { id, awaited: 0, deadline: core.now + core.config.leave_deadline };
+        let mut gifts: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
+        for key in core.store.iter().map(|(key, _)| *key) {
+            for heir in core.heirs(&key) {
+                gifts.entry(heir.grid()).or_insert_with(|| (heir, Vec::new())).1.push(key);
+            }
+        }
+        for (heir, keys) in gifts.into_values() {
+            for items in core.bundles(keys.iter()) {
+                let items = items.into_iter().collect();
+                core.ask(&heir, false, Purpose::Operation(id), 1, |id| Message::Store(Store { id, items }));
+                leave.awaited += 1;
+            }
+        }
+        leave.go_on(core).then_some(leave)
+    }
+
+    pub(super) fn next_wake(&self) -> Tick {
+        self.deadline
+    }
+
+    /// An heir has answered, or was asked in vain.
+    pub(super) fn on_heir(&mut self, core: &mut Core) -> bool {
+        self.awaited = self.awaited.saturating_sub(1);
+        self.go_on(core)
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+        if core.now >= self.deadline {
+            self.awaited = 0;
+        }
+        self.go_on(core)
+    }
+
+    fn go_on(&mut self, core: &mut Core) -> bool {
+        if self.awaited > 0 {
+            return true;
+        }
+        core.say_farewell(Standing::Left);
+        core.effect(Effect::Complete(self.id, Outcome::Departed(Ok(()))));
+        false
+    }
+}
+
+impl Core {
+    /// Who becomes a holder of `key` when this node is gone.
+    fn heirs(&self, key: &Key) -> Vec<Arc<Contact>> {
+        let holders = self.config.holders;
+        let now = self.view(&key.id, holders, Viewer::Own);
+        if now.own_place == Place::Outside {
+            return Vec::new();
+        }
+        // One group more than now: whoever is in that set and not in today's takes this node's place.
+        let with_next = self.view(&key.id, holders + 1, Viewer::Own);
+        let is_new = |grid: &Grid| !now.others.iter().any(|(known, ..)| known == grid);
+        let heirs = with_next.contacts.iter().filter(|entry| is_new(&entry.contact().grid()));
+        heirs.map(|entry| entry.contact().clone()).collect()
+    }
+
+    /// Tells everybody known that this node goes, with a new card, and its neighbours who its other neighbours are.
+    pub(super) fn say_farewell(&mut self, standing: Standing) {
+        let card = Contact::sign(
+            &self.secret,
+            self.contact.address().clone(),
+            self.contact.sequence() + 1,
+            standing,
+            self.contact.versions(),
+        );
+        self.contact = Arc::new(card);
+        let neighbourhood = usize::from(self.config.holders) * 4;
+        let own = self.grid().0;
+        let known: Vec<(Arc<Contact>, bool)> =
+            self.table.nearest(&own).map(|entry| (entry.contact().clone(), entry.is_linked())).collect();
+        for (index, (contact, is_linked)) in known.iter().enumerate() {
+            let acquainted: List<Arc<Contact>, { crate::message::CONTACTS_MAX }> = if index < neighbourhood {
+                // Each hears of those beside the leaver, and of those next to itself in the order of distance.
+                let start = index.saturating_sub(ACQUAINTED / 2);
+                let others = known.iter().enumerate().skip(start).filter(|(other, _)| *other != index);
+                others.take(ACQUAINTED).map(|(_, (contact, _))| contact.clone()).collect()
+            } else {
+                List::default()
+            };
+            if !is_linked {
+                self.effect(Effect::Request(crate::effect::Target::contact(contact)));
+            }
+            let farewell = Farewell { contact: self.contact.clone(), acquainted };
+            self.effect(Effect::Send(contact.grid(), Message::Farewell(farewell)));
+        }
+    }
+
+    /// How long an absence may be announced for: a day.
+    pub(super) fn bounded_absence(span: Ticks) -> Ticks {
+        span.min(Ticks::hours(24))
+    }
+}

@@ -1,0 +1,445 @@
+//! Finding what is registered under a key: which answers are enough, and what they mean.
+//!
+//! The holders are asked all at once as far as the level of consistency needs them, the quickest first; a hedge asks the
+//! others when an answer is late. Who sees another set of holders says so, and the set grows. The greatest valid record
+//! wins, whoever holds it; holders that turned out stale are told it.
+
+use super::core::Core;
+use super::requests::{Pending, Purpose};
+use crate::contact::Contact;
+use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
+use crate::holders::{Place, Scale, SetName, Tally};
+use crate::id::{Grid, Key, Kind};
+use crate::message::{Copy, Find, Found, Message, RequestId, Standing, Store, StoreItem, Want};
+use crate::record::{Held, Record};
+use crate::search::{Search, Seat, State};
+use crate::time::{Tick, Ticks};
+use std::sync::Arc;
+
+/// How many holders must agree for a quick answer.
+const QUICK_HOLDERS: usize = 3;
+/// How many more than needed are asked, so that one slow or new holder does not cost a round trip.
+const SPARE_HOLDERS: usize = 2;
+
+/// What a lookup found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// A placement: the record names the home-server.
+    Found,
+    /// A placement, and proof that somebody else signs with the same key.
+    Conflict,
+    /// The user has closed the account.
+    Closed,
+    /// A majority of the holders answered, and nobody has a record.
+    Absent,
+    /// Nobody had a record, but too few holders answered: says nothing about the record.
+    Unreachable,
+}
+
+/// The answer to a lookup, with all that explains it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The key that was asked for.
+    pub key: Key,
+    /// What was found.
+    pub verdict: Verdict,
+    /// The greatest record seen.
+    pub record: Option<Arc<Record>>,
+    /// With [`Verdict::Conflict`]: the greatest record that contradicts it.
+    pub rival: Option<Arc<Record>>,
+    /// Whether as many holders agreed as the level asks for; else the answer is *unsettled*.
+    pub is_settled: bool,
+    /// How many groups of holders have exactly this record.
+    pub confirmations: usize,
+    /// How long ago the record was announced, as far as the holders know.
+    pub age: Ticks,
+    /// Depth of the last answer that was waited for; 0 if the own store was enough.
+    pub round_trips: u8,
+    /// Who was asked when, and what they said.
+    pub trace: Vec<Hop>,
+}
+
+/// One question of a lookup.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// Who was asked.
+    pub peer: Arc<Contact>,
+    /// When.
+    pub asked: Tick,
+    /// How deep: 1 + the depth of what led to it.
+    pub depth: u8,
+    /// What was said, and when; `None` if nothing was, or not in time.
+    pub said: Option<(Tick, Said)>,
+}
+
+/// What a peer said of a key.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Whether it counts.
+    pub standing: Standing,
+    /// The record it has.
+    pub copy: Option<Arc<Copy>>,
+    /// How many contacts it named; `None` if it sees the same set.
+    pub named: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    id: OperationId,
+    key: Key,
+    consistency: Consistency,
+    search: Search<Said>,
+    /// What this node itself says, if it is a holder.
+    own: Option<Said>,
+    best: Option<Held>,
+    scales: Vec<Scale>,
+    /// Entry points dialled and not heard of yet.
+    dialled: usize,
+    /// Whom a dial has reached: a link stands that the table does not know of.
+    linked: Vec<Grid>,
+    hedge: Option<Tick>,
+    is_hedged: bool,
+    deadline: Tick,
+    trace: Vec<Hop>,
+}
+
+impl Lookup {
+    pub(super) fn start(
+        core: &mut Core,
+        id: OperationId,
+        key: Key,
+        consistency: Consistency,
+        entries: &[Target],
+    ) -> Option<Self> {
+        let search = core.search(key.id, core.config.holders);
+        let own = core.is_node().then(|| {
+            let view = core.view(&key.id, core.config.holders, super::core::Viewer::Own);
+            let standing = if core.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
+            let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
+            Said { standing, copy, named: None }
+        });
+        let best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
+        let mut lookup = Self {
+            id,
+            key,
+            consistency,
+            search,
+            own,
+            best,
+            scales: Vec::new(),
+            dialled: entries.len(),
+            linked: Vec::new(),
+            hedge: None,
+            is_hedged: false,
+            deadline: core.now + core.config.lookup_deadline,
+            trace: Vec::new(),
+        };
+        for target in entries {
+            core.dials.push((target.clone(), id));
+            core.effect(Effect::Request(target.clone()));
+        }
+        lookup.advance(core, 0).then_some(lookup)
+    }
+
+    /// When this lookup wants to be woken.
+    pub(super) fn next_wake(&self) -> Tick {
+        self.hedge.map_or(self.deadline, |hedge| hedge.min(self.deadline))
+    }
+
+    pub(super) fn on_linked(&mut self, core: &mut Core, contact: &Arc<Contact>) -> bool {
+        self.dialled = self.dialled.saturating_sub(1);
+        if core.is_worth_knowing(contact) {
+            self.linked.push(contact.grid());
+            self.search.add_known(contact, core.acquaintance(&contact.grid()));
+        }
+        self.advance(core, 0)
+    }
+
+    pub(super) fn on_unreachable(&mut self, core: &mut Core) -> bool {
+        self.dialled = self.dialled.saturating_sub(1);
+        self.advance(core, 0)
+    }
+
+    /// An answer came. Says whether the lookup goes on.
+    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+        let informant = pending.peer.grid();
+        if let Some(copy) = &found.copy {
+            let is_valid = copy.record.key() == self.key
+                && copy.record.verify().is_ok()
+                && copy.rival.as_ref().is_none_or(|rival| rival.key() == self.key && rival.verify().is_ok());
+            if !is_valid {
+                core.stats.peers_misbehaved += 1;
+                return self.on_silence(core, pending);
+            }
+            match &mut self.best {
+                Some(best) => {
+                    best.merge_held(&held(copy));
+                }
+                None => self.best = Some(held(copy)),
+            }
+        }
+        if let Some(contacts) = &found.contacts {
+            for contact in core.meet_all(contacts) {
+                self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
+            }
+        }
+        if !core.is_node() && found.scale != Scale::UNKNOWN {
+            self.scales.push(found.scale);
+            self.scales.sort_unstable();
+            self.search.set_scale(self.scales[self.scales.len() / 2]);
+        }
+        if found.is_complete {
+            self.search.arrive();
+        }
+        let named = found.contacts.as_ref().map(|contacts| contacts.len());
+        let said = Said { standing: found.standing, copy: found.copy.clone(), named };
+        if let Some(hop) = self.trace.iter_mut().rev().find(|hop| hop.peer.grid() == informant) {
+            hop.said = Some((core.now, said.clone()));
+        }
+        self.search.on_answer(&informant, said);
+        self.advance(core, pending.depth)
+    }
+
+    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+        self.search.on_silence(&pending.peer.grid());
+        self.advance(core, pending.depth)
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+        if core.now >= self.deadline {
+            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
+            self.finish(core, depth, false);
+            return false;
+        }
+        if self.hedge.is_some_and(|hedge| core.now >= hedge) {
+            self.hedge = None;
+            self.is_hedged = true;
+            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
+            return self.advance(core, depth);
+        }
+        true
+    }
+
+    /// Ends the lookup if enough has been heard, else asks whom it takes. `led_by` is the depth of what was heard.
+    fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
+        if !self.search.has_arrived() && self.dialled == 0 && !self.is_anybody_asked() && self.search.next().is_none() {
+            // Nobody who knows everybody here was found; everybody who could be asked has answered.
+            self.search.arrive();
+        }
+        if self.search.has_arrived() {
+            let tally = self.tally();
+            if tally.is_enough(self.consistency) {
+                self.finish(core, led_by, true);
+                return false;
+            }
+            if self.dialled == 0 && self.search.is_finished() {
+                self.finish(core, led_by, tally.settled.is_majority());
+                return false;
+            }
+            self.ask_holders(core, led_by, &tally);
+        } else {
+            while let Some(peer) = self.search.next().cloned() {
+                self.ask(core, &peer, led_by + 1);
+            }
+        }
+        true
+    }
+
+    fn is_anybody_asked(&self) -> bool {
+        self.search.candidates().iter().any(|candidate| matches!(candidate.state(), State::Asked))
+    }
+
+    fn ask_holders(&mut self, core: &mut Core, led_by: u8, tally: &Heard) {
+        let window = self.search.window();
+        let majority = tally.settled.groups() / 2 + 1;
+        let wanted = match self.consistency {
+            _ if self.is_hedged || tally.differ || tally.is_somebody_without => usize::MAX,
+            Consistency::Quick => QUICK_HOLDERS + 1,
+            Consistency::Quorum => majority + SPARE_HOLDERS,
+            _ => usize::MAX,
+        };
+        // Those whose word counts or may come to count: answered and settled, or asked.
+        let engaged = window.iter().filter(|seat| match seat {
+            Seat::Own(..) => self.own.as_ref().is_some_and(|own| own.standing == Standing::Settled),
+            Seat::Other(index, _) => match self.search.candidates()[*index].state() {
+                State::Asked => true,
+                State::Answered(said) => said.standing == Standing::Settled,
+                State::Fresh | State::Silent => false,
+            },
+        });
+        let missing = wanted.saturating_sub(engaged.count());
+        let mut fresh: Vec<usize> = window
+            .iter()
+            .filter_map(|seat| match seat {
+                Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
+                    Some(*index)
+                }
+                _ => None,
+            })
+            .collect();
+        fresh.sort_by_key(|index| self.search.candidates()[*index].round_trip().unwrap_or(core.config.answer_timeout));
+        let mut asked = 0;
+        let mut slowest = Ticks(0);
+        let peers: Vec<Arc<Contact>> =
+            fresh.iter().map(|index| self.search.candidates()[*index].contact().clone()).collect();
+        for peer in peers {
+            if asked == missing {
+                break;
+            }
+            let Some(candidate) = self.search.candidate(&peer.grid()) else { continue };
+            let round_trip = candidate.round_trip();
+            let index = self.search.candidates().iter().position(|candidate| candidate.contact().grid() == peer.grid());
+            if index.is_none_or(|index| !self.search.may_ask(index)) {
+                continue;
+            }
+            slowest = slowest.max(round_trip.unwrap_or(Ticks(core.config.answer_timeout_min.0)));
+            self.ask(core, &peer, led_by + 1);
+            asked += 1;
+        }
+        if asked > 0 && fresh.len() > asked && !self.is_hedged {
+            self.hedge = Some(core.now + Ticks(slowest.0 * 3 / 2 + 50));
+        }
+    }
+
+    fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, depth: u8) {
+        self.search.on_asked(&peer.grid());
+        let want = if self.key.kind == Kind::Claim { Want::Claim } else { Want::Record };
+        let find = Find {
+            id: RequestId(0),
+            target: self.key.id,
+            want,
+            groups: core.config.holders,
+            set: self.search.set_name(),
+        };
+        let is_linked = self.linked.contains(&peer.grid());
+        core.ask(peer, is_linked, Purpose::Operation(self.id), depth, |id| Message::Find(Find { id, ..find }));
+        self.trace.push(Hop { peer: peer.clone(), asked: core.now, depth, said: None });
+    }
+
+    /// What has been heard so far from those who hold the key.
+    fn tally(&self) -> Heard {
+        let mut heard = Heard::default();
+        let best = self.best.as_ref().map(Held::record);
+        let mut add = |place: Place, group, said: Option<&Said>| {
+            let settled = said.filter(|said| said.standing == Standing::Settled);
+            let record = said.and_then(|said| said.copy.as_ref()).map(|copy| &copy.record);
+            let agrees = record.is_some() && record == best;
+            heard.settled.add(place, group, settled.is_some());
+            heard.agreeing.add(place, group, agrees);
+            heard.differ |= record.is_some() && !agrees || settled.is_some() && best.is_some() && record.is_none();
+            heard.is_somebody_without |= settled.is_some() && record.is_none();
+        };
+        for seat in self.search.seats() {
+            match seat {
+                Seat::Own(place, group) => add(place, group, self.own.as_ref()),
+                Seat::Other(index, place) => {
+                    let candidate = &self.search.candidates()[index];
+                    add(place, candidate.contact().group(), candidate.answer());
+                }
+            }
+        }
+        // A greater record may have come from somebody without a seat.
+        heard.has_record = best.is_some();
+        heard
+    }
+
+    fn finish(&mut self, core: &mut Core, round_trips: u8, is_settled: bool) {
+        let tally = self.tally();
+        self.repair(core);
+        let verdict = match &self.best {
+            Some(best) if best.record().is_closed() => Verdict::Closed,
+            Some(best) if best.rival().is_some() => Verdict::Conflict,
+            Some(_) => Verdict::Found,
+            None if tally.settled.is_majority() => Verdict::Absent,
+            None => Verdict::Unreachable,
+        };
+        let ages = self.search.candidates().iter().filter_map(|candidate| candidate.answer()?.copy.as_ref());
+        let ages = ages.chain(self.own.as_ref().and_then(|own| own.copy.as_ref()));
+        let best = self.best.take();
+        let age = ages
+            .filter(|copy| best.as_ref().is_some_and(|best| *best.record() == copy.record))
+            .map(|copy| copy.age)
+            .min();
+        let (record, rival) = best.map_or((None, None), |best| (Some(best.record().clone()), best.rival().cloned()));
+        let answer = Answer {
+            key: self.key,
+            verdict,
+            record,
+            rival,
+            is_settled,
+            confirmations: tally.agreeing.voted(),
+            age: age.unwrap_or_default(),
+            round_trips: if self.trace.is_empty() { 0 } else { round_trips },
+            trace: std::mem::take(&mut self.trace),
+        };
+        core.effect(Effect::Complete(self.id, Outcome::Answered(Ok(Box::new(answer)))));
+    }
+
+    /// Read repair: tells the greatest record to the holders that answered with less, this node among them.
+    fn repair(&mut self, core: &mut Core) {
+        let Some(best) = &self.best else { return };
+        let age = self
+            .search
+            .candidates()
+            .iter()
+            .filter_map(|candidate| candidate.answer()?.copy.as_ref())
+            .filter(|copy| copy.record == *best.record())
+            .map(|copy| copy.age)
+            .min();
+        let copy = Copy { record: best.record().clone(), rival: best.rival().cloned(), age: age.unwrap_or_default() };
+        for seat in self.search.window() {
+            match seat {
+                Seat::Own(..) => {
+                    if self.own.as_ref().and_then(|own| own.copy.as_ref()).is_none_or(|own| own.record != copy.record) {
+                        core.keep(&copy);
+                    }
+                }
+                Seat::Other(index, _) => {
+                    let candidate = &self.search.candidates()[index];
+                    let Some(said) = candidate.answer() else { continue };
+                    if said.copy.as_ref().is_some_and(|said| said.record == copy.record && said.rival == copy.rival) {
+                        continue;
+                    }
+                    let items = std::iter::once(StoreItem { copy: copy.clone(), set: SetName::NONE }).collect();
+                    let peer = candidate.contact().clone();
+                    core.ask(&peer, true, Purpose::Operation(self.id), 0, |id| Message::Store(Store { id, items }));
+                }
+            }
+        }
+    }
+}
+
+fn held(copy: &Copy) -> Held {
+    let mut held = Held::new(copy.record.clone());
+    if let Some(rival) = &copy.rival {
+        held.merge(rival.clone());
+    }
+    held
+}
+
+/// A count of what holders said.
+#[derive(Default)]
+struct Heard {
+    settled: Tally,
+    agreeing: Tally,
+    /// Some holder has another record than the greatest, or none.
+    differ: bool,
+    /// Some settled holder has none: perhaps nobody has.
+    is_somebody_without: bool,
+    has_record: bool,
+}
+
+impl Heard {
+    /// Whether the answer is as sure as the caller asked for, before everybody has answered.
+    fn is_enough(&self, consistency: Consistency) -> bool {
+        match consistency {
+            Consistency::Quick => {
+                self.has_record
+                    && self.agreeing.voted() >= QUICK_HOLDERS.min(self.agreeing.groups())
+                    && self.agreeing.voted() > 0
+            }
+            Consistency::Quorum => self.has_record && !self.differ && self.settled.is_majority(),
+            Consistency::All => false,
+        }
+    }
+}

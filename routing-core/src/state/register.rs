@@ -1,0 +1,723 @@
+//! Handing records to their holders: one, or a million at once.
+//!
+//! ```text
+//!   records, sorted by key
+//!     -> lanes: each finds the holders of one record after the other, out of the table where that is complete,
+//!        else by a search that finds the holders of a whole stretch of keys
+//!     -> peers: each gets its records in bundles, one bundle at a time, and answers for each record
+//! ```
+//!
+//! A record is acknowledged once a majority of its holders keep it; the writer goes on until each holder that can be
+//! reached has it. A holder that knows a greater record says so, and that surfaces even if it is only one.
+
+use super::core::{Core, Viewer};
+use super::requests::{Pending, Purpose};
+use crate::contact::{Address, Contact, Group};
+use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
+use crate::holders::{Admission, Place, Scale, SetName, Tally};
+use crate::id::{Grid, Id};
+use crate::message::{
+    COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
+};
+use crate::record::Record;
+use crate::search::{Search, Seat};
+use crate::time::{Tick, Ticks};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How many searches for holders are under way at once.
+const LANES_MAX: usize = 8;
+/// How many bundles are in flight at once, over all peers.
+const BUNDLES_IN_FLIGHT_MAX: usize = 512;
+/// How often a bundle is tried again before its peer counts as silent.
+const TRIES_MAX: u8 = 2;
+
+/// What became of a registration.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// One entry for each record, sorted by key.
+    pub records: Vec<Registration>,
+    /// Depth of the last answer that was waited for.
+    pub round_trips: u8,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Whether a majority of its holders keep it (in a widened set without a majority: whether each that can be reached
+    /// has answered), and nobody knows a greater one.
+    pub is_acknowledged: bool,
+    /// What each holder said so far. Those still [`HolderSaid::Waiting`] are being tried on.
+    pub holders: Vec<(Arc<Contact>, HolderSaid)>,
+    /// The greater record, or the proof of a conflict, that a holder answered with.
+    pub greater: Option<Arc<Copy>>,
+}
+
+/// What one holder made of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HolderSaid {
+    /// Nothing yet.
+    Waiting,
+    /// It keeps it.
+    Kept,
+    /// It knows a greater one.
+    Newer,
+    /// It does not keep it.
+    Refused(Refusal),
+    /// It does not answer.
+    Silent,
+}
+
+#[derive(Debug)]
+pub(crate) struct Register {
+    id: OperationId,
+    writings: Vec<Writing>,
+    peers: Vec<Peer>,
+    index: BTreeMap<Grid, u32>,
+    lanes: Vec<Lane>,
+    /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
+    homes: BTreeMap<Address, Vec<u32>>,
+    scales: Vec<Scale>,
+    entries_awaited: usize,
+    in_flight: usize,
+    undecided: usize,
+    is_reported: bool,
+    depth: u8,
+    deadline: Tick,
+}
+
+#[derive(Debug)]
+struct Writing {
+    record: Arc<Record>,
+    slots: Vec<Slot>,
+    /// What this node's own store made of it, if it is a holder itself.
+    own: Option<HolderSaid>,
+    greater: Option<Arc<Copy>>,
+    /// Whether the outcome of this record is known.
+    is_decided: bool,
+    is_acknowledged: bool,
+}
+
+/// One holder of one record.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    peer: u32,
+    /// Whether it holds its seat though silent: met before, or named by more than one.
+    is_credible: bool,
+    /// The home-server gets a copy, too, but is no holder because of that.
+    is_holder: bool,
+    said: HolderSaid,
+}
+
+#[derive(Debug)]
+struct Peer {
+    contact: Arc<Contact>,
+    is_linked: bool,
+    queue: Vec<u32>,
+    bundle: Vec<u32>,
+    tries: u8,
+    depth: u8,
+}
+
+/// Finds the holders of the records in one stretch of keys, in order.
+#[derive(Debug)]
+struct Lane {
+    next: usize,
+    end: usize,
+    search: Option<Search<()>>,
+}
+
+impl Register {
+    pub(super) fn start(
+        core: &mut Core,
+        id: OperationId,
+        mut records: Vec<Arc<Record>>,
+        entries: &[Target],
+    ) -> Option<Self> {
+        records.sort_by_key(|record| record.key());
+        let lanes = records.len().div_ceil(usize::from(core.config.holders) * 4).clamp(1, LANES_MAX);
+        let cut = |lane: usize| records.len() * lane / lanes;
+        let lanes = (0..lanes).map(|lane| Lane { next: cut(lane), end: cut(lane + 1), search: None }).collect();
+        let mut homes: BTreeMap<Address, Vec<u32>> = BTreeMap::new();
+        for (index, record) in records.iter().enumerate() {
+            core.take_home(record);
+            let is_elsewhere = |home: &&crate::domain::Domain| !core.contact.is_at(home);
+            if let Some(home) = record.home().filter(is_elsewhere) {
+                homes.entry(Address::from(home)).or_default().push(index as u32);
+            }
+        }
+        let writing = |record| Writing {
+            record,
+            slots: Vec::new(),
+            own: None,
+            greater: None,
+            is_decided: false,
+            is_acknowledged: false,
+        };
+        // The more there is to do, the longer it may take: a minute, and ten milliseconds a record.
+        let allowance = core.config.register_deadline + Ticks(records.len() as u64 * 10);
+        let mut register = Self {
+            id,
+            undecided: records.len(),
+            writings: records.into_iter().map(writing).collect(),
+            peers: Vec::new(),
+            index: BTreeMap::new(),
+            lanes,
+            homes,
+            scales: Vec::new(),
+            entries_awaited: entries.len(),
+            in_flight: 0,
+            is_reported: false,
+            depth: 0,
+            deadline: core.now + allowance,
+        };
+        for target in entries {
+            core.dials.push((target.clone(), id));
+            core.effect(Effect::Request(target.clone()));
+        }
+        let goes_on = if entries.is_empty() { register.advance(core, 0) } else { true };
+        goes_on.then_some(register)
+    }
+
+    /// Whether the caller has been told how it went.
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported
+    }
+
+    pub(super) fn next_wake(&self) -> Tick {
+        self.deadline
+    }
+
+    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
+        if let Some(writings) = self.homes.remove(&target.address).filter(|_| self.entries_awaited == 0) {
+            self.give_to_home(contact, &writings);
+            return self.advance(core, self.depth);
+        }
+        self.entries_awaited = self.entries_awaited.saturating_sub(1);
+        if core.is_worth_knowing(contact) {
+            self.peer(contact, true);
+            let acquaintance = core.acquaintance(&contact.grid());
+            for lane in 0..self.lanes.len() {
+                self.begin_search(core, lane);
+                if let Some(search) = &mut self.lanes[lane].search {
+                    search.add_known(contact, acquaintance);
+                }
+            }
+        }
+        self.advance(core, 0)
+    }
+
+    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> bool {
+        if self.entries_awaited == 0 {
+            self.homes.remove(&target.address);
+        }
+        self.entries_awaited = self.entries_awaited.saturating_sub(1);
+        self.advance(core, 0)
+    }
+
+    /// Somebody was found on the way to the holders.
+    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+        let informant = pending.peer.grid();
+        let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
+        if !core.is_node() && found.scale != Scale::UNKNOWN {
+            self.scales.push(found.scale);
+            self.scales.sort_unstable();
+        }
+        let scale = self.scale(core);
+        for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
+            if search.candidate(&informant).is_none() {
+                continue;
+            }
+            for contact in &contacts {
+                search.add_named(contact, informant, core.acquaintance(&contact.grid()));
+            }
+            search.set_scale(scale);
+            if found.is_complete {
+                search.arrive();
+            }
+            search.on_answer(&informant, ());
+        }
+        self.advance(core, pending.depth)
+    }
+
+    fn scale(&self, core: &Core) -> Scale {
+        if core.is_node() { core.scale() } else { self.scales.get(self.scales.len() / 2).copied().unwrap_or_default() }
+    }
+
+    pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> bool {
+        let Some(&index) = self.index.get(&pending.peer.grid()) else { return true };
+        let bundle = std::mem::take(&mut self.peers[index as usize].bundle);
+        if bundle.is_empty() {
+            return true;
+        }
+        self.in_flight -= 1;
+        self.peers[index as usize].tries = 0;
+        let contacts = core.meet_all(&stored.contacts);
+        for (position, writing) in bundle.into_iter().enumerate() {
+            // An answer with too few results leaves the rest unsaid: those count as silent.
+            let (said, greater, sees_other_set) = match stored.results.get(position) {
+                Some(result) => {
+                    let (said, greater) = match &result.verdict {
+                        StoreVerdict::Kept => (HolderSaid::Kept, None),
+                        StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof.clone())),
+                        StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy.clone())),
+                        StoreVerdict::Refused(refusal) => (HolderSaid::Refused(*refusal), None),
+                    };
+                    (said, greater, result.sees_other_set)
+                }
+                None => (HolderSaid::Silent, None, false),
+            };
+            if let Some(greater) = greater {
+                self.on_greater(core, writing, greater);
+            }
+            if sees_other_set {
+                self.widen_slots(core, writing, pending.peer.grid(), &contacts);
+            }
+            self.on_said(core, writing, index, said, pending.depth);
+        }
+        self.advance(core, pending.depth)
+    }
+
+    /// A holder knows a greater record, or proof of a conflict. It must be valid to be believed.
+    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: Arc<Copy>) {
+        let writing = &mut self.writings[writing as usize];
+        let is_valid = copy.record.key() == writing.record.key()
+            && copy.record.verify().is_ok()
+            && copy.rival.as_ref().is_none_or(|rival| rival.verify().is_ok());
+        if !is_valid {
+            core.stats.peers_misbehaved += 1;
+        } else if writing.greater.as_ref().is_none_or(|known| copy.record.outranks(&known.record)) {
+            core.take_home(&copy.record);
+            writing.greater = Some(copy);
+        }
+    }
+
+    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+        let grid = pending.peer.grid();
+        for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
+            search.on_silence(&grid);
+        }
+        if let Some(&index) = self.index.get(&grid) {
+            let peer = &mut self.peers[index as usize];
+            let bundle = std::mem::take(&mut peer.bundle);
+            if !bundle.is_empty() {
+                self.in_flight -= 1;
+                peer.tries += 1;
+                if peer.tries < TRIES_MAX {
+                    peer.is_linked = false;
+                    peer.queue.splice(0..0, bundle);
+                } else {
+                    let unsaid = std::mem::take(&mut peer.queue);
+                    for writing in bundle.into_iter().chain(unsaid) {
+                        self.on_said(core, writing, index, HolderSaid::Silent, pending.depth);
+                    }
+                }
+            }
+        }
+        self.advance(core, pending.depth)
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+        if core.now < self.deadline {
+            return true;
+        }
+        if self.is_reported {
+            core.notify(Notice::Spread(self.id));
+            return false;
+        }
+        self.report(core);
+        // As long again to reach the others.
+        self.deadline = core.now + core.config.register_deadline;
+        true
+    }
+
+    fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
+        let scale = self.scale(core);
+        let writing = &mut self.writings[writing as usize];
+        if let Some(slot) = writing.slots.iter_mut().find(|slot| slot.peer == peer) {
+            slot.said = said;
+        }
+        if writing.is_decided {
+            return;
+        }
+        if let Some(is_acknowledged) = writing.decide(&self.peers, &core.contact, core.config.holders, scale) {
+            writing.is_decided = true;
+            writing.is_acknowledged = is_acknowledged;
+            self.undecided -= 1;
+            self.depth = self.depth.max(depth);
+        }
+    }
+
+    /// Finds holders, hands out bundles, reports. Says whether the operation goes on.
+    fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
+        for lane in 0..self.lanes.len() {
+            self.advance_lane(core, lane, led_by);
+        }
+        let is_resolved = self.entries_awaited == 0 && self.lanes.iter().all(|lane| lane.next == lane.end);
+        if is_resolved {
+            self.dial_homes(core);
+        }
+        self.flush(core, led_by);
+        if self.undecided == 0 && !self.is_reported {
+            self.report(core);
+        }
+        let is_over = is_resolved && self.in_flight == 0 && self.homes.is_empty() && self.undecided == 0;
+        if is_over {
+            core.notify(Notice::Spread(self.id));
+        }
+        !is_over
+    }
+
+    fn begin_search(&mut self, core: &Core, lane: usize) {
+        let Lane { next, end, search } = &mut self.lanes[lane];
+        if search.is_none() && next < end {
+            // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
+            let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
+            *search = Some(core.search(self.writings[*next].record.key().id, groups));
+        }
+    }
+
+    fn advance_lane(&mut self, core: &mut Core, lane: usize, led_by: u8) {
+        loop {
+            let Lane { next, end, search } = &mut self.lanes[lane];
+            if next == end {
+                return;
+            }
+            let target = self.writings[*next].record.key().id;
+            if core.is_node() && search.is_none() && (core.table.is_empty() || core.table.is_complete_at(&target)) {
+                let index = *next;
+                *next += 1;
+                self.assign_from_table(core, index);
+                continue;
+            }
+            self.begin_search(core, lane);
+            let Lane { next, end, search } = &mut self.lanes[lane];
+            let Some(search) = search else { return };
+            let asks: Vec<Arc<Contact>> = if search.has_arrived() {
+                Vec::new()
+            } else {
+                std::iter::from_fn(|| {
+                    let peer = search.next().cloned()?;
+                    search.on_asked(&peer.grid());
+                    Some(peer)
+                })
+                .collect()
+            };
+            let is_waiting =
+                search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
+            // Arrived: the holders are those in the window, and each of them will say if it sees others.
+            if search.has_arrived() || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+                let stretch = Stretch::of(search, core.config.holders);
+                let first = *next;
+                let covered = (first + 1..*end)
+                    .take_while(|index| stretch.covers(&self.writings[*index].record.key().id))
+                    .count();
+                *next = first + 1 + covered;
+                let found = self.lanes[lane].search.take();
+                if let Some(search) = &found {
+                    for index in first..=first + covered {
+                        self.assign_from_search(core, index, search);
+                    }
+                }
+                continue;
+            }
+            let (target, groups, set) = (
+                *search.target(),
+                if *end - *next > 1 { core.config.holders * 4 } else { core.config.holders },
+                search.set_name(),
+            );
+            for peer in asks {
+                let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
+                self.peer(&peer, true);
+                let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
+                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+                    Message::Find(Find { id, ..find })
+                });
+            }
+            return;
+        }
+    }
+
+    /// The peer's index; it is added if new.
+    fn peer(&mut self, contact: &Arc<Contact>, is_linked: bool) -> u32 {
+        let next = self.peers.len() as u32;
+        let index = *self.index.entry(contact.grid()).or_insert(next);
+        if index == next {
+            let contact = contact.clone();
+            self.peers.push(Peer { contact, is_linked, queue: Vec::new(), bundle: Vec::new(), tries: 0, depth: 0 });
+        }
+        self.peers[index as usize].is_linked |= is_linked;
+        index
+    }
+
+    fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
+        let key = self.writings[writing].record.key();
+        let view = core.view(&key.id, core.config.holders, Viewer::Own);
+        let holders: Vec<(Arc<Contact>, bool)> =
+            view.contacts.iter().map(|entry| (entry.contact().clone(), entry.has_answered())).collect();
+        let own_place = view.own_place;
+        self.assign(core, writing, holders, own_place);
+    }
+
+    fn assign_from_search(&mut self, core: &mut Core, writing: usize, search: &Search<()>) {
+        let target = self.writings[writing].record.key().id;
+        // The stretch's search may have had another target: its candidates are sorted anew.
+        let mut own_search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        for candidate in
+            search.candidates().iter().filter(|candidate| !matches!(candidate.state(), crate::search::State::Silent))
+        {
+            own_search.add_known(candidate.contact(), core.acquaintance(&candidate.contact().grid()));
+        }
+        let (mut holders, mut own_place) = (Vec::new(), Place::Outside);
+        for seat in own_search.window() {
+            match seat {
+                Seat::Own(place, _) => own_place = place,
+                Seat::Other(index, _) => {
+                    let contact = own_search.candidates()[index].contact();
+                    let is_credible =
+                        search.candidate(&contact.grid()).is_some_and(|candidate| candidate.is_credible());
+                    holders.push((contact.clone(), is_credible));
+                }
+            }
+        }
+        self.assign(core, writing, holders, own_place);
+    }
+
+    fn assign(&mut self, core: &mut Core, writing: usize, holders: Vec<(Arc<Contact>, bool)>, own_place: Place) {
+        if own_place != Place::Outside {
+            let copy = Copy { record: self.writings[writing].record.clone(), rival: None, age: Ticks(0) };
+            let (said, greater) = match core.keep(&copy) {
+                StoreVerdict::Kept => (HolderSaid::Kept, None),
+                StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
+                StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
+                StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
+            };
+            self.writings[writing].own = Some(said);
+            if let Some(greater) = greater {
+                self.on_greater(core, writing as u32, greater);
+            }
+        }
+        for (contact, is_credible) in holders {
+            self.add_slot(writing as u32, &contact, is_credible, true);
+        }
+        // A network of one, or no holder at all: there is nobody to wait for.
+        if self.writings[writing].slots.is_empty() && !self.writings[writing].is_decided {
+            let kept = self.writings[writing].own == Some(HolderSaid::Kept);
+            let writing = &mut self.writings[writing];
+            writing.is_decided = true;
+            writing.is_acknowledged = kept && writing.greater.is_none();
+            self.undecided -= 1;
+        }
+    }
+
+    fn add_slot(&mut self, writing: u32, contact: &Arc<Contact>, is_credible: bool, is_holder: bool) {
+        let peer = self.peer(contact, false);
+        let slots = &mut self.writings[writing as usize].slots;
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.peer == peer) {
+            slot.is_holder |= is_holder;
+            // Named once more: somebody else believes in it, too.
+            slot.is_credible = true;
+            return;
+        }
+        slots.push(Slot { peer, is_credible, is_holder, said: HolderSaid::Waiting });
+        self.peers[peer as usize].queue.push(writing);
+    }
+
+    /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
+    fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
+        let target = self.writings[writing as usize].record.key().id;
+        let mut search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.is_holder && slot.keeps_seat()) {
+            search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
+        }
+        for contact in contacts {
+            search.add_named(contact, informant, core.acquaintance(&contact.grid()));
+        }
+        for seat in search.window() {
+            if let Seat::Other(index, _) = seat {
+                let contact = search.candidates()[index].contact();
+                let is_named = contacts.iter().any(|named| named.grid() == contact.grid());
+                if is_named {
+                    let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
+                    self.add_slot(writing, contact, is_credible, true);
+                }
+            }
+        }
+    }
+
+    /// The home-servers named get a copy, whoever registers.
+    fn dial_homes(&mut self, core: &mut Core) {
+        let homes: Vec<Address> = self.homes.keys().cloned().collect();
+        for address in homes {
+            let is_dialled = core.dials.iter().any(|(target, id)| *id == self.id && target.address == address);
+            if is_dialled {
+                continue;
+            }
+            let known =
+                self.peers.iter().find(|peer| *peer.contact.address() == address).map(|peer| peer.contact.clone());
+            match known {
+                Some(contact) => {
+                    if let Some(writings) = self.homes.remove(&address) {
+                        self.give_to_home(&contact, &writings);
+                    }
+                }
+                None => {
+                    let target = Target::address(address);
+                    core.dials.push((target.clone(), self.id));
+                    core.effect(Effect::Request(target));
+                }
+            }
+        }
+    }
+
+    fn give_to_home(&mut self, contact: &Arc<Contact>, writings: &[u32]) {
+        let peer = self.peer(contact, true);
+        for writing in writings {
+            let is_holder = self.writings[*writing as usize].slots.iter().any(|slot| slot.peer == peer);
+            if !is_holder {
+                self.add_slot(*writing, contact, true, false);
+            }
+        }
+    }
+
+    /// Sends the next bundle to each peer that awaits none.
+    fn flush(&mut self, core: &mut Core, led_by: u8) {
+        let waiting: Vec<usize> = (0..self.peers.len())
+            .filter(|index| self.peers[*index].bundle.is_empty() && !self.peers[*index].queue.is_empty())
+            .collect();
+        for index in waiting {
+            if self.in_flight == BUNDLES_IN_FLIGHT_MAX {
+                return;
+            }
+            let peer = &mut self.peers[index];
+            let mut room = core.config.bundle_bytes_max as usize;
+            let fitting = peer.queue.iter().take(COPIES_MAX).take_while(|writing| {
+                let length = self.writings[**writing as usize].record.encoded_len() + 16;
+                let fits = length <= room;
+                room = room.saturating_sub(length);
+                fits
+            });
+            let count = fitting.count().max(1);
+            peer.bundle = peer.queue.drain(..count).collect();
+            peer.depth = led_by + 1;
+            let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
+            peer.is_linked = true;
+            let items: Vec<StoreItem> = bundle
+                .iter()
+                .map(|index| {
+                    let writing = &self.writings[*index as usize];
+                    let copy = Copy { record: writing.record.clone(), rival: None, age: Ticks(0) };
+                    StoreItem { copy, set: writing.set_name(&self.peers, core) }
+                })
+                .collect();
+            self.in_flight += 1;
+            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+                Message::Store(Store { id, items: items.into_iter().collect() })
+            });
+        }
+    }
+
+    fn report(&mut self, core: &mut Core) {
+        self.is_reported = true;
+        let records = self.writings.iter().map(|writing| writing.registration(&self.peers)).collect();
+        let registered = Registered { records, round_trips: self.depth };
+        core.effect(Effect::Complete(self.id, Outcome::Registered(Ok(Box::new(registered)))));
+    }
+}
+
+impl Slot {
+    fn keeps_seat(&self) -> bool {
+        self.said != HolderSaid::Silent || self.is_credible
+    }
+}
+
+impl Writing {
+    /// The holders in order of distance, with their places; this node as `None`.
+    fn seats(&self, peers: &[Peer], own: &Contact, holders: u16, scale: Scale) -> Vec<(Option<Slot>, Place, Group)> {
+        let target = self.record.key().id;
+        let contact_of = |slot: &Option<Slot>| slot.map_or(own, |slot| &*peers[slot.peer as usize].contact);
+        let slots = self.slots.iter().filter(|slot| slot.is_holder && slot.keeps_seat());
+        let mut members: Vec<Option<Slot>> = slots.copied().map(Some).chain(self.own.map(|_| None)).collect();
+        members.sort_by_key(|member| target.distance(&contact_of(member).grid().0));
+        let mut admission = Admission::new(holders, scale);
+        let placed = members.into_iter().map(|member| {
+            let contact = contact_of(&member);
+            (member, admission.admit(target.prefix() ^ contact.grid().0.prefix(), contact.group()), contact.group())
+        });
+        placed.take_while(|(_, place, _)| *place != Place::Outside).collect()
+    }
+
+    /// Whether the record is acknowledged; `None` while that is open.
+    fn decide(&self, peers: &[Peer], own: &Contact, holders: u16, scale: Scale) -> Option<bool> {
+        if self.greater.as_ref().is_some_and(|greater| greater.record != self.record) {
+            return Some(false);
+        }
+        let (mut kept, mut open) = (Tally::default(), false);
+        for (slot, place, group) in self.seats(peers, own, holders, scale) {
+            let said = match slot {
+                Some(slot) => slot.said,
+                None => self.own.unwrap_or(HolderSaid::Silent),
+            };
+            kept.add(place, group, said == HolderSaid::Kept);
+            open |= said == HolderSaid::Waiting;
+        }
+        if kept.is_majority() {
+            return Some(true);
+        }
+        // In a widened set ids are ground to keep a majority from answering: then all who can be reached are enough.
+        (!open).then(|| kept.is_widened() && kept.voted() > 0)
+    }
+
+    fn set_name(&self, peers: &[Peer], core: &Core) -> SetName {
+        let target = self.record.key().id;
+        let slots = self.slots.iter().filter(|slot| slot.is_holder && slot.said != HolderSaid::Silent);
+        let mut grids: Vec<Grid> = slots.map(|slot| peers[slot.peer as usize].contact.grid()).collect();
+        grids.extend(self.own.map(|_| core.grid()));
+        grids.sort_by_key(|grid| target.distance(&grid.0));
+        SetName::of(grids.iter())
+    }
+
+    fn registration(&self, peers: &[Peer]) -> Registration {
+        let holders = self.slots.iter().filter(|slot| slot.is_holder);
+        Registration {
+            record: self.record.clone(),
+            is_acknowledged: self.is_acknowledged,
+            holders: holders.map(|slot| (peers[slot.peer as usize].contact.clone(), slot.said)).collect(),
+            greater: self.greater.clone(),
+        }
+    }
+}
+
+/// The part of the keyspace in which a search has found everybody.
+struct Stretch {
+    start: Id,
+    /// Keys that share so many leading bits with `start` have all their holders among the search's candidates.
+    bits: Option<u32>,
+}
+
+impl Stretch {
+    fn of(search: &Search<()>, holders: u16) -> Self {
+        let start = *search.target();
+        let window = search.window();
+        let others = window.iter().filter_map(|seat| match seat {
+            Seat::Other(index, _) => Some(search.candidates()[*index].contact()),
+            Seat::Own(..) => None,
+        });
+        let Some(farthest) = others.clone().next_back() else { return Self { start, bits: None } };
+        // Everybody nearer than the farthest is known, so everybody who shares one bit more than that one does.
+        let bits = start.common_bits(&farthest.grid().0) + 1;
+        let mut groups: Vec<Group> = others
+            .filter(|contact| start.common_bits(&contact.grid().0) >= bits)
+            .map(|contact| contact.group())
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Self { start, bits: (groups.len() >= usize::from(holders)).then_some(bits) }
+    }
+
+    fn covers(&self, key: &Id) -> bool {
+        self.bits.is_some_and(|bits| self.start.common_bits(key) >= bits)
+    }
+}

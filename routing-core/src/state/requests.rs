@@ -1,0 +1,103 @@
+//! What this node has asked and not heard yet.
+
+use crate::contact::Contact;
+use crate::effect::OperationId;
+use crate::id::{Grid, Id, Key};
+use crate::message::{Message, RequestId};
+use crate::time::Tick;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Who waits for an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// An operation.
+    Operation(OperationId),
+    /// Upkeep: is it alive, and does it see the same neighbourhood?
+    Probe,
+    /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
+    Compare(Id, u8),
+    /// The records that a comparison found missing; these are still to be asked for afterwards.
+    Fetch(Vec<Key>),
+    /// Records handed over outside an operation.
+    HandOver,
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) peer: Arc<Contact>,
+    pub(crate) purpose: Purpose,
+    /// How deep it is in its operation: 1 + the depth of what led to it.
+    pub(crate) depth: u8,
+    pub(crate) sent: Tick,
+    pub(crate) expires: Tick,
+    /// Kept to be sent once more; `None` after that.
+    pub(crate) again: Option<Message>,
+}
+
+/// The requests under way, by id and by when they expire.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requests {
+    pending: BTreeMap<RequestId, Pending>,
+    due: BTreeSet<(Tick, RequestId)>,
+    last: u32,
+}
+
+impl Requests {
+    /// A fresh id, odd for operations and even for upkeep.
+    pub(crate) fn next_id(&mut self, is_for_operation: bool) -> RequestId {
+        self.last = self.last.wrapping_add(2) & !1;
+        RequestId(self.last | u32::from(is_for_operation))
+    }
+
+    pub(crate) fn insert(&mut self, id: RequestId, pending: Pending) {
+        self.due.insert((pending.expires, id));
+        if let Some(old) = self.pending.insert(id, pending) {
+            self.due.remove(&(old.expires, id));
+        }
+    }
+
+    /// The request that this answer belongs to; an answer from anybody else than was asked is none.
+    pub(crate) fn take(&mut self, id: RequestId, from: &Grid) -> Option<Pending> {
+        if self.pending.get(&id)?.peer.grid() != *from {
+            return None;
+        }
+        let pending = self.pending.remove(&id)?;
+        self.due.remove(&(pending.expires, id));
+        Some(pending)
+    }
+
+    /// A request whose time is over.
+    pub(crate) fn take_expired(&mut self, now: Tick) -> Option<(RequestId, Pending)> {
+        let (expires, id) = *self.due.first()?;
+        if expires > now {
+            return None;
+        }
+        self.due.remove(&(expires, id));
+        self.pending.remove(&id).map(|pending| (id, pending))
+    }
+
+    /// All requests to a peer whose link is lost.
+    pub(crate) fn take_to(&mut self, peer: &Grid) -> Vec<(RequestId, Pending)> {
+        let ids: Vec<RequestId> =
+            self.pending.iter().filter(|(_, pending)| pending.peer.grid() == *peer).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.take(id, peer).map(|pending| (id, pending))).collect()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Tick> {
+        self.due.first().map(|(tick, _)| *tick)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Both indices tell the same.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.pending.len(), self.due.len(), "each request under way expires once");
+        for (id, pending) in &self.pending {
+            assert!(self.due.contains(&(pending.expires, *id)), "a request's expiry is on the list");
+        }
+    }
+}

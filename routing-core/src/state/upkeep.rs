@@ -1,0 +1,175 @@
+//! Keeping the table true in the background, within a budget of bytes.
+//!
+//! Two sweeps probe contacts one by one. The *near* sweep goes round the own neighbourhood every minute and asks each
+//! node whether it sees the same nodes around us: that is how later arrivals and departures are heard of. The *far*
+//! sweep goes round the whole table, asking each contact about its own surroundings, so that hearsay proves itself and
+//! what nobody told us comes to light. Who was heard from since the last round is passed over (as a page in use is by
+//! the clock algorithm), so two nodes that know each other do not both probe.
+
+use super::core::{Core, Viewer};
+use super::requests::Purpose;
+use crate::contact::Contact;
+use crate::effect::Notice;
+use crate::holders::SetName;
+use crate::id::{Grid, Id};
+use crate::message::{Find, Message, Want};
+use crate::time::{Tick, Ticks};
+use std::sync::Arc;
+
+/// What opening a link counts against a budget, in bytes.
+pub(crate) const LINK_BYTES: i64 = 64;
+/// What a probe costs on average beside the link: question and answer with their framing, in bytes.
+const PROBE_BYTES: i64 = 88;
+/// How many contacts that were heard from anyway one sweep passes over at a time.
+const PASSED_OVER_MAX: usize = 64;
+/// How many failures in a row make a contact be forgotten.
+const FORGOTTEN_FAILURES: u8 = 4;
+/// The least pause between two probes of neighbours that have not answered yet.
+const EAGER_PAUSE: Ticks = Ticks(20);
+
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    /// The own neighbourhood when it was looked up last.
+    near: Vec<Arc<Contact>>,
+    near_next: usize,
+    pub(crate) near_wake: Option<Tick>,
+    far_bin: usize,
+    far_index: usize,
+    pub(crate) far_wake: Option<Tick>,
+    /// Bytes saved up, at most for a second of probes.
+    credit: i64,
+    credited: Tick,
+}
+
+impl Upkeep {
+    pub(super) fn start(&mut self, core: &Core) {
+        self.credited = core.now;
+        self.near_wake = Some(core.now + Ticks(1_000));
+        self.far_wake = Some(core.now + Ticks(1_000));
+    }
+
+    pub(super) fn stop(&mut self) {
+        *self = Upkeep::default();
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Tick> {
+        self.near_wake.into_iter().chain(self.far_wake).min()
+    }
+
+    /// Somebody new turned up in the own neighbourhood: it is met soon.
+    pub(super) fn hurry(&mut self, now: Tick) {
+        self.near.clear();
+        self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core) {
+        if self.near_wake.is_some_and(|wake| core.now >= wake) {
+            self.probe_near(core);
+        }
+        if self.far_wake.is_some_and(|wake| core.now >= wake) {
+            self.probe_far(core);
+        }
+    }
+
+    fn probe_near(&mut self, core: &mut Core) {
+        let is_round_over = self.near_next >= self.near.len();
+        if is_round_over {
+            let neighbourhood = usize::from(core.config.holders) * 4;
+            let own = core.grid().0;
+            self.near = core.table.nearest(&own).take(neighbourhood).map(|entry| entry.contact().clone()).collect();
+            self.near_next = 0;
+        }
+        // Neighbours that have not answered yet come first, and soon.
+        let unproven = |contact: &Arc<Contact>| {
+            core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
+        };
+        if let Some(first) = (self.near_next..self.near.len()).find(|index| unproven(&self.near[*index])) {
+            self.near.swap(self.near_next, first);
+            let contact = self.near[self.near_next].clone();
+            self.near_next += 1;
+            self.probe_neighbour(core, &contact);
+            self.near_wake = Some(core.now + EAGER_PAUSE);
+            return;
+        }
+        let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
+        self.near_wake = Some(core.now + pause);
+        if let Some(contact) = self.near.get(self.near_next).cloned() {
+            self.near_next += 1;
+            if !core.table.take_recent(&contact.grid()) {
+                self.probe_neighbour(core, &contact);
+            }
+        }
+    }
+
+    fn probe_neighbour(&mut self, core: &mut Core, contact: &Arc<Contact>) {
+        let own = core.grid().0;
+        self.probe(core, contact, own);
+    }
+
+    fn probe_far(&mut self, core: &mut Core) {
+        let rate = i64::from(core.config.upkeep_bytes_per_second);
+        self.credit = (self.credit + rate * core.now.since(self.credited).0.min(60_000) as i64 / 1_000).min(rate);
+        self.credited = core.now;
+        // One round of the table in `contact_probe_every`, if the budget allows it.
+        let round_pause = core.config.contact_probe_every.0 / core.table.len().max(1) as u64;
+        let budget_pause = ((LINK_BYTES + PROBE_BYTES) * 1_000 / rate) as u64;
+        self.far_wake = Some(core.now + Ticks(round_pause.max(budget_pause).max(1)));
+        if self.credit < 0 {
+            return;
+        }
+        if let Some(contact) = self.next_far(core) {
+            let place = contact.grid().0;
+            self.probe(core, &contact, place);
+        }
+    }
+
+    /// The next contact of the table that was not heard from since the last round. Bins are walked in bit-reversed
+    /// order, so that each part of the keyspace is met early.
+    fn next_far(&mut self, core: &mut Core) -> Option<Arc<Contact>> {
+        for _ in 0..PASSED_OVER_MAX {
+            let bins = core.table.bins();
+            let bits = bins.ilog2();
+            if self.far_bin >= bins {
+                self.far_bin = 0;
+            }
+            let bin = self.far_bin.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0);
+            let Some(entry) = core.table.bin(bin).get(self.far_index) else {
+                self.far_index = 0;
+                self.far_bin += 1;
+                continue;
+            };
+            self.far_index += 1;
+            let (contact, has_answered) = (entry.contact().clone(), entry.has_answered());
+            let was_recent = core.table.take_recent(&contact.grid());
+            if !was_recent || !has_answered {
+                return Some(contact);
+            }
+        }
+        None
+    }
+
+    /// Asks `contact` who is around `place`; an answer names nobody if it sees what we see.
+    fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id) {
+        let is_complete = core.table.is_complete_at(&place);
+        let (groups, set) = if is_complete {
+            (core.config.holders, core.view(&place, core.config.holders, Viewer::Own).name)
+        } else {
+            (0, SetName::NONE)
+        };
+        let is_linked = core.table.entry(&contact.grid()).is_some_and(|entry| entry.is_linked());
+        self.credit -= PROBE_BYTES + if is_linked { 0 } else { LINK_BYTES };
+        core.ask(contact, false, Purpose::Probe, 0, |id| {
+            Message::Find(Find { id, target: place, want: Want::Contacts, groups, set })
+        });
+    }
+}
+
+impl Core {
+    /// A contact left a request unanswered.
+    pub(super) fn on_contact_failed(&mut self, grid: &Grid) {
+        if self.table.on_failure(grid).is_some_and(|failures| failures >= FORGOTTEN_FAILURES) {
+            self.table.remove(grid);
+            self.notify(Notice::NeighbourLost(*grid));
+        }
+    }
+}

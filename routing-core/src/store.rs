@@ -1,0 +1,167 @@
+//! The records a node holds, bounded.
+//!
+//! A record is merged with what is there by the one order of [`crate::record`]; nothing else decides. Beside it the
+//! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge.
+
+use crate::id::Key;
+use crate::key::Hash;
+use crate::message::{Brief, Copy, Refusal, StoreVerdict};
+use crate::record::{Held, Merged};
+use crate::time::Tick;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One key's record, its rival if there is proof of a conflict, and when it was announced.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    held: Held,
+    announced: Tick,
+}
+
+impl StoredRecord {
+    /// The record and its rival.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// What goes to somebody else.
+    pub fn copy(&self, now: Tick) -> Copy {
+        Copy { record: self.held.record().clone(), rival: self.held.rival().cloned(), age: now.since(self.announced) }
+    }
+
+    fn hash(&self) -> u64 {
+        let hash = match self.held.rival() {
+            None => self.held.record().hash(),
+            Some(rival) => {
+                let both = [self.held.record().hash().0, rival.hash().0].concat();
+                Hash::of(&both)
+            }
+        };
+        let [a, b, c, d, e, f, g, h, ..] = hash.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// What a store made of a copy.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What the giver is told.
+    pub verdict: StoreVerdict,
+    /// Whether the store holds something else now: it must be made durable.
+    pub is_changed: bool,
+}
+
+/// A bounded map of records, ordered by key.
+#[derive(Clone, Debug)]
+pub struct RecordStore {
+    records: BTreeMap<Key, StoredRecord>,
+    records_max: usize,
+}
+
+impl RecordStore {
+    /// The empty store for at most `records_max` records.
+    pub fn new(records_max: u32) -> Self {
+        Self { records: BTreeMap::new(), records_max: records_max as usize }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What is held under `key`.
+    pub fn get(&self, key: &Key) -> Option<&StoredRecord> {
+        self.records.get(key)
+    }
+
+    /// All that is held, in the order of keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &StoredRecord)> {
+        self.records.iter()
+    }
+
+    /// Merges a copy. Invalid records and new ones beyond the bound are refused; the store is then unchanged.
+    pub fn put(&mut self, copy: &Copy, now: Tick) -> Kept {
+        let refused = |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false };
+        let key = copy.record.key();
+        let is_valid = copy.record.verify().is_ok()
+            && copy.rival.as_ref().is_none_or(|rival| rival.key() == key && rival.verify().is_ok());
+        if !is_valid {
+            return refused(Refusal::Invalid);
+        }
+        let is_full = self.records.len() >= self.records_max;
+        let announced = now - copy.age;
+        let Some(stored) = self.records.get_mut(&key) else {
+            if is_full {
+                return refused(Refusal::Full);
+            }
+            let mut held = Held::new(copy.record.clone());
+            if let Some(rival) = &copy.rival {
+                held.merge(rival.clone());
+            }
+            let verdict = verdict(&held, copy, now, announced);
+            self.records.insert(key, StoredRecord { held, announced });
+            return Kept { verdict, is_changed: true };
+        };
+        let before = stored.held.record().clone();
+        let mut is_changed = false;
+        for record in std::iter::once(&copy.record).chain(&copy.rival) {
+            match stored.held.merge(record.clone()) {
+                Merged::OtherClaimant => return refused(Refusal::OtherClaimant),
+                merged => is_changed |= merged.changed(),
+            }
+        }
+        if *stored.held.record() == before {
+            // The same record announced again, by whomever: the younger age counts.
+            if copy.record == *stored.held.record() {
+                stored.announced = stored.announced.max(announced);
+            }
+        } else {
+            stored.announced = announced;
+        }
+        Kept { verdict: verdict(&stored.held, copy, now, stored.announced), is_changed }
+    }
+
+    /// Drops what is held under `key`.
+    pub fn remove(&mut self, key: &Key) -> bool {
+        self.records.remove(key).is_some()
+    }
+
+    /// The digest of the records that `admit` picks: BLAKE3 over (key, record hash) in the order of keys.
+    pub fn digest(&self, mut admit: impl FnMut(&Key) -> bool) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        for (key, stored) in self.records.iter().filter(|(key, _)| admit(key)) {
+            hasher.update(&[key.kind as u8]);
+            hasher.update(&key.id.0);
+            hasher.update(&stored.hash().to_be_bytes());
+        }
+        Hash(*hasher.finalize().as_bytes())
+    }
+
+    /// The names of the records that `admit` picks.
+    pub fn list(&self, mut admit: impl FnMut(&Key) -> bool) -> Vec<Brief> {
+        let picked = self.records.iter().filter(|(key, _)| admit(key));
+        picked.map(|(key, stored)| Brief { key: *key, hash: stored.hash() }).collect()
+    }
+
+    /// The name of what is held under `key`.
+    pub fn brief(&self, key: &Key) -> Option<Brief> {
+        self.records.get(key).map(|stored| Brief { key: *key, hash: stored.hash() })
+    }
+}
+
+fn verdict(held: &Held, offered: &Copy, now: Tick, announced: Tick) -> StoreVerdict {
+    let copy =
+        || Arc::new(Copy { record: held.record().clone(), rival: held.rival().cloned(), age: now.since(announced) });
+    if *held.record() != offered.record {
+        StoreVerdict::Newer(copy())
+    } else if held.rival().is_some() {
+        StoreVerdict::Conflict(copy())
+    } else {
+        StoreVerdict::Kept
+    }
+}

@@ -1,0 +1,517 @@
+//! The routing table: who is known, and who is kept when the budget is full.
+//!
+//! Contacts lie in bins by the leading bits of their id. All contacts in bin `target ^ j` are nearer to the target than
+//! those in bin `target ^ (j + 1)`, so the nearest are found by walking bins, whatever the size of table or network.
+//!
+//! There is one knob, the budget. Up to it everything is kept, and the table knows the whole network. Beyond it the own
+//! *slice* of the keyspace (as many leading bits as leave at most half the budget inside) stays complete, and the other
+//! half of the budget is dealt to the slices outside in equal shares; where there are more slices than contacts to
+//! deal, the nearer ones get theirs and the farther ones become sparser.
+//!
+//! What a node was told about is *hearsay* until it answered us itself. Hearsay never displaces a contact that has.
+
+use crate::contact::{Contact, Group};
+use crate::holders::Scale;
+use crate::id::{Grid, Id};
+use crate::time::Ticks;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+/// How many contacts a bin holds on average before the number of bins doubles.
+const BIN_LOAD: usize = 24;
+/// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
+const BIN_GROWTH: usize = 4;
+/// A round-trip time that nobody has measured yet.
+const UNMEASURED: u16 = u16::MAX;
+
+/// One known contact. 24 bytes: a large network holds a hundred million of these.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    contact: Arc<Contact>,
+    prefix: u64,
+    group: Group,
+    round_trip_ms: u16,
+    failures: u8,
+    flags: u8,
+}
+
+const ANSWERED: u8 = 1;
+const RECENT: u8 = 2;
+const LINKED: u8 = 4;
+
+impl Entry {
+    fn new(contact: Arc<Contact>) -> Self {
+        let (prefix, group) = (contact.grid().0.prefix(), contact.group());
+        Self { contact, prefix, group, round_trip_ms: UNMEASURED, failures: 0, flags: 0 }
+    }
+
+    /// The contact's card.
+    pub fn contact(&self) -> &Arc<Contact> {
+        &self.contact
+    }
+
+    /// The leading 64 bits of its id.
+    pub fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
+    /// Whom it belongs to, as far as majorities are concerned.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Whether it has answered us: then it is a neighbour, and may be named to others.
+    pub fn has_answered(&self) -> bool {
+        self.flags & ANSWERED != 0
+    }
+
+    /// Whether a link to it is believed to stand.
+    pub fn is_linked(&self) -> bool {
+        self.flags & LINKED != 0
+    }
+
+    /// The smoothed round-trip time, once measured.
+    pub fn round_trip(&self) -> Option<Ticks> {
+        (self.round_trip_ms != UNMEASURED).then_some(Ticks(self.round_trip_ms.into()))
+    }
+
+    /// How many requests in a row it left unanswered.
+    pub fn failures(&self) -> u8 {
+        self.failures
+    }
+
+    fn set(&mut self, flag: u8, on: bool) {
+        if on { self.flags |= flag } else { self.flags &= !flag }
+    }
+
+    /// The greater, the sooner it goes when room is needed: hearsay, then the unreliable, then the slow.
+    fn dispensability(&self) -> (bool, u8, u16, u64) {
+        (!self.has_answered(), self.failures, self.round_trip_ms, self.prefix)
+    }
+}
+
+/// What became of an offered contact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offered {
+    /// It is in the table now.
+    New,
+    /// It was known by an older card.
+    Renewed,
+    /// It was known by this card or a newer one.
+    Known,
+    /// There is no room for it where it belongs.
+    NoRoom,
+}
+
+/// The contacts of one node.
+#[derive(Clone, Debug)]
+pub struct RoutingTable {
+    own: Id,
+    budget: usize,
+    bins: Vec<Vec<Entry>>,
+    count: usize,
+    answered: usize,
+    /// How many contacts share exactly so many leading bits with the own id (64 and more count as 63).
+    by_shared_bits: Vec<u32>,
+    /// Whether some contact was left out for want of room, so that only the own slice is known completely.
+    partial: bool,
+    /// The size of the table when `scale` was estimated last.
+    scale_count: usize,
+    scale: Scale,
+}
+
+/// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
+struct Shares {
+    depth: usize,
+    quota: Vec<usize>,
+}
+
+impl RoutingTable {
+    /// The empty table of the node `own`, for at most `budget` contacts.
+    pub fn new(own: Grid, budget: u32) -> Self {
+        Self {
+            own: own.0,
+            budget: budget as usize,
+            bins: vec![Vec::new()],
+            count: 0,
+            answered: 0,
+            by_shared_bits: Vec::new(),
+            partial: false,
+            scale_count: 0,
+            scale: Scale::UNKNOWN,
+        }
+    }
+
+    /// How many contacts are known.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many of them have answered us.
+    pub fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// All contacts, in an order that depends on nothing but the table's history.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.bins.iter().flatten()
+    }
+
+    fn bin_of(&self, prefix: u64) -> usize {
+        let bits = self.bins.len().ilog2();
+        prefix.checked_shr(64 - bits).unwrap_or(0) as usize
+    }
+
+    fn position(&self, grid: &Grid) -> Option<(usize, usize)> {
+        let prefix = grid.0.prefix();
+        let bin = self.bin_of(prefix);
+        let is_it = |entry: &Entry| entry.prefix == prefix && entry.contact.grid() == *grid;
+        Some((bin, self.bins[bin].iter().position(is_it)?))
+    }
+
+    /// What is known of `grid`.
+    pub fn entry(&self, grid: &Grid) -> Option<&Entry> {
+        self.position(grid).map(|(bin, index)| &self.bins[bin][index])
+    }
+
+    fn entry_mut(&mut self, grid: &Grid) -> Option<&mut Entry> {
+        self.position(grid).map(|(bin, index)| &mut self.bins[bin][index])
+    }
+
+    /// Takes note of a contact that somebody named, or that called. It must be verified, here or away, and not the own.
+    pub fn offer(&mut self, contact: &Arc<Contact>) -> Offered {
+        let grid = contact.grid();
+        debug_assert_ne!(grid.0, self.own, "a node is no contact of its own");
+        if let Some(entry) = self.entry_mut(&grid) {
+            if Arc::ptr_eq(&entry.contact, contact) || !contact.supersedes(&entry.contact) {
+                return Offered::Known;
+            }
+            entry.contact = contact.clone();
+            entry.group = contact.group();
+            return Offered::Renewed;
+        }
+        let entry = Entry::new(contact.clone());
+        if self.count >= self.budget {
+            self.partial = true;
+            if !self.make_room_in_cell(&entry) {
+                return Offered::NoRoom;
+            }
+        }
+        self.insert(entry);
+        if self.count > self.budget {
+            self.evict();
+        }
+        if self.entry(&grid).is_some() { Offered::New } else { Offered::NoRoom }
+    }
+
+    /// Forgets a contact.
+    pub fn remove(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
+        let (bin, index) = self.position(grid)?;
+        Some(self.take(bin, index).contact)
+    }
+
+    /// An answer came from `grid`: it is a neighbour now. `round_trip` is how long it took.
+    pub fn on_answer(&mut self, grid: &Grid, round_trip: Ticks) {
+        let sample = round_trip.0.min(u64::from(UNMEASURED - 1)) as u16;
+        let Some(entry) = self.entry_mut(grid) else { return };
+        entry.round_trip_ms = match entry.round_trip_ms {
+            UNMEASURED => sample,
+            // RFC 6298: seven eighths of what was known, one eighth of what was seen.
+            smoothed => ((u32::from(smoothed) * 7 + u32::from(sample) + 4) / 8) as u16,
+        };
+        entry.failures = 0;
+        entry.set(RECENT, true);
+        if !entry.has_answered() {
+            entry.set(ANSWERED, true);
+            self.answered += 1;
+        }
+    }
+
+    /// Something else was heard from `grid`, so it is alive.
+    pub fn on_heard(&mut self, grid: &Grid) {
+        if let Some(entry) = self.entry_mut(grid) {
+            entry.set(RECENT, true);
+        }
+    }
+
+    /// A request to `grid` was left unanswered. Says how many were in a row, if it is known at all.
+    pub fn on_failure(&mut self, grid: &Grid) -> Option<u8> {
+        let entry = self.entry_mut(grid)?;
+        entry.failures = entry.failures.saturating_add(1);
+        entry.set(RECENT, false);
+        Some(entry.failures)
+    }
+
+    /// Whether a link to `grid` stands. Unknown contacts have none.
+    pub fn set_linked(&mut self, grid: &Grid, linked: bool) {
+        if let Some(entry) = self.entry_mut(grid) {
+            entry.set(LINKED, linked);
+        }
+    }
+
+    /// Whether `grid` was heard from since this was asked last; forgets that it was.
+    pub fn take_recent(&mut self, grid: &Grid) -> bool {
+        let Some(entry) = self.entry_mut(grid) else { return false };
+        let recent = entry.flags & RECENT != 0;
+        entry.set(RECENT, false);
+        recent
+    }
+
+    /// Others know more contacts than could be kept or were told: only the own slice is complete from now on.
+    pub fn set_partial(&mut self) {
+        self.partial = true;
+    }
+
+    /// Whether everybody near `target` is likely to be known. A hint that saves round trips; nothing rests on it.
+    pub fn is_complete_at(&self, target: &Id) -> bool {
+        !self.partial || self.own.common_bits(target) as usize >= self.shares().depth
+    }
+
+    /// All contacts in order of their distance to `target`.
+    pub fn nearest(&self, target: &Id) -> Nearest<'_> {
+        let prefix = target.prefix();
+        Nearest { table: self, target: *target, home: self.bin_of(prefix), next_bin: 0, sorted: Vec::new() }
+    }
+
+    /// At most `count` contacts that share the leading `bits` of `start`, spread evenly over what is known there, and
+    /// whether there were more. `offset` shifts the choice, so that not everybody is told the same ones.
+    pub fn sample(
+        &self,
+        start: &Id,
+        bits: u8,
+        count: usize,
+        offset: u64,
+        mut admit: impl FnMut(&Entry) -> bool,
+    ) -> (Vec<&Entry>, bool) {
+        let range: Vec<&Entry> = self.in_range(start.prefix(), bits.into()).filter(|entry| admit(entry)).collect();
+        if range.len() <= count {
+            return (range, false);
+        }
+        let shift = offset as usize % range.len();
+        let spread = (0..count).map(|index| range[(index * range.len() / count + shift) % range.len()]);
+        (spread.collect(), true)
+    }
+
+    /// The contacts that share the leading `bits` (at most 64 count) of `prefix`.
+    fn in_range(&self, prefix: u64, bits: u32) -> impl Iterator<Item = &Entry> {
+        let bits = bits.min(64);
+        let low = if bits == 0 { 0 } else { prefix & (u64::MAX << (64 - bits)) };
+        let high = low | u64::MAX.checked_shr(bits).unwrap_or(0);
+        self.bins[self.bin_of(low)..=self.bin_of(high)]
+            .iter()
+            .flatten()
+            .filter(move |entry| (low..=high).contains(&entry.prefix))
+    }
+
+    /// The number of bins; upkeep walks them by number.
+    pub fn bins(&self) -> usize {
+        self.bins.len()
+    }
+
+    /// The contacts of one bin.
+    pub fn bin(&self, index: usize) -> &[Entry] {
+        &self.bins[index]
+    }
+
+    /// How many nodes the keyspace seems to hold: the median over equal slices of what is known completely, never a
+    /// count, which ids ground in one place would inflate.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    fn estimate_scale(&mut self) {
+        self.scale_count = self.count;
+        let depth = if self.partial { self.shares().depth as u32 } else { 0 };
+        let known = if depth == 0 { self.count } else { self.in_range(self.own.prefix(), depth).count() };
+        // Slices of four nodes on average: enough of them for a median, enough in each to count.
+        let slices_bits = (known / 4).max(1).ilog2().min(8);
+        if known < 16 || depth + slices_bits > 60 {
+            self.scale = Scale::UNKNOWN;
+            return;
+        }
+        let mut counts = vec![0u64; 1 << slices_bits];
+        for entry in self.in_range(self.own.prefix(), depth) {
+            counts[(entry.prefix << depth >> (64 - slices_bits)) as usize] += 1;
+        }
+        let middle = counts.len() / 2;
+        let (_, median, _) = counts.select_nth_unstable(middle);
+        self.scale = Scale::of_nodes(median.saturating_mul(1 << (depth + slices_bits)));
+    }
+
+    fn shared_bits(&self, prefix: u64) -> usize {
+        ((prefix ^ self.own.prefix()).leading_zeros() as usize).min(63)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let shared = self.shared_bits(entry.prefix);
+        if self.by_shared_bits.len() <= shared {
+            self.by_shared_bits.resize(shared + 1, 0);
+        }
+        self.by_shared_bits[shared] += 1;
+        self.count += 1;
+        self.answered += usize::from(entry.has_answered());
+        let index = self.bin_of(entry.prefix);
+        let bin = &mut self.bins[index];
+        if bin.len() == bin.capacity() {
+            bin.reserve_exact(BIN_GROWTH);
+        }
+        bin.push(entry);
+        if self.count > self.bins.len() * BIN_LOAD {
+            self.double_bins();
+        }
+        if self.count.abs_diff(self.scale_count) > self.scale_count / 8 {
+            self.estimate_scale();
+        }
+    }
+
+    fn take(&mut self, bin: usize, index: usize) -> Entry {
+        let entry = self.bins[bin].swap_remove(index);
+        let shared = self.shared_bits(entry.prefix);
+        self.by_shared_bits[shared] -= 1;
+        self.count -= 1;
+        self.answered -= usize::from(entry.has_answered());
+        entry
+    }
+
+    fn double_bins(&mut self) {
+        let bits = self.bins.len().ilog2() + 1;
+        let mut bins = Vec::with_capacity(self.bins.len() * 2);
+        for bin in std::mem::take(&mut self.bins) {
+            let upper_count = bin.iter().filter(|entry| entry.prefix >> (64 - bits) & 1 == 1).count();
+            let mut lower = Vec::with_capacity(bin.len() - upper_count);
+            let mut upper = Vec::with_capacity(upper_count);
+            for entry in bin {
+                if entry.prefix >> (64 - bits) & 1 == 1 { upper.push(entry) } else { lower.push(entry) }
+            }
+            bins.push(lower);
+            bins.push(upper);
+        }
+        self.bins = bins;
+    }
+
+    /// How the budget is dealt once it binds.
+    fn shares(&self) -> Shares {
+        let mut depth = self.by_shared_bits.len();
+        let mut inside = 0;
+        while depth > 0 && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
+            depth -= 1;
+            inside += self.by_shared_bits[depth] as usize;
+        }
+        let mut left = self.budget - inside;
+        let slices_outside = (1u64 << depth.min(62)) - 1;
+        let mut quota = vec![0; depth];
+        // From the nearest bucket outwards: each may have one contact (or the equal share) for each of its slices, as
+        // long as that leaves the farther ones at least as much.
+        for shared in (0..depth).rev() {
+            let slices = 1u64 << (depth - 1 - shared).min(62);
+            let equal_share =
+                (slices.saturating_mul(self.budget as u64 - inside as u64) / slices_outside.max(1)).max(slices);
+            quota[shared] = (left / (shared + 1)).min(usize::try_from(equal_share).unwrap_or(usize::MAX)).max(1);
+            left = left.saturating_sub(quota[shared]);
+        }
+        Shares { depth, quota }
+    }
+
+    /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
+    /// `shared_bits` with its own id.
+    pub fn share_of(&self, shared_bits: u32) -> usize {
+        if !self.partial && self.count < self.budget {
+            return self.budget - self.count;
+        }
+        self.shares().quota.get(shared_bits as usize).copied().unwrap_or(self.budget / 2)
+    }
+
+    /// The cell that a place outside the own slice belongs to: so many leading bits, and how many contacts it may hold.
+    fn cell(shares: &Shares, shared: usize) -> (u32, usize) {
+        let quota = shares.quota[shared];
+        let bits = quota.ilog2();
+        (shared as u32 + 1 + bits, quota.div_ceil(1 << bits))
+    }
+
+    /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.
+    fn make_room_in_cell(&mut self, entry: &Entry) -> bool {
+        let shares = self.shares();
+        let shared = self.shared_bits(entry.prefix);
+        if shared >= shares.depth {
+            return true;
+        }
+        let (bits, room) = Self::cell(&shares, shared);
+        let mates = self.in_range(entry.prefix, bits);
+        let (mut count, mut worst) = (0, None::<&Entry>);
+        for mate in mates {
+            count += 1;
+            // Two of one group in a cell say the same twice: the second gives way first.
+            let rank = |mate: &Entry| (mate.group == entry.group, mate.dispensability());
+            if worst.is_none_or(|worst| rank(mate) > rank(worst)) {
+                worst = Some(mate);
+            }
+        }
+        if count < room {
+            return true;
+        }
+        // A newcomer is hearsay, so it may only take the place of hearsay that has failed us, or of the unreliable.
+        let Some(grid) = worst.filter(|worst| worst.failures > 1).map(|worst| worst.contact.grid()) else {
+            return false;
+        };
+        self.remove(&grid);
+        true
+    }
+
+    /// Drops one contact: from the part of the keyspace that is farthest over its share, the worst of its fullest cell.
+    fn evict(&mut self) {
+        let shares = self.shares();
+        let excess = |shared: &usize| self.by_shared_bits[*shared] as i64 - shares.quota[*shared] as i64;
+        let Some(shared) = (0..shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else { return };
+        let (bits, _) = Self::cell(&shares, shared);
+        let bucket = self.own.flip(shared as u32).prefix();
+        let mut members: Vec<(u64, &Entry)> = self
+            .in_range(bucket, shared as u32 + 1)
+            .map(|entry| (entry.prefix >> (64 - bits.min(64)), entry))
+            .collect();
+        members.sort_unstable_by_key(|(cell, entry)| (*cell, entry.prefix));
+        let fullest = members.chunk_by(|a, b| a.0 == b.0).max_by_key(|cell| cell.len());
+        let worst = fullest.and_then(|cell| {
+            let doubled = |entry: &Entry| cell.iter().filter(|(_, mate)| mate.group == entry.group).count();
+            cell.iter().map(|(_, entry)| entry).max_by_key(|entry| (doubled(entry), entry.dispensability()))
+        });
+        if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
+            self.remove(&grid);
+        }
+    }
+}
+
+/// Contacts in order of their distance to a target. See [`RoutingTable::nearest`].
+pub struct Nearest<'a> {
+    table: &'a RoutingTable,
+    target: Id,
+    home: usize,
+    next_bin: usize,
+    /// The current bin, farthest first, so that the next is popped from its end.
+    sorted: Vec<&'a Entry>,
+}
+
+impl<'a> Iterator for Nearest<'a> {
+    type Item = &'a Entry;
+
+    fn next(&mut self) -> Option<&'a Entry> {
+        while self.sorted.is_empty() {
+            if self.next_bin == self.table.bins.len() {
+                return None;
+            }
+            self.sorted.extend(&self.table.bins[self.home ^ self.next_bin]);
+            self.next_bin += 1;
+            let target = self.target;
+            let far_first = |a: &&Entry, b: &&Entry| {
+                let prefixes = (b.prefix ^ target.prefix()).cmp(&(a.prefix ^ target.prefix()));
+                prefixes.then_with(|| target.distance(&b.contact.grid().0).cmp(&target.distance(&a.contact.grid().0)))
+            };
+            self.sorted.sort_unstable_by(far_first);
+        }
+        self.sorted.pop()
+    }
+}
