@@ -41,7 +41,7 @@ pub enum Transport {
     /// The simulated network, in virtual time
     #[default]
     Sim,
-    /// Real sockets on this machine
+    /// Real sockets on this machine; not in this release
     Tcp,
 }
 

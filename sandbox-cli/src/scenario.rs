@@ -1,7 +1,7 @@
 //! Scenario files: what happens to a simulated federation, step by step.
 //!
 //! A file is read in two passes. TOML's own grammar comes first; then each table is emptied key by key
-//! (see [`keys`](self::keys)), so that a misspelt key or an impossible value is reported with file, line and key, which
+//! (see `keys.rs`), so that a misspelt key or an impossible value is reported with file, line and key, which
 //! serde loses inside tagged enums. Paths in a file are relative to the file and are resolved here, but not opened.
 
 mod delay_spec;

@@ -41,15 +41,13 @@ impl Display for Who {
     }
 }
 
-impl Display for DelaySpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DelaySpec::Constant { value } => write!(f, "{value}"),
-            DelaySpec::Uniform { min, max } => write!(f, "{min} to {max}"),
-            DelaySpec::Matrix { file, jitter } => {
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                write!(f, "{name}, jitter {jitter}")
-            }
+/// How long messages take, in words. No `Display`: the type may live in another crate.
+fn delay(delay: &DelaySpec) -> String {
+    match delay {
+        DelaySpec::Constant { value } => value.to_string(),
+        DelaySpec::Uniform { min, max } => format!("{min} to {max}"),
+        DelaySpec::Matrix { file, jitter } => {
+            format!("{}, jitter {jitter}", file.file_name().unwrap_or_default().to_string_lossy())
         }
     }
 }
@@ -133,7 +131,7 @@ impl Display for Do {
                 let twice = loss.duplicate.map(|rate| format!("{} twice", percent(rate)));
                 f.write_str(&lost.into_iter().chain(twice).collect::<Vec<_>>().join(", "))
             }
-            Do::Delay(delay) => delay.fmt(f),
+            Do::Delay(spec) => f.write_str(&delay(spec)),
             Do::Dishonest(dishonest) => {
                 let behaviour = format!("{:?}", dishonest.behaviour).to_lowercase();
                 write!(f, "{}, {behaviour}", dishonest.who)?;

@@ -1,8 +1,10 @@
 //! Emptying a TOML table key by key, with errors that say where.
 //!
 //! ```text
-//!   Keys::new ─▶ required / optional, one call a key ─▶ finish: what is left over was unknown
+//!   Keys::new ─▶ only: is each key known? ─▶ required / optional, one call a key ─▶ finish: was each key read?
 //! ```
+//!
+//! Unknown keys are looked for first: who writes `user = 5` wants to hear of `user`, not that `users` is missing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,22 +116,25 @@ impl Source<'_> {
 /// What a value must be, to follow "must"; returned by a reader of values that cannot use what it was given.
 pub(super) type Must = &'static str;
 
-/// One table that is being read. Each key is asked for once; the rest are unknown.
+/// One table that is being read.
 pub(super) struct Keys<'i> {
     source: Source<'i>,
     /// The table, as a reader would name it: "a kill step".
     name: String,
     /// Where the table stands.
     at: usize,
+    /// What was not read yet.
     table: DeTable<'i>,
-    /// The keys asked for so far, with the place of the value where there was one.
-    asked: BTreeMap<&'static str, Option<Range<usize>>>,
+    /// The keys that the table may have.
+    known: Vec<&'static str>,
+    /// Where the values stand that were read.
+    places: BTreeMap<&'static str, Range<usize>>,
 }
 
 impl<'i> Keys<'i> {
     /// A table about to be read. `at` is where it stands.
     pub(super) fn new(source: Source<'i>, name: impl Into<String>, at: usize, table: DeTable<'i>) -> Self {
-        Self { source, name: name.into(), at, table, asked: BTreeMap::new() }
+        Self { source, name: name.into(), at, table, known: Vec::new(), places: BTreeMap::new() }
     }
 
     /// A table that is the value of `key`.
@@ -159,7 +164,7 @@ impl<'i> Keys<'i> {
     /// The raw value of a key.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         let value = self.table.remove(key);
-        self.asked.insert(key, value.as_ref().map(Spanned::span));
+        self.places.extend(value.as_ref().map(|value| (key, value.span())));
         value
     }
 
@@ -194,15 +199,26 @@ impl<'i> Keys<'i> {
 
     /// The error for a key that was read, but does not go with another one.
     pub(super) fn impossible(&self, key: &'static str, must: &str) -> ScenarioError {
-        let span = self.asked.get(key).cloned().flatten().unwrap_or(self.at..self.at);
+        let span = self.places.get(key).cloned().unwrap_or(self.at..self.at);
         self.source.impossible(span, key, must)
     }
 
-    /// Ends the reading: a key that nobody asked for is an error, the first one in the text before the others.
+    /// Refuses a table that has other keys than these, naming the first in the text.
+    pub(super) fn only(&mut self, known: &[&'static str]) -> Result<(), ScenarioError> {
+        self.known = known.to_vec();
+        self.refuse(|key| !known.contains(&key))
+    }
+
+    /// Ends the reading. A key that is left over was never read, and must not seem to have been.
     pub(super) fn finish(self) -> Result<(), ScenarioError> {
-        let Some(key) = self.table.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
-        let known = self.asked.keys().map(|key| (*key).to_owned()).collect();
-        let problem = Problem::Unknown { table: self.name, known };
+        self.refuse(|_| true)
+    }
+
+    fn refuse(&self, unknown: impl Fn(&str) -> bool) -> Result<(), ScenarioError> {
+        let refused = self.table.keys().filter(|key| unknown(key.get_ref())).min_by_key(|key| key.span().start);
+        let Some(key) = refused else { return Ok(()) };
+        let known = self.known.iter().map(|key| (*key).to_owned()).collect();
+        let problem = Problem::Unknown { table: self.name.clone(), known };
         Err(self.source.error(key.span().start, key.get_ref(), problem))
     }
 }

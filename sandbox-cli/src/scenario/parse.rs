@@ -16,6 +16,7 @@ pub(super) fn scenario(text: &str, file: &str, dir: &Path) -> Result<Scenario, S
     let source = Source { text, file };
     let document = DeTable::parse(text).map_err(|error| not_toml(source, &error))?;
     let mut keys = Keys::new(source, "a scenario", 0, document.into_inner());
+    keys.only(&["name", "seed", "tick", "network", "node", "step"])?;
     let stem = || Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let scenario = Scenario {
         name: keys.optional("name", value::text)?.unwrap_or_else(stem),
@@ -43,6 +44,7 @@ fn tick(value: &DeValue<'_>) -> Result<Ticks, Must> {
 fn network<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> Result<Network, ScenarioError> {
     let mut keys = Keys::within(source, "network", table)?;
     keys.call("[network]".to_owned());
+    keys.only(&["delay", "loss", "duplicate", "link_round_trips", "links_max"])?;
     let default = Network::default();
     let network = Network {
         delay: keys.take("delay").map_or(Ok(default.delay), |table| delay(source, table, dir))?,
@@ -55,15 +57,22 @@ fn network<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> R
     Ok(network)
 }
 
+/// The keys of a delay, of all kinds.
+const DELAY: [&str; 6] = ["kind", "value", "min", "max", "file", "jitter"];
+
 fn delay<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> Result<DelaySpec, ScenarioError> {
     let mut keys = Keys::within(source, "delay", table)?;
-    let delay = delay_from(&mut keys, dir)?;
+    keys.only(&DELAY)?;
+    let delay = delay_from(&mut keys, &[], dir)?;
     keys.finish()?;
     Ok(delay)
 }
 
-fn delay_from(keys: &mut Keys<'_>, dir: &Path) -> Result<DelaySpec, ScenarioError> {
+/// Reads a delay out of a table that may also have the keys of `others`.
+fn delay_from(keys: &mut Keys<'_>, others: &[&'static str], dir: &Path) -> Result<DelaySpec, ScenarioError> {
     let kind = keys.required("kind", one_of(&["constant", "uniform", "matrix"], "be constant, uniform or matrix"))?;
+    let own: &[_] = [&["value"] as &[_], &["min", "max"], &["file", "jitter"]][kind];
+    keys.only(&[&["kind"], own, others].concat())?;
     Ok(match kind {
         0 => DelaySpec::Constant { value: keys.required("value", value::some_time)? },
         1 => {
@@ -145,20 +154,20 @@ fn steps(keys: &mut Keys<'_>, dir: &Path) -> Result<Vec<Step>, ScenarioError> {
 }
 
 fn step(mut keys: Keys<'_>, dir: &Path) -> Result<Step, ScenarioError> {
+    const STEP: Must = "be join, register, announce, lookup, wait, migrate, close, rotate, recover, claim, leave, \
+        away, kill, halt, run, restart, cadence, churn, partition, heal, loss, delay or dishonest";
     keys.call("a step".to_owned());
-    let name = NAMES[keys.required("do", one_of(&NAMES, "be one of the steps that there are (see the handbook)"))?];
+    let name = NAMES[keys.required("do", one_of(&NAMES, STEP))?];
     let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     keys.call(format!("{article} {name} step"));
+    keys.only(&[own_keys(name), &COMMON].concat())?;
     let what = what(name, &mut keys, dir)?;
-    let expect = if what.has_operations() {
-        keys.take("expect").map(|table| expect(Keys::within(keys.source(), "expect", table)?)).transpose()?
-    } else if keys.has("expect") {
-        keys.take("expect");
+    let expected = keys.take("expect");
+    if expected.is_some() && !what.has_operations() {
         let must = format!("not stand in {article} {name} step: it has no operations");
         return Err(keys.impossible("expect", &must));
-    } else {
-        None
-    };
+    }
+    let expect = expected.map(|table| expect(Keys::within(keys.source(), "expect", table)?)).transpose()?;
     let step = Step {
         line: keys.source().line(keys.at()),
         what,
@@ -168,6 +177,33 @@ fn step(mut keys: Keys<'_>, dir: &Path) -> Result<Step, ScenarioError> {
     };
     keys.finish()?;
     Ok(step)
+}
+
+/// The keys that each step may have, besides `do`.
+const COMMON: [&str; 3] = ["over", "meanwhile", "expect"];
+
+/// The keys of a step besides `do` and those that each step may have, as the handbook lists them.
+fn own_keys(name: &str) -> &'static [&'static str] {
+    match name {
+        "join" => &["nodes", "every", "entry_points", "servers"],
+        "register" => &["users", "home_servers", "from", "entry_points"],
+        "lookup" => &["count", "of", "from", "entry_points", "zipf", "consistency"],
+        "wait" => &["time"],
+        "migrate" | "close" | "rotate" => &["users", "from", "entry_points"],
+        "recover" => &["users", "thief"],
+        "claim" => &["names", "rivals"],
+        "kill" => &["share", "nodes", "site"],
+        "restart" => &["share", "nodes", "down", "proper"],
+        "cadence" => &["share", "nodes", "every"],
+        "churn" => &["time", "session", "down"],
+        "partition" => &["parts", "one_way"],
+        "loss" => &["rate", "duplicate"],
+        "delay" => &["delay", "kind", "value", "min", "max", "file", "jitter"],
+        "dishonest" => &["share", "nodes", "behaviour", "aim", "place"],
+        "heal" => &[],
+        // announce, leave, away, halt, run
+        _ => &["share", "nodes"],
+    }
 }
 
 fn what(name: &str, keys: &mut Keys<'_>, dir: &Path) -> Result<Do, ScenarioError> {
@@ -287,7 +323,7 @@ fn loss(keys: &mut Keys<'_>) -> Result<Loss, ScenarioError> {
 /// The delay of a `delay` step: a table under `delay`, as in `[network]`, or the keys of that table in the step itself.
 fn delay_step(keys: &mut Keys<'_>, dir: &Path) -> Result<DelaySpec, ScenarioError> {
     if keys.has("kind") {
-        return delay_from(keys, dir);
+        return delay_from(keys, &COMMON, dir);
     }
     let table = keys.take("delay").ok_or_else(|| keys.missing("delay"))?;
     delay(keys.source(), table, dir)
@@ -329,6 +365,16 @@ fn entry_points(keys: &mut Keys<'_>) -> Result<u32, ScenarioError> {
 }
 
 fn expect(mut keys: Keys<'_>) -> Result<Expect, ScenarioError> {
+    keys.only(&[
+        "correct_min",
+        "wrong_max",
+        "absent_max",
+        "unreachable_max",
+        "round_trips_p50_max",
+        "round_trips_p99_max",
+        "latency_ms_p50_max",
+        "holders_true_share_min",
+    ])?;
     let expect = Expect {
         correct_min: keys.optional("correct_min", value::share)?,
         wrong_max: keys.optional("wrong_max", value::share)?,

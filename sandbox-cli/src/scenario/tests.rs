@@ -148,15 +148,17 @@ fn an_impossible_value_is_named_with_file_line_and_key() {
 #[test]
 fn an_unknown_key_is_named_with_what_there_is() {
     let text = KILL_A_THIRD.replace("share = 0.3", "share = 0.3\nsites = true");
-    let known = "do, meanwhile, nodes, over, share, site";
+    let known = "share, nodes, site, over, meanwhile, expect";
     assert_eq!(complaint(&text), format!("kill-a-third.toml:24: sites: unknown key, a kill step takes {known}"));
     for (text, place) in [
         ("name = \"a\"\nsed = 5\n[[step]]\ndo = \"heal\"", ":2: sed: unknown"),
         ("[network]\nlos = 0.5\n[[step]]\ndo = \"heal\"", ":2: los: unknown"),
+        ("[[steps]]\ndo = \"heal\"", ":1: steps: unknown"),
+        ("[[step]]\ndo = \"register\"\nuser = 5", ":3: user: unknown"),
         ("[node]\nholders = 16\nneighbors_max = 5\n[[step]]\ndo = \"heal\"", ":3: neighbors_max: unknown"),
         (
             "[network.delay]\nkind = \"constant\"\nvalue = \"1s\"\nmax = \"2s\"\n[[step]]\ndo = \"heal\"",
-            ":4: max: unknown",
+            ":4: max: unknown key, delay takes kind, value",
         ),
         ("[[step]]\ndo = \"lookup\"\ncount = 1\n[step.expect]\ncorect_min = 1", ":5: corect_min: unknown"),
     ] {
@@ -207,6 +209,10 @@ fn impossible_steps_are_refused_at_their_key() {
             ":3: min = \"5ms\": must not be longer than max",
         ),
         ("do = \"delay\"\ndelay = { kind = \"constant\", value = \"0ms\" }", ":3: value = \"0ms\": must be at least"),
+        (
+            "do = \"delay\"\nkind = \"constant\"\nvalue = \"5ms\"\nmax = \"9ms\"",
+            ":5: max: unknown key, a delay step takes kind, value, over",
+        ),
         ("do = \"delay\"\ndelay = 5", ":3: delay = 5: must be a table"),
         ("do = \"dishonest\"\nshare = 0.5", ":1: behaviour: missing"),
         (
