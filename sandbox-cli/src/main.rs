@@ -1,2 +1,262 @@
-//! shell
-fn main() {}
+//! The sandbox's command line.
+//!
+//! Results go to stdout, progress and complaints to stderr. The exit code is 0 if all went as expected, 1 if an
+//! expectation failed (the report is printed all the same), 2 for bad usage or input.
+
+use clap::{Parser, Subcommand};
+use sandbox_cli::options::Options;
+use sandbox_cli::progress::Progress;
+use sandbox_cli::render::render;
+use sandbox_cli::report::Report;
+use sandbox_cli::runner::{RunError, execute};
+use sandbox_cli::scenario::{ApplyError, DelaySpec, Do, Network, Scenario, ScenarioError};
+use sandbox_cli::trace::{TraceError, explain, lookups_of};
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+const EXAMPLES: &str = "\
+Examples:
+  sandbox-cli demo                                   what a newcomer runs first
+  sandbox-cli run scenarios/quiet.toml               a network without faults
+  sandbox-cli run scenarios/quiet.toml --nodes 500 --seed 3 --json
+  sandbox-cli run scenarios/federation.toml --trace lookups.jsonl
+  sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
+  sandbox-cli check scenarios/*.toml                 scenarios as tests
+
+Exit code: 0 done, 1 an expectation failed, 2 bad usage or input.";
+
+/// What happens to a federation's lookup network if a third of it dies, splits or lies? Ask a simulated one.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a scenario and print what came of it
+    #[command(after_help = "\
+Examples:
+  sandbox-cli run scenarios/quiet.toml
+  sandbox-cli run scenarios/federation.toml --servers mine.csv --matrix pings.csv
+  sandbox-cli run scenarios/quiet.toml --json | jq .digest
+
+The same scenario with the same seed gives the same digest, on any number of threads.")]
+    Run {
+        /// The scenario, a TOML file
+        file: PathBuf,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run the built-in story: a thousand servers of today's federation, their users, and a move of many of them
+    #[command(after_help = "\
+Examples:
+  sandbox-cli demo
+  sandbox-cli demo --nodes 200 --trace lookups.jsonl")]
+    Demo {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run scenarios as tests: a line for each, and what they expected in vain
+    #[command(after_help = "\
+Examples:
+  sandbox-cli check scenarios/*.toml
+  sandbox-cli check --threads 1 scenarios/tiny-1.toml")]
+    Check {
+        /// The scenarios, TOML files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Run on this many threads [default: all cores]
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+    },
+    /// Tell the lookups of one user hop by hop, from a trace that `run --trace` wrote
+    #[command(after_help = "\
+Examples:
+  sandbox-cli run scenarios/quiet.toml --trace lookups.jsonl
+  sandbox-cli explain lookups.jsonl 3f9a")]
+    Explain {
+        /// The trace file
+        trace: PathBuf,
+        /// The user's GUID, or enough of its first digits to tell it from the others
+        guid: String,
+    },
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("{scenario}: {error}")]
+    Run { scenario: String, error: RunError },
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+}
+
+/// How a command ended that was carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// All went as expected.
+    Done,
+    /// An expectation failed.
+    Failed,
+    /// Something that was given could not be used; it has been said already.
+    Unusable,
+}
+
+impl Verdict {
+    fn of(report: &Report) -> Self {
+        if report.failed.is_empty() { Verdict::Done } else { Verdict::Failed }
+    }
+}
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run { file, options } => Scenario::read(&file).map_err(Failure::from).and_then(|s| run(s, &options)),
+        Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options)),
+        Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
+        Command::Explain { trace, guid } => lookups_of(&trace, &guid)
+            .map_err(Failure::from)
+            .and_then(|found| print(&explain(&found)))
+            .map(|()| Verdict::Done),
+    };
+    match ended {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Failed) => ExitCode::from(1),
+        Ok(Verdict::Unusable) => ExitCode::from(2),
+        Err(failure) => {
+            anstream::eprintln!("error: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one scenario and prints its report.
+fn run(mut scenario: Scenario, options: &Options) -> Result<Verdict, Failure> {
+    scenario.apply(options)?;
+    let report = executed(&scenario, options)?;
+    if options.json {
+        let json = serde_json::to_string_pretty(&report).map_err(|error| Failure::Print(error.into()))?;
+        print(&format!("{json}\n"))?;
+    } else {
+        print(&render(&scenario, &report))?;
+    }
+    Ok(Verdict::of(&report))
+}
+
+/// The judged report of a scenario.
+fn executed(scenario: &Scenario, options: &Options) -> Result<Report, Failure> {
+    let progress = Progress::new(scenario.steps.len(), options.json);
+    let result = execute(scenario, options, &progress);
+    progress.finish();
+    let mut report = result.map_err(|error| Failure::Run { scenario: scenario.name.clone(), error })?;
+    report.judge(scenario);
+    Ok(report)
+}
+
+/// The built-in story. Its data lie in the source tree; a binary far away from it tells the story without them.
+fn demo() -> Result<Scenario, Failure> {
+    const STORY: &str = include_str!("../../scenarios/demo.toml");
+    let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios"));
+    let mut scenario = Scenario::parse(STORY, "demo.toml", dir)?;
+    let mut invented = Vec::new();
+    for step in &mut scenario.steps {
+        if let Do::Join(join) = &mut step.what
+            && join.nodes.is_some()
+            && join.servers.take_if(|file| !file.exists()).is_some()
+        {
+            invented.push("servers");
+        }
+    }
+    if matches!(&scenario.network.delay, DelaySpec::Matrix { file, .. } if !file.exists()) {
+        scenario.network.delay = Network::default().delay;
+        invented.push("delays");
+    }
+    if !invented.is_empty() {
+        anstream::eprintln!("measured {} are not at hand: the demo runs with invented ones", invented.join(" and "));
+    }
+    Ok(scenario)
+}
+
+/// Runs scenarios as tests: all of them, whatever becomes of the others.
+fn check(files: &[PathBuf], options: &Options) -> Result<Verdict, Failure> {
+    let (mut passed, mut failed, mut verdict) = (0, 0, Verdict::Done);
+    for file in files {
+        let began = Instant::now();
+        let result = Scenario::read(file).map_err(Failure::from).and_then(|scenario| {
+            let report = executed(&scenario, options)?;
+            Ok((scenario.name, report))
+        });
+        match result {
+            Ok((name, report)) if report.failed.is_empty() => {
+                passed += 1;
+                let facts = format!("{} nodes, {} steps", report.nodes, report.steps.len());
+                print(&format!("ok {name} ({facts}, {:.1} s)\n", began.elapsed().as_secs_f64()))?;
+            }
+            Ok((name, report)) => {
+                failed += 1;
+                if verdict == Verdict::Done {
+                    verdict = Verdict::Failed;
+                }
+                print(&format!("FAILED {name} ({})\n", report.failed.join("; ")))?;
+            }
+            Err(failure) => {
+                failed += 1;
+                verdict = Verdict::Unusable;
+                print(&format!("FAILED {} ({failure})\n", file.display()))?;
+            }
+        }
+    }
+    print(&format!("{passed} passed, {failed} failed\n"))?;
+    Ok(verdict)
+}
+
+/// Writes to stdout, with colours where they are wanted. A reader that has seen enough is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Print(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_can_be_told_with_and_without_its_data() {
+        let scenario = demo().unwrap();
+        assert_eq!(scenario.name, "demo");
+        assert!(matches!(&scenario.steps[0].what, Do::Join(join) if join.nodes == Some(1_000)));
+    }
+
+    #[test]
+    fn options_that_a_run_takes_are_those_of_the_handbook() {
+        let line = "sandbox-cli run a.toml --seed 3 --nodes 5 --servers s.csv --matrix m.csv --threads 2 --driver \
+                    --transport sim --json --trace t.jsonl";
+        let Command::Run { file, options } = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!((file, options.seed, options.nodes), (PathBuf::from("a.toml"), Some(3), Some(5)));
+        assert!(options.driver && options.json && options.trace.is_some());
+        for line in ["sandbox-cli run", "sandbox-cli run a.toml --nodes 0", "sandbox-cli check", "sandbox-cli fly"] {
+            assert_eq!(Cli::try_parse_from(line.split_whitespace()).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The skin of the sandbox: what is asked, and what is shown.
+//!
+//! A [`scenario`] file says what happens to a simulated federation, step by step. [`runner`] carries it out and hands
+//! back a [`report`], which is either printed as JSON or drawn for a person by [`render`]; [`trace`] writes down single
+//! lookups and explains them hop by hop. None of it knows how the network works: that is the simulator's affair.
+//!
+//! ```text
+//!   file.toml ─ scenario ─ options ─▶ runner ─▶ report ─┬─▶ JSON
+//!                                       │ │             └─▶ render
+//!                              progress ◀ ▶ trace ─▶ explain
+//! ```
+//!
+//! It is a library beside the program so that tests and benches can run the same scenarios without a second process.
+
+pub mod options;
+pub mod progress;
+pub mod render;
+pub mod report;
+pub mod runner;
+pub mod scenario;
+pub mod trace;

@@ -1,0 +1,63 @@
+//! What the command line changes about a run.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// The options of `run` and `demo`. Paths given here are relative to the current directory.
+#[derive(Clone, PartialEq, Debug, Default, clap::Args)]
+pub struct Options {
+    /// Draw everything random from this seed instead of the scenario's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Let the first join have this many nodes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: Option<u32>,
+    /// Take the first join's servers from this file (columns: domain, users, region)
+    #[arg(long, value_name = "CSV")]
+    pub servers: Option<PathBuf>,
+    /// Take delays from this file of round-trip times in ms; a scenario without a matrix gets a jitter of 0.1
+    #[arg(long, value_name = "CSV")]
+    pub matrix: Option<PathBuf>,
+    /// Run on this many threads; the result is the same on any number [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Run the async driver over simulated connections instead of the bare state machines (up to 2,000 nodes)
+    #[arg(long)]
+    pub driver: bool,
+    /// What carries the messages
+    #[arg(long, value_enum, default_value_t = Transport::Sim)]
+    pub transport: Transport,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Write each lookup, hop by hop, to this file, for `explain`
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// What carries the messages between nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Transport {
+    /// The simulated network, in virtual time
+    #[default]
+    Sim,
+    /// Real sockets on this machine; not in this release
+    Tcp,
+}
+
+impl Transport {
+    /// The name, as reports spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Sim => "sim",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
+impl Options {
+    /// On how many threads to run: as many as asked for, else one a core.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+}

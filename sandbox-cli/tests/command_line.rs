@@ -1,0 +1,68 @@
+//! The program as its callers see it: exit codes, and what goes to stdout and to stderr.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn sandbox(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Command::new(env!("CARGO_BIN_EXE_sandbox-cli"))
+        .args(arguments)
+        .current_dir(root)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the program prints UTF-8")
+}
+
+fn scratch(name: &str, content: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).expect("the scratch directory is there");
+    path
+}
+
+#[test]
+fn bad_usage_and_bad_input_end_with_2_and_say_so_on_stderr_alone() {
+    let broken = scratch("broken.toml", "[[step]]\ndo = \"kill\"\nshare = 1.3\n");
+    let broken = broken.to_str().unwrap();
+    for (arguments, complaint) in [
+        (&["fly"] as &[_], "unrecognized subcommand"),
+        (&["run", "no/such.toml"], "no/such.toml: cannot be read"),
+        (&["run", broken], "broken.toml:3: share = 1.3: must be between 0 and 1"),
+        (&["run", "scenarios/tiny-1.toml", "--transport", "tcp"], "tcp: not in this release"),
+        (&["explain", "no/such.jsonl", "ab"], "no/such.jsonl: "),
+        (&["explain", broken, "xyz"], "is no GUID"),
+    ] {
+        let output = sandbox(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && text(&output.stderr).contains(complaint), "{output:?}");
+    }
+}
+
+#[test]
+fn a_check_has_a_line_for_each_file_and_ends_with_the_sum() {
+    let broken = scratch("broken-check.toml", "seed = 1\n");
+    let broken = broken.to_str().unwrap();
+    let output = sandbox(&["check", broken, broken]);
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("FAILED ") && lines[0].contains("step: missing"), "{lines:?}");
+    assert_eq!(lines[2], "0 passed, 2 failed");
+}
+
+#[test]
+fn a_lookup_is_explained_without_colours_in_a_pipe() {
+    let (key, peer) = ("ab".repeat(32), "cd".repeat(32));
+    let line = format!(
+        r#"{{"step":2,"key":"{key}","asker":"client","started_ms":1000,"ended_ms":1210,"result":"found as expected","consistency":"quorum","round_trips":1,"hops":[{{"at_ms":1210,"depth":1,"peer":"{peer}","domain":"x.example","said":"record v1 at y.example"}}]}}"#
+    );
+    let trace = scratch("trace.jsonl", &format!("{line}\n"));
+    let output = sandbox(&["explain", trace.to_str().unwrap(), "abab"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = text(&output.stdout);
+    assert!(told.contains("found as expected after 1 round trip, 210 ms"), "{told}");
+    assert!(told.contains("cdcdcdcd  x.example  record v1 at y.example"), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told:?}");
+}
