@@ -1,6 +1,7 @@
 //! A lookup network that no one owns.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod canonical;
 pub mod config;
 pub mod id;
 pub mod key;
