@@ -3,6 +3,7 @@
 
 pub mod canonical;
 pub mod config;
+pub mod domain;
 pub mod id;
 pub mod key;
 pub mod time;
