@@ -3,6 +3,7 @@
 
 pub mod canonical;
 pub mod config;
+pub mod contact;
 pub mod domain;
 pub mod id;
 pub mod key;
