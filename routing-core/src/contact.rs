@@ -194,7 +194,7 @@ struct Card {
 }
 
 /// A node's signed card. What follows from it (GRID, hash, length, group) is worked out once, when it is made or read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Contact {
     card: Card,
     grid: Grid,
@@ -300,6 +300,14 @@ impl From<Card> for Contact {
         let bytes = canonical::to_bytes(&card);
         let group = Group::at(&card.address, &grid);
         Self { grid, hash: Hash::of(&bytes), encoded_len: bytes.len() as u32, group, verified: OnceLock::new(), card }
+    }
+}
+
+/// One line for logs.
+impl fmt::Debug for Contact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Card { address, sequence, standing, .. } = &self.card;
+        write!(f, "Contact({:?} {address:?}, sequence {sequence}, {standing:?}, {:?})", self.grid, self.hash)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::domain::Domain;
 use crate::id::{Guid, Id, Key, Kind};
 use crate::key::{Hash, PublicKey, Purpose, SecretKey, Signature, signed_bytes, verify};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::sync::OnceLock;
 
 /// The format number of the records that this release writes and understands.
@@ -256,7 +257,7 @@ struct Data {
 /// assert_eq!(received.home().map(|home| home.as_str()), Some("home.example"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Record {
     data: Data,
     guid: OnceLock<Guid>,
@@ -446,6 +447,20 @@ fn check_claim(claim: &Claim) -> Result<(), RecordError> {
 impl From<Data> for Record {
     fn from(data: Data) -> Self {
         Self { data, guid: OnceLock::new(), encoded: OnceLock::new(), verified: OnceLock::new() }
+    }
+}
+
+/// One line for logs: whose it is, what it says, and the beginning of its hash.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (guid, version, changes, hash) = (self.guid(), self.version(), self.changes().len(), self.hash());
+        write!(f, "Record({guid:?} ")?;
+        match self.body() {
+            Body::Placement(Placement { at: Residence::Home(home), .. }) => write!(f, "at {home}")?,
+            Body::Placement(Placement { at: Residence::Closed, .. }) => write!(f, "closed")?,
+            Body::Claim(claim) => write!(f, "claims {:?} {:?} for {:?}", claim.kind, claim.text, claim.value)?,
+        }
+        write!(f, ", version {version}, {changes} key changes, {hash:?})")
     }
 }
 

@@ -249,6 +249,31 @@ proptest! {
 }
 
 #[test]
+fn a_recovery_may_follow_any_state_since_the_one_before_and_cuts_off_what_came_after() {
+    let mut owner = account();
+    for seed in [10, 11, 12] {
+        owner.rotate([seed; 32]).unwrap();
+    }
+    let rotated = owner.place(domain("a.example"), 0);
+    let (recovery, new) = (SecretKey::from_seed([2; 32]), SecretKey::from_seed([13; 32]));
+    let guid = owner.guid();
+    let recovered: Vec<Record> = (0..=3)
+        .map(|kept| {
+            let mut changes = rotated.changes()[..kept].to_vec();
+            let (by, follows) = (Signer::Recovery, newest(&guid, &changes));
+            changes.push(KeyChange::signed(&guid, follows, by, &recovery, new.public(), Some(recovery.public())));
+            Record::signed(rotated.genesis().clone(), changes, rotated.body().clone(), &new)
+        })
+        .collect();
+    for record in &recovered {
+        assert_eq!(record.verify(), Ok(()));
+        assert!(record.outranks(&rotated));
+        assert_eq!(conflict(record, &rotated), None);
+    }
+    assert_eq!(conflict(&recovered[0], &recovered[3]), Some(Conflict::Chain));
+}
+
+#[test]
 fn a_stolen_recovery_key_cannot_be_outrun_even_after_it_was_replaced() {
     for recoveries in 1..CHANGES_MAX as u8 {
         let mut owner = account();
@@ -440,6 +465,7 @@ fn seventeen_changes_are_not_even_read() {
 fn records_are_small_and_shared_in_lists() {
     let record = Arc::new(account().place(domain("matrix.example.com"), 1_700_000_000_000));
     assert!(record.encoded_len() < 200, "{}", record.encoded_len());
+    assert!(size_of::<Record>() <= 400, "{}", size_of::<Record>());
     let list = vec![record.clone(), Arc::new(rich())];
     assert_eq!(from_bytes::<Vec<Arc<Record>>>(&to_bytes(&list)), Ok(list));
 }
