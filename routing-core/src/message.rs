@@ -390,6 +390,12 @@ impl Message {
         self.id().is_some_and(RequestId::is_for_operation)
     }
 
+    /// Whether it asks for an answer, or is one.
+    pub fn is_request(&self) -> bool {
+        use Message::{Compare, Fetch, Find, Sample, Store};
+        matches!(self, Find(_) | Store(_) | Compare(_) | Fetch(_) | Sample(_))
+    }
+
     /// How many copies of records it carries to be kept.
     pub fn copies(&self) -> usize {
         match self {

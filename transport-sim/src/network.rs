@@ -1,0 +1,625 @@
+//! The simulated network: it carries messages between nodes, one tick after the other.
+//!
+//! ```text
+//!   a tick:  what is due reaches the inboxes, in (sender, sequence) order
+//!            -> each node with something to do takes its turn
+//!            -> what it sends is queued for a later tick
+//! ```
+//!
+//! Nodes do not see each other within a tick, so the order in which they take their turns changes nothing. Delay and
+//! loss of a message are functions of the seed, the sender and the sender's sequence number. So the same seed gives the
+//! same run, whether nodes are run directly or by the async driver.
+//!
+//! A link is free and holds no state here: a request is heard as linked in the requester's next turn where the peer runs,
+//! else as lost after the dial time-out.
+
+use crate::delay::Delay;
+use crate::driven::Driven;
+use crate::wheel::Wheel;
+use routing_core::contact::{Address, Contact};
+use routing_core::effect::{Effect, Effects, Notice, Operation, OperationId, Outcome, Target};
+use routing_core::heard::{Heard, LossReason};
+use routing_core::id::Grid;
+use routing_core::message::Message;
+use routing_core::state::{NodeState, Phase};
+use routing_core::time::{Cadence, Tick, Ticks};
+use rustc_hash::FxHashMap;
+use siphasher::sip::SipHasher13;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// How many messages a halted or slow node's inbox keeps: the oldest.
+const INBOX_MAX: usize = 256;
+/// How long a dial to somebody who does not answer takes.
+pub const DIAL_TIMEOUT: Ticks = Ticks::seconds(5);
+/// What the length of a frame adds to each message.
+const FRAME_OVERHEAD: u64 = 4;
+
+/// Names a node or client of the network: its number in the order of creation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeIndex(pub u32);
+
+/// What a node does at present.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// It takes its turns.
+    Running,
+    /// It hears and does nothing.
+    Halted,
+    /// It said farewell and stopped.
+    Left,
+    /// It is gone without a word.
+    Killed,
+}
+
+/// How the nodes of a network are run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Each turn is a call into the state machine.
+    #[default]
+    Direct,
+    /// The async driver runs over [`crate::connection::SimConnection`], polled by hand.
+    Driver,
+}
+
+/// What was sent, in all or for one purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Traffic {
+    /// How many messages.
+    pub messages: u64,
+    /// Their encoded size with framing.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Traffic;
+    fn sub(self, earlier: Traffic) -> Traffic {
+        Traffic { messages: self.messages - earlier.messages, bytes: self.bytes - earlier.bytes }
+    }
+}
+
+/// What the network has counted since it began.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// All that was sent.
+    pub sent: Traffic,
+    /// Links that were asked for.
+    pub links_opened: u64,
+    /// Copies of records given to nodes outside an operation.
+    pub records_moved: u64,
+    /// Messages delivered to nodes and wake-ups handled by nodes.
+    pub events: u64,
+}
+
+/// An operation that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Whose it was.
+    pub node: NodeIndex,
+    /// Which.
+    pub operation: OperationId,
+    /// When it ended.
+    pub at: Tick,
+    /// How.
+    pub outcome: Outcome,
+}
+
+enum Event {
+    Deliver { to: NodeIndex, from: NodeIndex, sequence: u64, opens_link: bool, message: Message },
+    Hear { to: NodeIndex, heard: Box<Heard> },
+    Wake(NodeIndex),
+}
+
+impl Event {
+    /// Orders the events of a tick: by node, links before messages, messages by sender and sequence.
+    fn rank(&self) -> (NodeIndex, u8, NodeIndex, u64) {
+        match self {
+            Event::Hear { to, .. } => (*to, 0, NodeIndex(0), 0),
+            Event::Deliver { to, from, sequence, .. } => (*to, 1, *from, *sequence),
+            Event::Wake(node) => (*node, 2, NodeIndex(0), 0),
+        }
+    }
+}
+
+enum Runner {
+    Direct(Box<NodeState>),
+    Driven(Box<Driven>),
+}
+
+struct Live {
+    runner: Runner,
+    contact: Arc<Contact>,
+    place: u32,
+    condition: Condition,
+    cadence: Cadence,
+    sequence: u64,
+    /// The next tick at which the node wants to run by itself, and the earliest for which a wake-up is queued.
+    wake: Option<Tick>,
+    queued: Option<Tick>,
+    asked: Vec<(OperationId, Operation)>,
+    inbox: Vec<(NodeIndex, Heard)>,
+    messages_waiting: usize,
+    last_operation: u64,
+    /// Which ledger the traffic of its operations is counted in.
+    ledger: usize,
+}
+
+struct Slot {
+    grid: Grid,
+    /// The chained hash of all that was delivered.
+    chain: u64,
+    live: Option<Box<Live>>,
+}
+
+/// A network of nodes and clients, and its time.
+pub struct Network {
+    seed: u64,
+    mode: Mode,
+    delay: Delay,
+    loss: f64,
+    wheel: Wheel<Event>,
+    slots: Vec<Slot>,
+    by_grid: FxHashMap<Grid, NodeIndex>,
+    by_address: FxHashMap<Address, NodeIndex>,
+    counters: Counters,
+    ledgers: Vec<Traffic>,
+    finished: Vec<Finished>,
+    notices: Vec<(NodeIndex, Notice)>,
+    keeps_notices: bool,
+    due: Vec<Event>,
+    heard: Vec<Heard>,
+    effects: Effects,
+}
+
+impl Network {
+    /// An empty network at tick 0.
+    pub fn new(seed: u64, mode: Mode, delay: Delay) -> Self {
+        Self {
+            seed,
+            mode,
+            delay,
+            loss: 0.0,
+            wheel: Wheel::default(),
+            slots: Vec::new(),
+            by_grid: FxHashMap::default(),
+            by_address: FxHashMap::default(),
+            counters: Counters::default(),
+            ledgers: vec![Traffic::default()],
+            finished: Vec::new(),
+            notices: Vec::new(),
+            keeps_notices: false,
+            due: Vec::new(),
+            heard: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The present tick.
+    pub fn now(&self) -> Tick {
+        self.wheel.now()
+    }
+
+    /// The seed that all of it follows from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How long messages take.
+    pub fn delay(&self) -> &Delay {
+        &self.delay
+    }
+
+    /// From now on messages take as long as this says.
+    pub fn set_delay(&mut self, delay: Delay) {
+        self.delay = delay;
+    }
+
+    /// From now on this share of the messages is lost.
+    pub fn set_loss(&mut self, rate: f64) {
+        self.loss = rate;
+    }
+
+    /// What was counted since the beginning.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Opens a ledger for the traffic of some operations, and gives its number.
+    pub fn open_ledger(&mut self) -> usize {
+        self.ledgers.push(Traffic::default());
+        self.ledgers.len() - 1
+    }
+
+    /// What was counted in a ledger.
+    pub fn ledger(&self, ledger: usize) -> Traffic {
+        self.ledgers[ledger]
+    }
+
+    /// Adds a node or client. It runs at each tick, and takes its first turn when it is asked something. A client's
+    /// place is drawn by the caller, as a node's is.
+    pub fn add(&mut self, state: NodeState, place: u32) -> NodeIndex {
+        let index = NodeIndex(u32::try_from(self.slots.len()).expect("a network has fewer than 2^32 nodes"));
+        let (grid, contact) = (state.grid(), state.contact().clone());
+        if !contact.is_client() {
+            self.by_grid.insert(grid, index);
+            self.by_address.insert(contact.address().clone(), index);
+        } else {
+            self.by_grid.insert(grid, index);
+        }
+        let runner = match self.mode {
+            Mode::Direct => Runner::Direct(Box::new(state)),
+            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, self.now()))),
+        };
+        let live = Live {
+            runner,
+            contact,
+            place,
+            condition: Condition::Running,
+            cadence: Cadence::EACH_TICK,
+            sequence: 0,
+            wake: None,
+            queued: None,
+            asked: Vec::new(),
+            inbox: Vec::new(),
+            messages_waiting: 0,
+            last_operation: 0,
+            ledger: 0,
+        };
+        self.slots.push(Slot { grid, chain: 0, live: Some(Box::new(live)) });
+        index
+    }
+
+    fn live(&self, node: NodeIndex) -> Option<&Live> {
+        self.slots[node.0 as usize].live.as_deref()
+    }
+
+    fn live_mut(&mut self, node: NodeIndex) -> Option<&mut Live> {
+        self.slots[node.0 as usize].live.as_deref_mut()
+    }
+
+    /// The id of a node.
+    pub fn grid(&self, node: NodeIndex) -> Grid {
+        self.slots[node.0 as usize].grid
+    }
+
+    /// The node with this id.
+    pub fn index_of(&self, grid: &Grid) -> Option<NodeIndex> {
+        self.by_grid.get(grid).copied()
+    }
+
+    /// The node at this address.
+    pub fn index_at(&self, address: &Address) -> Option<NodeIndex> {
+        self.by_address.get(address).copied()
+    }
+
+    /// The node's state machine, if it is alive and run directly: the async driver keeps its own to itself.
+    pub fn state(&self, node: NodeIndex) -> Option<&NodeState> {
+        match &self.live(node)?.runner {
+            Runner::Direct(state) => Some(state),
+            Runner::Driven(_) => None,
+        }
+    }
+
+    /// The node's card as it was when the node was added.
+    pub fn contact(&self, node: NodeIndex) -> Option<&Arc<Contact>> {
+        self.live(node).map(|live| &live.contact)
+    }
+
+    /// Where in the delay matrix the node is.
+    pub fn place(&self, node: NodeIndex) -> Option<u32> {
+        self.live(node).map(|live| live.place)
+    }
+
+    /// What the node does. Those that were dropped count as killed.
+    pub fn condition(&self, node: NodeIndex) -> Condition {
+        self.live(node).map_or(Condition::Killed, |live| live.condition)
+    }
+
+    /// Asks a node to do something, in its next turn. Its traffic is counted in `ledger`.
+    pub fn ask(&mut self, node: NodeIndex, operation: Operation, ledger: usize) -> Option<OperationId> {
+        let next = Tick(self.now().0 + 1);
+        let live = self.live_mut(node)?;
+        live.last_operation += 1;
+        live.ledger = ledger;
+        let id = OperationId(live.last_operation);
+        live.asked.push((id, operation));
+        self.wake_at(node, next);
+        Some(id)
+    }
+
+    /// Runs a node at every `every`-th tick from the next one on. A halted node goes on.
+    pub fn run(&mut self, node: NodeIndex, every: u64) {
+        let next = Tick(self.now().0 + 1);
+        let Some(live) = self.live_mut(node) else { return };
+        live.cadence = Cadence::starting(next, every);
+        if live.condition == Condition::Halted {
+            live.condition = Condition::Running;
+        }
+        self.wake_at(node, next);
+    }
+
+    /// Lets a node go on after a halt, at the cadence that it had.
+    pub fn resume(&mut self, node: NodeIndex) {
+        let next = Tick(self.now().0 + 1);
+        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Halted) {
+            live.condition = Condition::Running;
+            self.wake_at(node, next);
+        }
+    }
+
+    /// A node hears and does nothing from now on.
+    pub fn halt(&mut self, node: NodeIndex) {
+        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Running) {
+            live.condition = Condition::Halted;
+        }
+    }
+
+    /// A node is gone without a word.
+    pub fn kill(&mut self, node: NodeIndex) {
+        self.drop_node(node);
+    }
+
+    /// Drops a client that has done what it was made for. Its part in the digest stays.
+    pub fn drop_client(&mut self, node: NodeIndex) {
+        let grid = self.grid(node);
+        self.by_grid.remove(&grid);
+        self.drop_node(node);
+    }
+
+    fn drop_node(&mut self, node: NodeIndex) {
+        self.slots[node.0 as usize].live = None;
+    }
+
+    /// Whether a client does nothing for anybody any more.
+    pub fn is_idle(&self, node: NodeIndex) -> bool {
+        self.live(node).is_none_or(|live| {
+            live.asked.is_empty()
+                && match &live.runner {
+                    Runner::Direct(state) => state.is_idle(),
+                    Runner::Driven(driven) => driven.is_idle(),
+                }
+        })
+    }
+
+    /// The operations that have ended since this was asked last.
+    pub fn take_finished(&mut self) -> Vec<Finished> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Whether the notices of nodes are kept for [`Network::take_notices`].
+    pub fn keep_notices(&mut self, keep: bool) {
+        self.keeps_notices = keep;
+    }
+
+    /// What nodes gave notice of since this was asked last.
+    pub fn take_notices(&mut self) -> Vec<(NodeIndex, Notice)> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The digest of all that was delivered: equal for equal runs, whatever machine, build or way of running.
+    pub fn digest(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        for slot in &self.slots {
+            hasher.update(&slot.chain.to_be_bytes());
+        }
+        hasher.finalize()
+    }
+
+    /// All nodes and clients that ever were, by number.
+    pub fn indices(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..self.slots.len() as u32).map(NodeIndex)
+    }
+
+    /// Queues a wake-up, unless an earlier one is queued already.
+    fn wake_at(&mut self, node: NodeIndex, at: Tick) {
+        let Some(live) = self.live_mut(node) else { return };
+        let at = live.cadence.at_or_after(at);
+        live.wake = Some(live.wake.map_or(at, |wake| wake.min(at)));
+        if live.queued.is_none_or(|queued| at < queued) {
+            live.queued = Some(at);
+            self.wheel.put(at, Event::Wake(node));
+        }
+    }
+
+    /// Lets one tick pass.
+    pub fn tick(&mut self) -> Tick {
+        let mut due = std::mem::take(&mut self.due);
+        let now = self.wheel.advance(&mut due);
+        due.sort_by_key(Event::rank);
+        let mut events = due.drain(..).peekable();
+        while let Some(event) = events.next() {
+            let node = event.rank().0;
+            let mut is_woken = self.receive(now, event);
+            while let Some(event) = events.next_if(|event| event.rank().0 == node) {
+                is_woken |= self.receive(now, event);
+            }
+            self.take_turn(now, node, is_woken);
+        }
+        drop(events);
+        self.due = due;
+        now
+    }
+
+    /// Puts one event where its node will find it. Says whether it was a wake-up that is still wanted.
+    fn receive(&mut self, now: Tick, event: Event) -> bool {
+        let node = event.rank().0;
+        let opener = match &event {
+            Event::Deliver { from, opens_link: true, .. } => self.live(*from).map(|live| live.contact.clone()),
+            _ => None,
+        };
+        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return false };
+        match event {
+            Event::Wake(_) => {
+                live.queued = live.queued.filter(|queued| *queued > now);
+                match live.wake {
+                    Some(wake) if wake <= now => return true,
+                    // The node has changed its mind since, and sleeps longer.
+                    Some(wake) if live.condition == Condition::Running => self.wake_at(node, wake),
+                    _ => {}
+                }
+            }
+            Event::Hear { heard, .. } => live.inbox.push((node, *heard)),
+            Event::Deliver { from, message, .. } => {
+                if live.messages_waiting < INBOX_MAX
+                    || live.condition == Condition::Running && live.cadence == Cadence::EACH_TICK
+                {
+                    live.messages_waiting += 1;
+                    if let Some(contact) = opener {
+                        live.inbox.push((from, Heard::Requested(contact)));
+                    }
+                    let sender = self.slots[from.0 as usize].grid;
+                    let live = self.slots[node.0 as usize].live.as_deref_mut();
+                    if let Some(live) = live {
+                        live.inbox.push((from, Heard::Message(sender, message)));
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Lets a node take its turn, if it runs at this tick; else it will at the next one of its cadence.
+    fn take_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) {
+        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return };
+        if live.condition != Condition::Running || live.inbox.is_empty() && !is_woken {
+            return;
+        }
+        if live.cadence.at_or_after(now) != now {
+            return self.wake_at(node, now);
+        }
+        let slot = &mut self.slots[node.0 as usize];
+        let Some(live) = slot.live.as_deref_mut() else { return };
+        let mut heard = std::mem::take(&mut self.heard);
+        let mut effects = std::mem::take(&mut self.effects);
+        self.counters.events += live.messages_waiting as u64 + u64::from(is_woken);
+        live.messages_waiting = 0;
+        for (_, heard_now) in live.inbox.drain(..) {
+            if let Heard::Message(sender, message) = &heard_now {
+                let mut hasher = SipHasher13::new();
+                (slot.chain, now.0, sender.0.prefix(), message).hash(&mut hasher);
+                slot.chain = hasher.finish();
+            }
+            heard.push(heard_now);
+        }
+        let next = match &mut live.runner {
+            Runner::Direct(state) => {
+                state.turn(now, &mut live.asked, &mut heard, &mut effects);
+                if state.phase() == Phase::Departed {
+                    live.condition = Condition::Left;
+                }
+                state.next_wake()
+            }
+            Runner::Driven(driven) => {
+                let next = driven.turn(now, &mut live.asked, &mut heard, &mut effects);
+                if driven.has_ended() {
+                    live.condition = Condition::Left;
+                }
+                next
+            }
+        };
+        live.wake = None;
+        let is_gone = live.condition == Condition::Left;
+        self.carry_out(now, node, &mut effects);
+        if is_gone {
+            self.slots[node.0 as usize].live = None;
+        } else if let Some(next) = next {
+            self.wake_at(node, next);
+        }
+        heard.clear();
+        effects.clear();
+        self.heard = heard;
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, now: Tick, node: NodeIndex, effects: &mut Effects) {
+        // Whom this turn asked for a link that its first message will open.
+        let mut opening: Option<Grid> = None;
+        let mut effects = effects.drain(..).peekable();
+        while let Some(effect) = effects.next() {
+            match effect {
+                Effect::Request(target) => {
+                    self.counters.links_opened += 1;
+                    let is_followed = matches!(effects.peek(), Some(Effect::Send(to, _)) if target.grid == Some(*to));
+                    opening = target.grid.filter(|_| is_followed);
+                    self.request(now, node, target, is_followed);
+                }
+                Effect::Send(to, message) => {
+                    let opens_link = opening.take() == Some(to);
+                    self.send(now, node, to, message, opens_link);
+                }
+                Effect::Complete(operation, outcome) => {
+                    self.finished.push(Finished { node, operation, at: now, outcome })
+                }
+                Effect::Notify(notice) if self.keeps_notices => self.notices.push((node, notice)),
+                // Links hold no state here, and nothing outlives the run.
+                Effect::Accept(_)
+                | Effect::Close(_)
+                | Effect::Keep(_)
+                | Effect::Forget(_)
+                | Effect::Remember(_)
+                | Effect::Notify(_) => {}
+            }
+        }
+    }
+
+    /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
+    /// brings the news to the peer.
+    fn request(&mut self, now: Tick, node: NodeIndex, target: Target, is_followed: bool) {
+        let peer = match target.grid {
+            Some(grid) => self.index_of(&grid),
+            None => self.index_at(&target.address),
+        };
+        let running = peer.filter(|peer| self.condition(*peer) == Condition::Running);
+        let contact = running.and_then(|peer| self.live(peer)).map(|live| live.contact.clone());
+        let next = Tick(now.0 + 1);
+        match (running, contact) {
+            (Some(_), Some(contact)) if is_followed => {
+                // Nothing waits for this but the message that follows, so it needs no turn of its own.
+                if let Some(live) = self.live_mut(node) {
+                    live.inbox.push((node, Heard::Linked(target, contact)));
+                }
+            }
+            (Some(peer), Some(contact)) => {
+                if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
+                    self.wheel.put(next, Event::Hear { to: peer, heard: Box::new(Heard::Requested(own)) });
+                }
+                self.wheel.put(next, Event::Hear { to: node, heard: Box::new(Heard::Linked(target, contact)) });
+            }
+            _ => {
+                let heard = Box::new(Heard::Lost(target, LossReason::Unreachable));
+                self.wheel.put(now + DIAL_TIMEOUT, Event::Hear { to: node, heard });
+            }
+        }
+    }
+
+    fn send(&mut self, now: Tick, from: NodeIndex, to: Grid, message: Message, opens_link: bool) {
+        let bytes = message.encoded_len() as u64 + FRAME_OVERHEAD;
+        self.counters.sent.add(bytes);
+        let receiver = self.index_of(&to);
+        if message.is_for_operation() {
+            // A request is counted for who sends it, an answer for who gets it.
+            let asker = if message.is_request() { Some(from) } else { receiver };
+            let ledger = asker.and_then(|asker| self.live(asker)).map_or(0, |live| live.ledger);
+            self.ledgers[ledger].add(bytes);
+        } else {
+            self.counters.records_moved += message.copies() as u64;
+        }
+        let Some(live) = self.live_mut(from) else { return };
+        let (sequence, place) = (live.sequence, live.place);
+        live.sequence += 1;
+        let sender = u64::from(from.0);
+        if self.loss > 0.0 && self.delay.lost(self.loss, sender, sequence) {
+            return;
+        }
+        let Some((to, there)) = receiver.and_then(|to| Some((to, self.place(to)?))) else { return };
+        let delay = self.delay.one_way(place, there, sender, sequence).0.max(1);
+        self.wheel.put(now + Ticks(delay), Event::Deliver { to, from, sequence, opens_link, message });
+    }
+}

@@ -1,0 +1,487 @@
+//! A federation in a box: nodes, users with their keys, and the truth about both.
+//!
+//! Two ways to use it. The *seed API* is for tests and first steps: each call runs the network until it has its answer.
+//! The *tasks* in [`tasks`] are for workloads: many operations under way at once, judged as they end.
+//!
+//! ```
+//! use transport_sim::sandbox::RoutingSandbox;
+//!
+//! let mut sandbox = RoutingSandbox::new(7);
+//! let first = sandbox.new_node();
+//! sandbox.join(first, &[])?;
+//! for _ in 0..20 {
+//!     let node = sandbox.new_node();
+//!     sandbox.join(node, &[first])?;
+//! }
+//! let alice = sandbox.new_user();
+//! sandbox.register_guid(&[first], alice, "n000003.example")?;
+//! let route = sandbox.route_guid(&[first], alice, "n000003.example")?;
+//! assert!(route.is_as_expected());
+//! # Ok::<(), transport_sim::sandbox::SandboxError>(())
+//! ```
+
+pub mod tasks;
+
+use crate::delay::Delay;
+use crate::network::{Condition, Mode, Network, NodeIndex};
+use crate::oracle::Oracle;
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use routing_core::account::Account;
+use routing_core::config::NodeConfig;
+use routing_core::contact::Address;
+use routing_core::domain::{Domain, DomainError};
+use routing_core::effect::{Consistency, Operation, Target};
+use routing_core::error::{DepartError, JoinError, LookupError, RegisterError};
+use routing_core::id::{Grid, Guid};
+use routing_core::key::SecretKey;
+use routing_core::record::Record;
+use routing_core::state::{Answer, Joined, NodeState, Registered, Verdict};
+use routing_core::time::{Tick, Ticks};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use tasks::{Asker, Task};
+
+/// A simulated federation.
+pub struct RoutingSandbox {
+    network: Network,
+    config: Arc<NodeConfig>,
+    rng: Xoshiro256PlusPlus,
+    /// The nodes, without clients, in order of creation.
+    members: Vec<Member>,
+    users: Vec<User>,
+    by_guid: FxHashMap<Guid, usize>,
+    tasks: FxHashMap<(NodeIndex, routing_core::effect::OperationId), Task>,
+    done: Vec<tasks::Done>,
+    /// Clients whose operation has ended, until they have told every holder.
+    retiring: Vec<NodeIndex>,
+    oracle: Option<Oracle>,
+}
+
+/// A server of the federation.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its node.
+    pub node: NodeIndex,
+    /// Its id.
+    pub grid: Grid,
+    /// Its name.
+    pub domain: Domain,
+    /// How many users it has in real life, at least 1: draws of home-servers are weighted with it.
+    pub weight: u64,
+    /// Whether its join has succeeded.
+    pub has_joined: bool,
+}
+
+/// A user, as the one who holds the keys knows it.
+#[derive(Clone, Debug)]
+pub struct User {
+    account: Account,
+    home: Option<usize>,
+    /// The newest record that was signed.
+    signed: Option<Arc<Record>>,
+    /// The version of the newest record whose registration was acknowledged.
+    acknowledged: Option<u64>,
+    is_closed: bool,
+    rotations: u8,
+}
+
+impl User {
+    /// The user's id.
+    pub fn guid(&self) -> Guid {
+        self.account.guid()
+    }
+
+    /// The server that the newest signed record names, by number.
+    pub fn home(&self) -> Option<usize> {
+        self.home
+    }
+
+    /// The version of the newest acknowledged record.
+    pub fn acknowledged(&self) -> Option<u64> {
+        self.acknowledged
+    }
+
+    /// Whether the user has signed a tombstone.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+/// How a sandbox is set up.
+pub struct Setup {
+    /// All draws follow from it.
+    pub seed: u64,
+    /// The settings of each node and client.
+    pub config: NodeConfig,
+    /// How long messages take.
+    pub delay: Delay,
+    /// How nodes are run.
+    pub mode: Mode,
+}
+
+/// What the sandbox cannot do, or what an operation ended with.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No living node has this id.
+    #[error("no living node has the id {0}")]
+    UnknownNode(Grid),
+    /// The sandbox has no key for this GUID, so it cannot sign for it. Make users with `new_user`; claims without a
+    /// user's key are not part of this release.
+    #[error("no key for {0}: register GUIDs that came from new_user")]
+    NoKey(Guid),
+    /// An operation of a client needs somewhere to start.
+    #[error("no entry point given")]
+    NoEntryPoint,
+    /// The name is no domain.
+    #[error("{0:?} is no domain: {1}")]
+    Domain(String, DomainError),
+    /// The join failed.
+    #[error("join: {0}")]
+    Join(#[from] JoinError),
+    /// The registration failed.
+    #[error("register: {0}")]
+    Register(#[from] RegisterError),
+    /// The lookup failed.
+    #[error("lookup: {0}")]
+    Lookup(#[from] LookupError),
+    /// The departure failed.
+    #[error("leave: {0}")]
+    Depart(#[from] DepartError),
+    /// The operation has not ended in an hour of virtual time: the node that it was given to does not run.
+    #[error("no outcome: the node does not run")]
+    NoOutcome,
+}
+
+/// The answer to [`RoutingSandbox::route_guid`].
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What the question expected.
+    pub expected: Domain,
+    /// What the network says, with the trace.
+    pub answer: Answer,
+}
+
+impl Route {
+    /// Whether the user lives where it was expected.
+    pub fn is_as_expected(&self) -> bool {
+        matches!(self.answer.verdict, Verdict::Found | Verdict::Conflict) && self.home() == Some(&self.expected)
+    }
+
+    /// Where the network says that the user lives.
+    pub fn home(&self) -> Option<&Domain> {
+        self.answer.record.as_ref().and_then(|record| record.home())
+    }
+}
+
+impl RoutingSandbox {
+    /// An empty sandbox with default settings and delays of 20 to 120 ms.
+    pub fn new(seed: u64) -> Self {
+        let spec = crate::delay::DelaySpec::Uniform { min: Ticks(20), max: Ticks(120) };
+        let delay = Delay::load(&spec, std::path::Path::new("."), seed).expect("a uniform delay needs no file");
+        Self::with(Setup { seed, config: NodeConfig::default(), delay, mode: Mode::Direct })
+    }
+
+    /// An empty sandbox.
+    pub fn with(setup: Setup) -> Self {
+        Self {
+            network: Network::new(setup.seed, setup.mode, setup.delay),
+            config: Arc::new(setup.config),
+            rng: Xoshiro256PlusPlus::seed_from_u64(setup.seed),
+            members: Vec::new(),
+            users: Vec::new(),
+            by_guid: FxHashMap::default(),
+            tasks: FxHashMap::default(),
+            done: Vec::new(),
+            retiring: Vec::new(),
+            oracle: None,
+        }
+    }
+
+    /// The network under it.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network under it, to change its weather.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The servers, in order of creation.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The users, in order of creation.
+    pub fn users(&self) -> &[User] {
+        &self.users
+    }
+
+    /// The generator that all draws of a workload come from.
+    pub fn rng(&mut self) -> &mut Xoshiro256PlusPlus {
+        &mut self.rng
+    }
+
+    fn seed_bytes(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        seed
+    }
+
+    /// A new node at a domain of its own, not part of any network yet.
+    pub fn new_node(&mut self) -> Grid {
+        let domain = format!("n{:06}.example", self.members.len() + 1);
+        let domain = domain.parse().expect("letters and digits make a domain");
+        let member = self.add_server(domain, 1, None);
+        self.members[member].grid
+    }
+
+    /// A new node at `domain`, by number. Its place in the delay matrix is that of its region, else drawn.
+    pub fn add_server(&mut self, domain: Domain, weight: u64, region: Option<&str>) -> usize {
+        let secret = Arc::new(SecretKey::from_seed(self.seed_bytes()));
+        let place = self.draw_place(region);
+        let state = NodeState::node(secret, Address::from(&domain), self.config.clone(), self.rng.next_u64());
+        let grid = state.grid();
+        let node = self.network.add(state, place);
+        self.members.push(Member { node, grid, domain, weight: weight.max(1), has_joined: false });
+        self.oracle = None;
+        self.members.len() - 1
+    }
+
+    fn draw_place(&mut self, region: Option<&str>) -> u32 {
+        let labelled = region.and_then(|region| self.network.delay().place_for(region));
+        labelled.unwrap_or_else(|| (self.rng.next_u64() % u64::from(self.network.delay().places())) as u32)
+    }
+
+    fn member_of(&self, grid: &Grid) -> Result<NodeIndex, SandboxError> {
+        let node = self.network.index_of(grid).ok_or(SandboxError::UnknownNode(*grid))?;
+        match self.network.condition(node) {
+            Condition::Running | Condition::Halted => Ok(node),
+            Condition::Left | Condition::Killed => Err(SandboxError::UnknownNode(*grid)),
+        }
+    }
+
+    fn asker(&self, entry_points: &[Grid]) -> Result<Asker, SandboxError> {
+        if entry_points.is_empty() {
+            return Err(SandboxError::NoEntryPoint);
+        }
+        entry_points.iter().map(|grid| self.member_of(grid)).collect::<Result<_, _>>().map(Asker::Client)
+    }
+
+    fn domain(&self, name: &str) -> Result<Domain, SandboxError> {
+        name.parse().map_err(|error| SandboxError::Domain(name.to_owned(), error))
+    }
+
+    /// Lets a node join through others; with none of them it begins a network of its own.
+    pub fn join(&mut self, grid: Grid, entry_points: &[Grid]) -> Result<Joined, SandboxError> {
+        let node = self.member_of(&grid)?;
+        let targets: Result<Vec<Target>, SandboxError> =
+            entry_points.iter().map(|grid| self.target(self.member_of(grid)?)).collect();
+        match self.complete(node, Operation::Join(targets?))? {
+            routing_core::effect::Outcome::Joined(result) => {
+                let joined = result?;
+                self.mark_joined(node);
+                Ok(joined)
+            }
+            _ => Err(SandboxError::NoOutcome),
+        }
+    }
+
+    fn mark_joined(&mut self, node: NodeIndex) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.node == node) {
+            member.has_joined = true;
+        }
+    }
+
+    fn target(&self, node: NodeIndex) -> Result<Target, SandboxError> {
+        let contact = self.network.contact(node).ok_or_else(|| SandboxError::UnknownNode(self.network.grid(node)))?;
+        Ok(Target::contact(contact))
+    }
+
+    /// Runs a node at exactly every `every`-th tick; −1 halts it: its inbox then keeps the oldest 256 messages.
+    pub fn run_node(&mut self, grid: Grid, every: i64) -> Result<(), SandboxError> {
+        let node = self.member_of(&grid)?;
+        match u64::try_from(every) {
+            Ok(every) => self.network.run(node, every),
+            Err(_) => self.network.halt(node),
+        }
+        Ok(())
+    }
+
+    /// Lets a node leave properly.
+    pub fn remove_node(&mut self, grid: Grid) -> Result<(), SandboxError> {
+        let node = self.member_of(&grid)?;
+        match self.complete(node, Operation::Leave)? {
+            routing_core::effect::Outcome::Departed(result) => result?,
+            _ => return Err(SandboxError::NoOutcome),
+        }
+        self.oracle = None;
+        Ok(())
+    }
+
+    /// Kills a node: gone without a word.
+    pub fn kill_node(&mut self, grid: Grid) -> Result<(), SandboxError> {
+        let node = self.member_of(&grid)?;
+        self.network.kill(node);
+        self.oracle = None;
+        Ok(())
+    }
+
+    /// A new user, who lives nowhere yet. The sandbox keeps the keys.
+    pub fn new_user(&mut self) -> Guid {
+        let user = self.add_user();
+        self.users[user].guid()
+    }
+
+    fn add_user(&mut self) -> usize {
+        let (signing, recovery) = (self.seed_bytes(), self.seed_bytes());
+        let mut nonce = [0; 16];
+        self.rng.fill_bytes(&mut nonce);
+        let account = Account::new(signing, Some(recovery), nonce);
+        self.by_guid.insert(account.guid(), self.users.len());
+        self.users.push(User { account, home: None, signed: None, acknowledged: None, is_closed: false, rotations: 0 });
+        self.users.len() - 1
+    }
+
+    fn user_of(&self, guid: &Guid) -> Result<usize, SandboxError> {
+        self.by_guid.get(guid).copied().ok_or(SandboxError::NoKey(*guid))
+    }
+
+    /// A client registers that the user lives at `domain`.
+    pub fn register_guid(
+        &mut self,
+        entry_points: &[Grid],
+        guid: Guid,
+        domain: &str,
+    ) -> Result<Registered, SandboxError> {
+        let user = self.user_of(&guid)?;
+        let asker = self.asker(entry_points)?;
+        let domain = self.domain(domain)?;
+        let record = self.sign_placement(user, domain);
+        let node = self.asking_node(&asker)?;
+        match self.complete(node, Operation::Register(vec![record]))? {
+            routing_core::effect::Outcome::Registered(result) => {
+                let registered = *result?;
+                self.acknowledge(&registered);
+                self.retiring.push(node);
+                Ok(registered)
+            }
+            _ => Err(SandboxError::NoOutcome),
+        }
+    }
+
+    /// A client looks up where the user lives, with the default consistency.
+    pub fn route_guid(
+        &mut self,
+        entry_points: &[Grid],
+        guid: Guid,
+        expected_domain: &str,
+    ) -> Result<Route, SandboxError> {
+        let expected = self.domain(expected_domain)?;
+        let asker = self.asker(entry_points)?;
+        let node = self.asking_node(&asker)?;
+        match self.complete(node, Operation::Lookup(guid.into(), Consistency::default()))? {
+            routing_core::effect::Outcome::Answered(result) => {
+                self.retiring.push(node);
+                Ok(Route { expected, answer: *result? })
+            }
+            _ => Err(SandboxError::NoOutcome),
+        }
+    }
+
+    /// The present tick.
+    pub fn now(&self) -> Tick {
+        self.network.now()
+    }
+
+    /// Lets `ticks` ticks pass.
+    pub fn tick(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.step();
+        }
+    }
+
+    /// Lets time pass until `is_done` says so, but no more than `limit`. Says whether it did.
+    pub fn run_until(&mut self, limit: Ticks, mut is_done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now() + limit;
+        while !is_done(self) {
+            if self.now() >= end {
+                return false;
+            }
+            self.step();
+        }
+        true
+    }
+
+    fn step(&mut self) {
+        let now = self.network.tick();
+        self.settle_tasks();
+        if now.0.is_multiple_of(16) && !self.retiring.is_empty() {
+            let network = &mut self.network;
+            self.retiring.retain(|client| {
+                let is_idle = network.is_idle(*client);
+                if is_idle {
+                    network.drop_client(*client);
+                }
+                !is_idle
+            });
+        }
+    }
+
+    /// Asks a node for something, and runs the network until it has ended.
+    fn complete(
+        &mut self,
+        node: NodeIndex,
+        operation: Operation,
+    ) -> Result<routing_core::effect::Outcome, SandboxError> {
+        let id = self.network.ask(node, operation, 0).ok_or(SandboxError::NoOutcome)?;
+        self.tasks.insert((node, id), Task::Awaited(None));
+        let is_ended = |sandbox: &Self| matches!(sandbox.tasks.get(&(node, id)), Some(Task::Awaited(Some(_))));
+        self.run_until(Ticks::hours(1), is_ended);
+        match self.tasks.remove(&(node, id)) {
+            Some(Task::Awaited(Some(outcome))) => Ok(*outcome),
+            _ => Err(SandboxError::NoOutcome),
+        }
+    }
+
+    /// All living nodes, as the oracle sees them.
+    pub fn oracle(&mut self) -> &Oracle {
+        if self.oracle.is_none() {
+            let network = &self.network;
+            let joined = self.members.iter().filter(|member| member.has_joined);
+            let living = joined.filter_map(|member| Some((member.node, &**network.contact(member.node)?)));
+            self.oracle = Some(Oracle::new(living));
+        }
+        self.oracle.as_ref().expect("it was made just now")
+    }
+
+    /// Which share of their true holders hold these users' newest acknowledged records; `None` if the nodes' states
+    /// cannot be seen (they are run by the async driver) or there is nothing to hold.
+    pub fn holders_true_share(&mut self, users: &[usize]) -> Option<(f64, f64)> {
+        let groups = self.config.holders;
+        self.oracle();
+        let oracle = self.oracle.as_ref()?;
+        let (mut holders, mut holding, mut records) = (0u64, 0u64, 0u64);
+        for user in users.iter().map(|user| &self.users[*user]) {
+            let Some(least) = user.acknowledged else { continue };
+            records += 1;
+            for node in oracle.holders(&user.guid().0, groups) {
+                let state = self.network.state(node)?;
+                let version = state.store().get(&user.guid().into()).map(|stored| stored.held().record().version());
+                holders += 1;
+                holding += u64::from(version.is_some_and(|version| version >= least));
+            }
+        }
+        (holders > 0).then(|| (holding as f64 / holders as f64, holding as f64 / records as f64))
+    }
+
+    /// Asserts the invariants of every living node. For tests and the ends of runs; it walks the whole network.
+    pub fn check(&self) {
+        for member in &self.members {
+            if let Some(state) = self.network.state(member.node) {
+                state.check();
+            }
+        }
+    }
+}

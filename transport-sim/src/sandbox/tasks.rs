@@ -1,0 +1,446 @@
+//! Workloads: operations of many askers under way at once, judged by what is true when they end.
+
+use super::{Member, RoutingSandbox, SandboxError};
+use crate::network::{Condition, NodeIndex};
+use rand_core::Rng;
+use routing_core::contact::Address;
+use routing_core::domain::Domain;
+use routing_core::effect::{Consistency, Operation, OperationId, Outcome, Target};
+use routing_core::id::{Grid, Guid, Key};
+use routing_core::key::SecretKey;
+use routing_core::record::Record;
+use routing_core::state::{Answer, NodeState, Registered, Verdict};
+use routing_core::time::Tick;
+use std::sync::Arc;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// Somebody who is no node, made for the operation and forgotten after it; it starts at these.
+    Client(Vec<NodeIndex>),
+    /// A node, out of its own table.
+    Node(NodeIndex),
+}
+
+/// What a user does with its account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Lives at this server from now on.
+    Move(usize),
+    /// Changes keys by the signing key, and stays.
+    Rotate,
+    /// Closes the account.
+    Close,
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Somebody waits for exactly this one.
+    Awaited(Option<Box<Outcome>>),
+    Join {
+        tag: usize,
+        started: Tick,
+        member: usize,
+    },
+    Write {
+        tag: usize,
+        started: Tick,
+        users: u32,
+    },
+    Lookup {
+        tag: usize,
+        started: Tick,
+        user: usize,
+        least: u64,
+    },
+    Depart {
+        tag: usize,
+        started: Tick,
+    },
+}
+
+/// How an operation ended, and whether that was right.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// What the caller gave it.
+    pub tag: usize,
+    /// How many things were asked for: 1, or the records of a bulk registration. The next four add up to it.
+    pub asked: u32,
+    /// Those that ended right.
+    pub correct: u32,
+    /// Lookups that presented something else than the truth.
+    pub wrong: u32,
+    /// Lookups that found nothing where there is something.
+    pub absent: u32,
+    /// Those without an answer or acknowledgement.
+    pub unreachable: u32,
+    /// Those that brought proof of a conflict.
+    pub conflict: u32,
+    /// Answers without a majority.
+    pub unsettled: u32,
+    /// Lookups answered from the asker's own store.
+    pub local: u32,
+    /// Depth of the last answer that was waited for; none where nobody was asked.
+    pub round_trips: Option<u32>,
+    /// How long it took.
+    pub latency_ms: u32,
+    /// What a lookup brought.
+    pub lookup: Option<Box<LookupDone>>,
+}
+
+/// A lookup that has ended.
+#[derive(Clone, Debug)]
+pub struct LookupDone {
+    /// Who was looked for.
+    pub guid: Guid,
+    /// The node that asked; none for a client.
+    pub asker: Option<Grid>,
+    /// When it was asked.
+    pub started: Tick,
+    /// When it ended.
+    pub ended: Tick,
+    /// The answer; none if the asker stopped before.
+    pub answer: Option<Answer>,
+}
+
+impl RoutingSandbox {
+    /// The node that carries out an operation: a new client, or the node itself.
+    pub(super) fn asking_node(&mut self, asker: &Asker) -> Result<NodeIndex, SandboxError> {
+        let entry_points = match asker {
+            Asker::Node(node) => return Ok(*node),
+            Asker::Client(entry_points) => entry_points,
+        };
+        let targets: Vec<Target> = entry_points.iter().map(|node| self.target(*node)).collect::<Result<_, _>>()?;
+        let secret = Arc::new(SecretKey::from_seed(self.seed_bytes()));
+        let place = self.draw_place(None);
+        let state = NodeState::client(secret, targets, self.config.clone(), self.rng.next_u64());
+        Ok(self.network.add(state, place))
+    }
+
+    /// Gives an operation to a node, counted in the ledger `tag`. A node that is gone never answers: the operation ends
+    /// at once, as unreachable.
+    fn give(&mut self, node: NodeIndex, operation: Operation, task: Task) {
+        let tag = task.tag();
+        match self.network.ask(node, operation, tag) {
+            Some(id) => {
+                self.tasks.insert((node, id), task);
+            }
+            None => {
+                let asked = task.asked();
+                self.done.push(Done { tag, asked, unreachable: asked, ..Done::default() });
+            }
+        }
+    }
+
+    /// Lets a server join through these nodes.
+    pub fn start_join(&mut self, tag: usize, member: usize, entry_points: &[NodeIndex]) {
+        let targets = entry_points.iter().filter_map(|node| self.target(*node).ok()).collect();
+        let (node, started) = (self.members[member].node, self.now());
+        self.give(node, Operation::Join(targets), Task::Join { tag, started, member });
+    }
+
+    /// New users at this server, by number; nothing is registered yet.
+    pub fn new_users(&mut self, count: usize, home: usize) -> Vec<usize> {
+        (0..count)
+            .map(|_| {
+                let user = self.add_user();
+                self.users[user].home = Some(home);
+                user
+            })
+            .collect()
+    }
+
+    pub(super) fn sign_placement(&mut self, user: usize, domain: Domain) -> Arc<Record> {
+        let issued_ms = self.now().0;
+        let home = self.members.iter().position(|member| member.domain == domain);
+        let user = &mut self.users[user];
+        user.home = home;
+        let record = Arc::new(user.account.place(domain, issued_ms));
+        user.signed = Some(record.clone());
+        record
+    }
+
+    /// Registers users where they live. A node registers all of them at once, a client each by itself.
+    pub fn start_register(&mut self, tag: usize, users: &[usize], asker: &Asker) -> Result<(), SandboxError> {
+        let mut records = Vec::with_capacity(users.len());
+        for &user in users {
+            let home = self.users[user].home.map(|home| self.members[home].domain.clone());
+            if let Some(domain) = home {
+                records.push(self.sign_placement(user, domain));
+            }
+        }
+        self.start_write(tag, records, asker)
+    }
+
+    /// A user changes something about the account and registers it. Who has closed it changes nothing any more.
+    pub fn start_change(&mut self, tag: usize, user: usize, change: Change, asker: &Asker) -> Result<(), SandboxError> {
+        let issued_ms = self.now().0;
+        let seed = self.seed_bytes();
+        let home = match change {
+            Change::Move(member) => Some(member),
+            Change::Rotate | Change::Close => self.users[user].home,
+        };
+        let domain = home.map(|home| self.members[home].domain.clone());
+        let owner = &mut self.users[user];
+        owner.home = home;
+        let record = match (change, domain) {
+            (Change::Close, _) | (_, None) => {
+                owner.is_closed = true;
+                owner.account.close(issued_ms)
+            }
+            (Change::Rotate, Some(domain)) => {
+                // Sixteen changes are the most a record carries; who has made them all stays with the last key.
+                owner.rotations += u8::from(owner.account.rotate(seed).is_ok());
+                owner.account.place(domain, issued_ms)
+            }
+            (Change::Move(_), Some(domain)) => owner.account.place(domain, issued_ms),
+        };
+        let record = Arc::new(record);
+        owner.signed = Some(record.clone());
+        self.start_write(tag, vec![record], asker)
+    }
+
+    fn start_write(&mut self, tag: usize, records: Vec<Arc<Record>>, asker: &Asker) -> Result<(), SandboxError> {
+        let started = self.now();
+        match asker {
+            Asker::Node(node) => {
+                let users = records.len() as u32;
+                self.give(*node, Operation::Register(records), Task::Write { tag, started, users });
+            }
+            Asker::Client(_) => {
+                for record in records {
+                    let client = self.asking_node(asker)?;
+                    self.give(client, Operation::Register(vec![record]), Task::Write { tag, started, users: 1 });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A server announces all its users again.
+    pub fn start_announce(&mut self, tag: usize, member: usize) {
+        let node = self.members[member].node;
+        let users = self.network.state(node).map_or(0, |state| state.homed().count()) as u32;
+        let started = self.now();
+        self.give(node, Operation::Announce, Task::Write { tag, started, users });
+    }
+
+    /// Somebody looks a user up. Only users with an acknowledged record can be asked for: else nothing is true yet.
+    pub fn start_lookup(
+        &mut self,
+        tag: usize,
+        user: usize,
+        consistency: Consistency,
+        asker: &Asker,
+    ) -> Result<(), SandboxError> {
+        let Some(least) = self.users[user].acknowledged else { return Ok(()) };
+        let key = Key::from(self.users[user].guid());
+        let node = self.asking_node(asker)?;
+        let started = self.now();
+        self.give(node, Operation::Lookup(key, consistency), Task::Lookup { tag, started, user, least });
+        Ok(())
+    }
+
+    /// A server leaves for good.
+    pub fn start_leave(&mut self, tag: usize, member: usize) {
+        let started = self.now();
+        self.give(self.members[member].node, Operation::Leave, Task::Depart { tag, started });
+    }
+
+    /// A server is gone without a word. Operations that it had under way never end: they count as unreachable.
+    pub fn kill(&mut self, member: usize) {
+        let node = self.members[member].node;
+        self.network.kill(node);
+        self.oracle = None;
+        self.abandon(node);
+    }
+
+    fn abandon(&mut self, node: NodeIndex) {
+        let mut abandoned: Vec<(NodeIndex, OperationId)> =
+            self.tasks.keys().filter(|(of, _)| *of == node).copied().collect();
+        abandoned.sort_unstable();
+        for key in abandoned {
+            if let Some(task) = self.tasks.remove(&key) {
+                let asked = task.asked();
+                self.done.push(Done { tag: task.tag(), asked, unreachable: asked, ..Done::default() });
+            }
+        }
+    }
+
+    /// The operations that have ended since this was asked last.
+    pub fn take_done(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// The servers that run, by number.
+    pub fn running(&self) -> Vec<usize> {
+        let is_running =
+            |member: &&Member| member.has_joined && self.network.condition(member.node) == Condition::Running;
+        let members = self.members.iter().enumerate();
+        members.filter(|(_, member)| is_running(member)).map(|(index, _)| index).collect()
+    }
+
+    /// How many servers live.
+    pub fn living(&self) -> usize {
+        let lives =
+            |member: &&Member| matches!(self.network.condition(member.node), Condition::Running | Condition::Halted);
+        self.members.iter().filter(lives).count()
+    }
+
+    pub(super) fn settle_tasks(&mut self) {
+        for finished in self.network.take_finished() {
+            let key = (finished.node, finished.operation);
+            let Some(task) = self.tasks.remove(&key) else { continue };
+            let is_client = self.network.contact(finished.node).is_some_and(|contact| contact.is_client());
+            if is_client && !matches!(task, Task::Awaited(_)) {
+                self.retiring.push(finished.node);
+            }
+            let took = |started: Tick| finished.at.since(started).0 as u32;
+            let done = match (task, finished.outcome) {
+                (Task::Awaited(_), outcome) => {
+                    self.tasks.insert(key, Task::Awaited(Some(Box::new(outcome))));
+                    continue;
+                }
+                (Task::Join { tag, started, member }, Outcome::Joined(result)) => {
+                    let round_trips =
+                        result.as_ref().ok().map(|joined| u32::from(joined.round_trips)).filter(|depth| *depth > 0);
+                    let correct = u32::from(result.is_ok());
+                    self.members[member].has_joined |= result.is_ok();
+                    self.oracle = None;
+                    Done {
+                        tag,
+                        asked: 1,
+                        correct,
+                        unreachable: 1 - correct,
+                        round_trips,
+                        latency_ms: took(started),
+                        ..Done::default()
+                    }
+                }
+                (Task::Write { tag, started, users }, Outcome::Registered(result)) => {
+                    let mut done = Done { tag, asked: users, latency_ms: took(started), ..Done::default() };
+                    if let Ok(registered) = result {
+                        done.round_trips = Some(u32::from(registered.round_trips)).filter(|depth| *depth > 0);
+                        (done.correct, done.conflict) = self.acknowledge(&registered);
+                    }
+                    done.correct = done.correct.min(users);
+                    done.unreachable = users - done.correct;
+                    done
+                }
+                (Task::Lookup { tag, started, user, least }, Outcome::Answered(result)) => {
+                    let asker = (!is_client).then(|| self.network.grid(finished.node));
+                    self.judge(tag, user, least, started, finished.at, asker, result.ok().map(|answer| *answer))
+                }
+                (Task::Depart { tag, started }, Outcome::Departed(result)) => {
+                    self.oracle = None;
+                    self.abandon(finished.node);
+                    let correct = u32::from(result.is_ok());
+                    Done {
+                        tag,
+                        asked: 1,
+                        correct,
+                        unreachable: 1 - correct,
+                        latency_ms: took(started),
+                        ..Done::default()
+                    }
+                }
+                (task, _) => {
+                    Done { tag: task.tag(), asked: task.asked(), unreachable: task.asked(), ..Done::default() }
+                }
+            };
+            self.done.push(done);
+        }
+    }
+
+    /// Notes which records are acknowledged. Says how many are, and how many came with proof of a conflict.
+    pub(super) fn acknowledge(&mut self, registered: &Registered) -> (u32, u32) {
+        let (mut acknowledged, mut conflicts) = (0, 0);
+        for registration in &registered.records {
+            conflicts += u32::from(registration.greater.as_ref().is_some_and(|greater| greater.rival.is_some()));
+            if !registration.is_acknowledged {
+                continue;
+            }
+            acknowledged += 1;
+            let user = self.by_guid.get(&registration.record.guid()).map(|user| &mut self.users[*user]);
+            if let Some(user) = user {
+                user.acknowledged = user.acknowledged.max(Some(registration.record.version()));
+            }
+        }
+        (acknowledged, conflicts)
+    }
+
+    /// Right is the greatest write acknowledged before the question was asked, or anything signed after it.
+    #[allow(clippy::too_many_arguments, reason = "a lookup's whole story, told once")]
+    fn judge(
+        &self,
+        tag: usize,
+        user: usize,
+        least: u64,
+        started: Tick,
+        ended: Tick,
+        asker: Option<Grid>,
+        answer: Option<Answer>,
+    ) -> Done {
+        let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
+        if let Some(answer) = &answer {
+            let is_right = |record: &Arc<Record>| record.guid() == self.users[user].guid() && record.version() >= least;
+            match answer.verdict {
+                Verdict::Found | Verdict::Conflict | Verdict::Closed
+                    if answer.record.as_ref().is_some_and(is_right) =>
+                {
+                    done.correct = 1
+                }
+                Verdict::Found | Verdict::Conflict | Verdict::Closed => done.wrong = 1,
+                Verdict::Absent => done.absent = 1,
+                Verdict::Unreachable => done.unreachable = 1,
+            }
+            done.conflict = u32::from(answer.verdict == Verdict::Conflict);
+            done.unsettled = u32::from(!answer.is_settled && answer.record.is_some());
+            done.local = u32::from(answer.round_trips == 0);
+            done.round_trips = Some(u32::from(answer.round_trips)).filter(|depth| *depth > 0);
+        } else {
+            done.unreachable = 1;
+        }
+        let guid = self.users[user].guid();
+        done.lookup = Some(Box::new(LookupDone { guid, asker, started, ended, answer }));
+        done
+    }
+
+    /// A number below `bound`, from the sandbox's generator. `bound` is at least 1.
+    pub fn draw(&mut self, bound: usize) -> usize {
+        (self.rng.next_u64() % bound.max(1) as u64) as usize
+    }
+
+    /// Up to `count` different ones of these, drawn.
+    pub fn draw_some<T: Clone>(&mut self, from: &[T], count: usize) -> Vec<T> {
+        let mut pool: Vec<T> = from.to_vec();
+        let count = count.min(pool.len());
+        for index in 0..count {
+            let other = index + self.draw(pool.len() - index);
+            pool.swap(index, other);
+        }
+        pool.truncate(count);
+        pool
+    }
+
+    /// The address of a server.
+    pub fn address(&self, member: usize) -> Address {
+        Address::from(&self.members[member].domain)
+    }
+}
+
+impl Task {
+    fn tag(&self) -> usize {
+        match self {
+            Task::Awaited(_) => 0,
+            Task::Join { tag, .. } | Task::Write { tag, .. } | Task::Lookup { tag, .. } | Task::Depart { tag, .. } => {
+                *tag
+            }
+        }
+    }
+
+    fn asked(&self) -> u32 {
+        if let Task::Write { users, .. } = self { *users } else { 1 }
+    }
+}
