@@ -1,12 +1,37 @@
-//! Carrying out a scenario.
+//! Carrying out a scenario: steps become actions at ticks, actions become operations, and their outcomes are counted.
+//!
+//! Steps that run together form a group: a step marked `meanwhile`, and the one after it. A group ends when each of its
+//! steps has: all its actions done, all their operations ended, and its time passed.
+
+mod plan;
 
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
-use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::report::{Holders, Operations, Report, StepReport, rate};
+use crate::scenario::{Consistency, Do, Kill, Lookup, Network as Weather, Of, Scenario, Step};
+use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
+use plan::{Action, Plan};
+use rand_core::Rng;
+use routing_core::effect::Consistency as Level;
+use routing_core::message::Standing;
+use routing_core::state::{self, Verdict};
+use routing_core::time::{Tick, Ticks};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use transport_sim::delay::{Delay, DelayError};
+use transport_sim::network::{Counters, Mode, Traffic};
+use transport_sim::sandbox::tasks::{Asker, Change, Done, LookupDone};
+use transport_sim::sandbox::{RoutingSandbox, SandboxError, Setup};
+use transport_sim::servers::{Server, Servers, ServersError};
+
+/// The most nodes that `--driver` takes: each is a task with channels of its own.
+const DRIVER_NODES_MAX: u64 = 2_000;
+/// How many ticks pass between two looks of the progress bar.
+const PROGRESS_TICKS: u64 = 64;
 
 /// Why a scenario was not run to its end. There is no report then.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The transport does not exist yet. Use another one.
     #[error("--transport {0}: not in this release")]
@@ -16,18 +41,452 @@ pub enum RunError {
     Step {
         /// The step, from 1.
         step: usize,
-        /// Its name.
-        name: &'static str,
+        /// Its name, with the key that is not carried out.
+        name: String,
     },
-    /// This build cannot run anything.
-    #[error("the simulator is not linked in")]
-    NoSimulator,
+    /// A setting that a later release heeds. Leave it out of the scenario.
+    #[error("[network] {0}: not in this release")]
+    Network(&'static str),
+    /// The settings of the nodes make no sense.
+    #[error("[node] {0}")]
+    Config(#[from] routing_core::config::ConfigError),
+    /// Too many nodes for the async driver.
+    #[error("--driver takes at most {DRIVER_NODES_MAX} nodes, the scenario has {0}; lower --nodes")]
+    TooManyForDriver(u64),
+    /// The delays cannot be used.
+    #[error(transparent)]
+    Delay(#[from] DelayError),
+    /// The list of servers cannot be read.
+    #[error("cannot read {}: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The list of servers cannot be used.
+    #[error(transparent)]
+    Servers(#[from] ServersError),
+    /// The join asks for more nodes than its list of servers has.
+    #[error("step {step}: {nodes} nodes, but the list of servers has {servers}")]
+    TooFewServers {
+        /// The step, from 1.
+        step: usize,
+        /// How many nodes it wants.
+        nodes: usize,
+        /// How many servers there are.
+        servers: usize,
+    },
+    /// The trace cannot be written.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The sandbox refused something.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
 /// Runs a scenario, to which the options have been applied already. The report is not judged yet.
-pub fn execute(_scenario: &Scenario, options: &Options, _progress: &Progress) -> Result<Report, RunError> {
+pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> Result<Report, RunError> {
     if options.transport != Transport::Sim {
         return Err(RunError::Transport(options.transport.name()));
     }
-    Err(RunError::NoSimulator)
+    refuse_what_is_not_there(scenario)?;
+    scenario.node.validate()?;
+    let mut runner = Runner::new(scenario, options, progress)?;
+    let began = Instant::now();
+    let mut first = 0;
+    while first < scenario.steps.len() {
+        let together = scenario.steps[first..].iter().take_while(|step| step.meanwhile).count() + 1;
+        let last = (first + together).min(scenario.steps.len());
+        runner.run_group(first..last)?;
+        first = last;
+    }
+    if cfg!(debug_assertions) {
+        runner.sandbox.check();
+    }
+    if let Some(trace) = runner.trace.take() {
+        trace.finish()?;
+    }
+    let network = runner.sandbox.network();
+    let wall_seconds = began.elapsed().as_secs_f64();
+    let events = network.counters().events;
+    Ok(Report {
+        scenario: scenario.name.clone(),
+        seed: scenario.seed,
+        transport: options.transport.name(),
+        nodes: runner.sandbox.members().len() as u64,
+        threads: 1,
+        ticks: network.now().0,
+        virtual_seconds: network.now().since(Tick(0)).as_seconds(),
+        wall_seconds,
+        events,
+        events_per_second: rate(events, wall_seconds),
+        peak_rss_bytes: peak_rss_bytes(),
+        digest: network.digest().to_hex().to_string(),
+        steps: runner.reports,
+        failed: Vec::new(),
+    })
+}
+
+/// What the file may say and this release does not do is refused by name, before anything runs.
+fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
+    let Weather { duplicate, link_round_trips, links_max, .. } = scenario.network;
+    if duplicate > 0.0 {
+        return Err(RunError::Network("duplicate"));
+    }
+    if link_round_trips.is_some_and(|round_trips| round_trips > 0) {
+        return Err(RunError::Network("link_round_trips"));
+    }
+    if links_max.is_some() {
+        return Err(RunError::Network("links_max"));
+    }
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let missing = match &step.what {
+            Do::Recover(_)
+            | Do::Claim(_)
+            | Do::Away(_)
+            | Do::Restart(_)
+            | Do::Churn(_)
+            | Do::Partition(_)
+            | Do::Heal
+            | Do::Dishonest(_) => "",
+            Do::Kill(Kill::Site(_)) => " with site",
+            Do::Lookup(Lookup { of, .. }) if *of != Of::Users => " of anything but users",
+            Do::Lookup(Lookup { consistency: Consistency::Confirmed, .. }) => " with consistency confirmed",
+            Do::Loss(loss) if loss.duplicate.is_some_and(|rate| rate > 0.0) => " with duplicate",
+            _ => continue,
+        };
+        return Err(RunError::Step { step: index + 1, name: format!("{}{missing}", step.what.name()) });
+    }
+    Ok(())
+}
+
+struct Runner<'a> {
+    scenario: &'a Scenario,
+    progress: &'a Progress,
+    sandbox: RoutingSandbox,
+    /// Lists of servers by file, read once, and how many of each have joined.
+    servers: Vec<(PathBuf, Vec<Server>, usize)>,
+    reports: Vec<StepReport>,
+    trace: Option<TraceWriter>,
+}
+
+/// A step under way.
+struct Active {
+    index: usize,
+    plan: Plan,
+    begun: Begun,
+    done: u64,
+    outstanding: u64,
+    operations: Operations,
+    has_ended: bool,
+}
+
+/// What was so when a step began.
+struct Begun {
+    at: Tick,
+    wall: Instant,
+    counters: Counters,
+    ledger: usize,
+}
+
+impl<'a> Runner<'a> {
+    fn new(scenario: &'a Scenario, options: &Options, progress: &'a Progress) -> Result<Self, RunError> {
+        let mode = if options.driver { Mode::Driver } else { Mode::Direct };
+        let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
+        let mut sandbox =
+            RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
+        sandbox.network_mut().set_loss(scenario.network.loss);
+        let mut servers: Vec<(PathBuf, Vec<Server>, usize)> = Vec::new();
+        let mut nodes = 0;
+        for step in &scenario.steps {
+            let Do::Join(join) = &step.what else { continue };
+            if let Some(file) = &join.servers
+                && !servers.iter().any(|(known, ..)| known == file)
+            {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| RunError::Unreadable { file: file.clone(), error })?;
+                servers.push((file.clone(), Servers::parse(&text, &file.display().to_string())?, 0));
+            }
+            nodes += u64::from(join.nodes.unwrap_or(0));
+        }
+        if options.driver && nodes > DRIVER_NODES_MAX {
+            return Err(RunError::TooManyForDriver(nodes));
+        }
+        let trace = options.trace.as_deref().map(TraceWriter::create).transpose()?;
+        Ok(Self { scenario, progress, sandbox, servers, reports: Vec::new(), trace })
+    }
+
+    fn step(&self, index: usize) -> &'a Step {
+        &self.scenario.steps[index]
+    }
+
+    fn run_group(&mut self, steps: std::ops::Range<usize>) -> Result<(), RunError> {
+        // Two steps of a group do not write for the same user at once: neither would know of the other.
+        let mut busy = BTreeSet::new();
+        let mut active = Vec::new();
+        for index in steps.clone() {
+            let begun = Begun {
+                at: self.sandbox.now(),
+                wall: Instant::now(),
+                counters: self.sandbox.network().counters(),
+                ledger: self.sandbox.network_mut().open_ledger(),
+            };
+            let plan = self.plan(index, &mut busy)?;
+            let outstanding = 0;
+            active.push(Active {
+                index,
+                plan,
+                begun,
+                done: 0,
+                outstanding,
+                operations: Operations::default(),
+                has_ended: false,
+            });
+        }
+        let shown = active.len() - 1;
+        let total = active[shown].plan.actions.len() as u64;
+        let step = self.step(steps.end - 1);
+        self.progress.begin(steps.end, step, step.what.has_operations().then_some(total));
+        loop {
+            let now = self.sandbox.now();
+            for step in &mut active {
+                while step.plan.actions.front().is_some_and(|(at, _)| *at <= now) {
+                    if let Some((_, action)) = step.plan.actions.pop_front() {
+                        step.outstanding += self.carry_out(step.index, step.begun.ledger, action)?;
+                    }
+                }
+            }
+            for done in self.sandbox.take_done() {
+                let owner = active.iter_mut().find(|step| step.begun.ledger == done.tag);
+                if let Some(step) = owner {
+                    step.outstanding = step.outstanding.saturating_sub(1);
+                    step.done += 1;
+                    self.write_trace(step.index, &done)?;
+                    step.count(done);
+                }
+            }
+            let mut is_over = true;
+            for step in &mut active {
+                if !step.has_ended && step.plan.actions.is_empty() && step.outstanding == 0 && now >= step.plan.ends {
+                    step.has_ended = true;
+                    let report = self.report(step);
+                    step.plan.report = Some(report);
+                }
+                is_over &= step.has_ended;
+            }
+            if is_over {
+                break;
+            }
+            if now.0.is_multiple_of(PROGRESS_TICKS) {
+                self.progress.update(active[shown].done, now, self.sandbox.living() as u64);
+            }
+            self.sandbox.tick(1);
+        }
+        self.reports.extend(active.into_iter().filter_map(|step| step.plan.report));
+        Ok(())
+    }
+
+    /// Does one thing. Says how many operations have begun with it.
+    fn carry_out(&mut self, index: usize, ledger: usize, action: Action) -> Result<u64, RunError> {
+        let sandbox = &mut self.sandbox;
+        match action {
+            Action::Join { domain, weight, region, every, entry_points } => {
+                let entry_points = plan::doors(sandbox, entry_points as usize);
+                let member = sandbox.add_server(domain, weight, region.as_deref());
+                if every > 1 {
+                    let node = sandbox.members()[member].node;
+                    sandbox.network_mut().run(node, every.into());
+                }
+                sandbox.start_join(ledger, member, &entry_points);
+                Ok(1)
+            }
+            Action::Register { users, asker } => {
+                let asker = plan::asker(sandbox, asker);
+                let operations = if matches!(asker, Asker::Client(_)) { users.len() as u64 } else { 1 };
+                sandbox.start_register(ledger, &users, &asker)?;
+                Ok(operations)
+            }
+            Action::Announce(member) => {
+                sandbox.start_announce(ledger, member);
+                Ok(1)
+            }
+            Action::Lookup { user, asker } => {
+                let Do::Lookup(lookup) = &self.scenario.steps[index].what else { return Ok(0) };
+                let level = match lookup.consistency {
+                    Consistency::Quick => Level::Quick,
+                    Consistency::All => Level::All,
+                    Consistency::Quorum | Consistency::Confirmed => Level::Quorum,
+                };
+                let asker = plan::asker(sandbox, asker);
+                sandbox.start_lookup(ledger, user, level, &asker)?;
+                Ok(1)
+            }
+            Action::Move { user, asker } => {
+                let Some(home) = plan::another_home(sandbox, user) else { return Ok(0) };
+                let asker = plan::asker(sandbox, asker.at(home));
+                sandbox.start_change(ledger, user, Change::Move(home), &asker)?;
+                Ok(1)
+            }
+            Action::Change { user, change, asker } => {
+                let home = sandbox.users()[user].home();
+                let asker = plan::asker(sandbox, home.map_or(asker, |home| asker.at(home)));
+                sandbox.start_change(ledger, user, change, &asker)?;
+                Ok(1)
+            }
+            Action::Leave(member) => {
+                sandbox.start_leave(ledger, member);
+                Ok(1)
+            }
+            Action::Kill(member) => {
+                sandbox.kill(member);
+                Ok(0)
+            }
+            Action::Halt(member) => {
+                let node = sandbox.members()[member].node;
+                sandbox.network_mut().halt(node);
+                Ok(0)
+            }
+            Action::Run(member) => {
+                let node = sandbox.members()[member].node;
+                sandbox.network_mut().resume(node);
+                Ok(0)
+            }
+            Action::Cadence(member, every) => {
+                let node = sandbox.members()[member].node;
+                sandbox.network_mut().run(node, every.into());
+                Ok(0)
+            }
+            Action::Loss(rate) => {
+                sandbox.network_mut().set_loss(rate);
+                Ok(0)
+            }
+            Action::Delay(spec) => {
+                let delay = Delay::load(&spec, Path::new(""), self.scenario.seed)?;
+                sandbox.network_mut().set_delay(delay);
+                Ok(0)
+            }
+        }
+    }
+
+    fn report(&mut self, step: &mut Active) -> StepReport {
+        let what = &self.step(step.index).what;
+        let (now, counters) = (self.sandbox.now(), self.sandbox.network().counters());
+        let before = step.begun.counters;
+        let sent = counters.sent - before.sent;
+        let took = now.since(step.begun.at);
+        let mut operations = std::mem::take(&mut step.operations);
+        let Traffic { messages, bytes } = self.sandbox.network().ledger(step.begun.ledger);
+        (operations.op_messages, operations.op_bytes) = (messages, bytes);
+        operations.summarise();
+        let holders = matches!(what, Do::Register(_)).then(|| {
+            let shares = self.sandbox.holders_true_share(&step.plan.users);
+            let records = step.plan.users.len() as u64;
+            Holders {
+                records,
+                holders_mean: shares.map(|shares| shares.1),
+                holders_true_share: shares.map(|shares| shares.0),
+            }
+        });
+        StepReport {
+            name: what.name(),
+            at_seconds: step.begun.at.since(Tick(0)).as_seconds(),
+            seconds: took.as_seconds(),
+            wall_seconds: step.begun.wall.elapsed().as_secs_f64(),
+            nodes_alive: self.sandbox.living() as u64,
+            messages: sent.messages,
+            bytes: sent.bytes,
+            links_opened: counters.links_opened - before.links_opened,
+            records_moved: counters.records_moved - before.records_moved,
+            operations: what.has_operations().then_some(operations),
+            holders,
+        }
+    }
+
+    fn write_trace(&mut self, index: usize, done: &Done) -> Result<(), RunError> {
+        let (Some(trace), Some(lookup)) = (&mut self.trace, &done.lookup) else { return Ok(()) };
+        let Do::Lookup(Lookup { consistency, .. }) = &self.scenario.steps[index].what else { return Ok(()) };
+        trace.write(&traced(index + 1, *consistency, done, lookup))?;
+        Ok(())
+    }
+}
+
+impl Active {
+    fn count(&mut self, done: Done) {
+        let operations = &mut self.operations;
+        operations.asked += u64::from(done.asked);
+        operations.correct += u64::from(done.correct);
+        operations.wrong += u64::from(done.wrong);
+        operations.absent += u64::from(done.absent);
+        operations.unreachable += u64::from(done.unreachable);
+        operations.conflict += u64::from(done.conflict);
+        operations.unsettled += u64::from(done.unsettled);
+        operations.local += u64::from(done.local);
+        operations.round_trips_samples.extend(done.round_trips);
+        operations.latency_ms_samples.push(done.latency_ms);
+    }
+}
+
+fn traced(step: usize, consistency: Consistency, done: &Done, lookup: &LookupDone) -> TracedLookup {
+    let answer = lookup.answer.as_ref();
+    let result = match answer.map(|answer| answer.verdict) {
+        _ if done.wrong > 0 => "wrong",
+        Some(Verdict::Found) => "found as expected",
+        Some(Verdict::Conflict) => "conflict",
+        Some(Verdict::Closed) => "closed",
+        Some(Verdict::Absent) => "absent",
+        Some(Verdict::Unreachable) | None => "unreachable",
+    };
+    let unsettled = if done.unsettled > 0 { ", unsettled" } else { "" };
+    let trace = answer.map(|answer| answer.trace.as_slice()).unwrap_or_default();
+    TracedLookup {
+        step,
+        key: lookup.guid.0,
+        asker: lookup.asker.map_or(TracedAsker::Client, |grid| TracedAsker::Node(grid.0)),
+        started_ms: lookup.started.0,
+        ended_ms: lookup.ended.0,
+        result: format!("{result}{unsettled}"),
+        consistency,
+        round_trips: done.round_trips.unwrap_or(0),
+        hops: trace.iter().map(|hop| traced_hop(hop, lookup.ended)).collect(),
+    }
+}
+
+fn traced_hop(hop: &state::Hop, ended: Tick) -> Hop {
+    let (at, said) = match &hop.said {
+        None => (ended, "silent".to_owned()),
+        Some((at, said)) => {
+            let mut parts = Vec::new();
+            if let Some(copy) = &said.copy {
+                let place = copy.record.home().map_or("closed".to_owned(), |home| format!("at {home}"));
+                parts.push(format!("record v{} {place}", copy.record.version()));
+            } else {
+                parts.push("no record".to_owned());
+            }
+            if said.standing == Standing::NotYet {
+                parts.push("not yet a holder".to_owned());
+            }
+            parts.push(said.named.map_or("same set".to_owned(), |named| format!("{named} contacts")));
+            (*at, parts.join(", "))
+        }
+    };
+    let domain = hop.peer.address().domain().map(|domain| domain.to_string());
+    Hop { at_ms: at.0, depth: hop.depth.into(), peer: hop.peer.grid().0, domain, said }
+}
+
+/// The most memory that this process ever held, where the system tells (Linux does).
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
+}
+
+/// Ticks spread evenly: the `index`-th of `count` within `over`.
+fn spaced(start: Tick, over: Ticks, index: usize, count: usize) -> Tick {
+    start + Ticks((u128::from(over.0) * index as u128 / count.max(1) as u128) as u64)
+}
+
+/// A number in [0, 1), from the sandbox's generator.
+fn fraction(sandbox: &mut RoutingSandbox) -> f64 {
+    (sandbox.rng().next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }

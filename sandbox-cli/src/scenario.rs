@@ -4,7 +4,6 @@
 //! (see `keys.rs`), so that a misspelt key or an impossible value is reported with file, line and key, which
 //! serde loses inside tagged enums. Paths in a file are relative to the file and are resolved here, but not opened.
 
-mod delay_spec;
 mod describe;
 mod keys;
 mod parse;
@@ -12,7 +11,6 @@ mod step;
 
 pub(crate) use describe::grouped;
 
-pub use delay_spec::DelaySpec;
 pub use keys::{Problem, ScenarioError};
 pub use step::{
     Behaviour, Change, Churn, Claim, Consistency, Dishonest, Do, Expect, Join, Kill, Lookup, Loss, Of, Origin,
@@ -23,6 +21,8 @@ use crate::options::Options;
 use routing_core::config::NodeConfig;
 use routing_core::time::Ticks;
 use std::path::Path;
+
+pub use transport_sim::delay::DelaySpec;
 
 /// The jitter of a matrix that `--matrix` puts in place of a delay without one: a tenth, about what the median pair of
 /// measured servers shows.

@@ -220,10 +220,8 @@ impl RoutingSandbox {
 
     /// A server announces all its users again.
     pub fn start_announce(&mut self, tag: usize, member: usize) {
-        let node = self.members[member].node;
-        let users = self.network.state(node).map_or(0, |state| state.homed().count()) as u32;
         let started = self.now();
-        self.give(node, Operation::Announce, Task::Write { tag, started, users });
+        self.give(self.members[member].node, Operation::Announce, Task::Write { tag, started, users: 0 });
     }
 
     /// Somebody looks a user up. Only users with an acknowledged record can be asked for: else nothing is true yet.
@@ -321,11 +319,12 @@ impl RoutingSandbox {
                 (Task::Write { tag, started, users }, Outcome::Registered(result)) => {
                     let mut done = Done { tag, asked: users, latency_ms: took(started), ..Done::default() };
                     if let Ok(registered) = result {
+                        // Who announces knows best how much there is to announce.
+                        done.asked = registered.records.len() as u32;
                         done.round_trips = Some(u32::from(registered.round_trips)).filter(|depth| *depth > 0);
                         (done.correct, done.conflict) = self.acknowledge(&registered);
                     }
-                    done.correct = done.correct.min(users);
-                    done.unreachable = users - done.correct;
+                    done.unreachable = done.asked - done.correct;
                     done
                 }
                 (Task::Lookup { tag, started, user, least }, Outcome::Answered(result)) => {

@@ -1,0 +1,326 @@
+//! From a step to what happens when: who is meant is drawn by the seed.
+
+use super::{RunError, Runner, fraction, spaced};
+use crate::report::StepReport;
+use crate::scenario::{self, Do, Join, Kill, Lookup, Origin, Register, Who};
+use routing_core::domain::Domain;
+use routing_core::time::Tick;
+use std::collections::{BTreeSet, VecDeque};
+use transport_sim::delay::DelaySpec;
+use transport_sim::network::{Condition, NodeIndex};
+use transport_sim::sandbox::RoutingSandbox;
+use transport_sim::sandbox::tasks::{Asker, Change};
+use transport_sim::servers::{Server, evenly};
+
+/// One thing to do.
+pub(super) enum Action {
+    Join { domain: Domain, weight: u64, region: Option<String>, every: u32, entry_points: u32 },
+    Register { users: Vec<usize>, asker: Actor },
+    Announce(usize),
+    Lookup { user: usize, asker: Actor },
+    Move { user: usize, asker: Actor },
+    Change { user: usize, change: Change, asker: Actor },
+    Leave(usize),
+    Kill(usize),
+    Halt(usize),
+    Run(usize),
+    Cadence(usize, u32),
+    Loss(f64),
+    Delay(DelaySpec),
+}
+
+/// Who carries an operation out; the entry points are drawn when it begins.
+#[derive(Clone, Copy)]
+pub(super) enum Actor {
+    /// A new client with so many entry points.
+    Client(u32),
+    /// Some running node.
+    AnyNode,
+    /// The node of this server.
+    Member(usize),
+}
+
+impl Actor {
+    /// A server acts for its own user.
+    pub(super) fn at(self, home: usize) -> Self {
+        match self {
+            Actor::AnyNode => Actor::Member(home),
+            Actor::Client(_) | Actor::Member(_) => self,
+        }
+    }
+
+    fn of(from: Origin, entry_points: u32) -> Self {
+        match from {
+            Origin::Client => Actor::Client(entry_points),
+            Origin::Node => Actor::AnyNode,
+        }
+    }
+}
+
+/// What a step does, and when it may end.
+pub(super) struct Plan {
+    /// In order of their ticks.
+    pub(super) actions: VecDeque<(Tick, Action)>,
+    /// Not before this.
+    pub(super) ends: Tick,
+    /// The users whose records a register step makes.
+    pub(super) users: Vec<usize>,
+    /// Once the step has ended.
+    pub(super) report: Option<StepReport>,
+}
+
+impl Runner<'_> {
+    pub(super) fn plan(&mut self, index: usize, busy: &mut BTreeSet<usize>) -> Result<Plan, RunError> {
+        let step = self.step(index);
+        let (start, over) = (self.sandbox.now(), step.over);
+        let mut users = Vec::new();
+        let mut ends = start + over;
+        let actions: Vec<Action> = match &step.what {
+            Do::Join(join) => self.plan_join(index, join)?,
+            Do::Register(register) => {
+                let (actions, new) = self.plan_register(register);
+                users = new;
+                actions
+            }
+            Do::Lookup(lookup) => self.plan_lookups(lookup),
+            Do::Migrate(change) => {
+                let asker = Actor::of(change.from, change.entry_points);
+                let chosen = self.accounts(change.users, busy);
+                chosen.into_iter().map(|user| Action::Move { user, asker }).collect()
+            }
+            Do::Close(change) => self.plan_changes(change, Change::Close, busy),
+            Do::Rotate(change) => self.plan_changes(change, Change::Rotate, busy),
+            Do::Announce(who) => self.some_running(who).into_iter().map(Action::Announce).collect(),
+            Do::Leave(who) => self.some_running(who).into_iter().map(Action::Leave).collect(),
+            Do::Kill(Kill::Nodes(who)) => self.some_running(who).into_iter().map(Action::Kill).collect(),
+            Do::Halt(who) => self.some_running(who).into_iter().map(Action::Halt).collect(),
+            Do::Cadence(slow) => {
+                self.some_running(&slow.who).into_iter().map(|member| Action::Cadence(member, slow.every)).collect()
+            }
+            Do::Run(who) => {
+                let is_halted = |member: &usize| {
+                    self.sandbox.network().condition(self.sandbox.members()[*member].node) == Condition::Halted
+                };
+                let halted: Vec<usize> = (0..self.sandbox.members().len()).filter(is_halted).collect();
+                self.some_of(&halted, who).into_iter().map(Action::Run).collect()
+            }
+            Do::Loss(loss) => loss.rate.map(Action::Loss).into_iter().collect(),
+            Do::Delay(spec) => vec![Action::Delay(spec.clone())],
+            Do::Wait(time) => {
+                ends = start + *time;
+                Vec::new()
+            }
+            // Refused before anything ran.
+            Do::Recover(_)
+            | Do::Claim(_)
+            | Do::Away(_)
+            | Do::Restart(_)
+            | Do::Churn(_)
+            | Do::Partition(_)
+            | Do::Heal
+            | Do::Dishonest(_)
+            | Do::Kill(Kill::Site(_)) => Vec::new(),
+        };
+        let count = actions.len();
+        let actions = actions
+            .into_iter()
+            .enumerate()
+            .map(|(number, action)| (spaced(start, over, number, count), action))
+            .collect();
+        Ok(Plan { actions, ends, users, report: None })
+    }
+
+    fn plan_join(&mut self, index: usize, join: &Join) -> Result<Vec<Action>, RunError> {
+        let Join { every, entry_points, .. } = *join;
+        let servers: Vec<Server> = match &join.servers {
+            None => {
+                let taken = self.sandbox.members().len();
+                let nodes = join.nodes.unwrap_or(0) as usize;
+                let names = (taken + 1..=taken + nodes).map(|number| format!("n{number:06}.example"));
+                names.map(|domain| Server { domain, users: 1, region: None }).collect()
+            }
+            Some(file) => {
+                let Some((_, all, used)) = self.servers.iter_mut().find(|(known, ..)| known == file) else {
+                    return Ok(Vec::new());
+                };
+                let left = &all[*used..];
+                let nodes = join.nodes.map_or(left.len(), |nodes| nodes as usize);
+                if nodes > left.len() {
+                    return Err(RunError::TooFewServers { step: index + 1, nodes, servers: left.len() });
+                }
+                // An even draw keeps the proportions of sizes and regions; a second join goes on with the rest.
+                let chosen = if *used == 0 { evenly(left, nodes) } else { left[..nodes].to_vec() };
+                *used += nodes;
+                chosen
+            }
+        };
+        servers
+            .into_iter()
+            .map(|server| {
+                let domain =
+                    server.domain.parse().map_err(|error| super::SandboxError::Domain(server.domain.clone(), error))?;
+                Ok(Action::Join { domain, weight: server.users, region: server.region, every, entry_points })
+            })
+            .collect()
+    }
+
+    /// New users, each on a running server, drawn by the servers' sizes.
+    fn plan_register(&mut self, register: &Register) -> (Vec<Action>, Vec<usize>) {
+        let running = self.sandbox.running();
+        let homes = match register.home_servers {
+            Some(count) => self.sandbox.draw_some(&running, count as usize),
+            None => running,
+        };
+        if homes.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let weights: Vec<f64> = homes.iter().map(|home| self.sandbox.members()[*home].weight as f64).collect();
+        let draw = Weighted::new(&weights);
+        let mut chosen: Vec<usize> = (0..register.users).map(|_| homes[draw.draw(&mut self.sandbox)]).collect();
+        if register.from == Origin::Node {
+            chosen.sort_unstable();
+        }
+        let users: Vec<usize> = chosen.iter().flat_map(|home| self.sandbox.new_users(1, *home)).collect();
+        let actions = match register.from {
+            Origin::Client => {
+                let asker = Actor::Client(register.entry_points);
+                users.iter().map(|user| Action::Register { users: vec![*user], asker }).collect()
+            }
+            Origin::Node => {
+                let members: Vec<(usize, usize)> = chosen.iter().copied().zip(users.iter().copied()).collect();
+                let by_home = members.chunk_by(|a, b| a.0 == b.0);
+                by_home
+                    .map(|own| Action::Register {
+                        users: own.iter().map(|(_, user)| *user).collect(),
+                        asker: Actor::Member(own[0].0),
+                    })
+                    .collect()
+            }
+        };
+        (actions, users)
+    }
+
+    fn plan_lookups(&mut self, lookup: &Lookup) -> Vec<Action> {
+        let known: Vec<usize> = self.users_where(|user| user.acknowledged().is_some());
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let asker = Actor::of(lookup.from, lookup.entry_points);
+        let weights: Vec<f64> = (1..=known.len()).map(|rank| libm::pow(rank as f64, -lookup.zipf)).collect();
+        let draw = Weighted::new(&weights);
+        (0..lookup.count).map(|_| Action::Lookup { user: known[draw.draw(&mut self.sandbox)], asker }).collect()
+    }
+
+    fn plan_changes(&mut self, change: &scenario::Change, what: Change, busy: &mut BTreeSet<usize>) -> Vec<Action> {
+        let asker = Actor::of(change.from, change.entry_points);
+        let chosen = self.accounts(change.users, busy);
+        chosen.into_iter().map(|user| Action::Change { user, change: what, asker }).collect()
+    }
+
+    fn users_where(&self, admit: impl Fn(&transport_sim::sandbox::User) -> bool) -> Vec<usize> {
+        let users = self.sandbox.users().iter().enumerate();
+        users.filter(|(_, user)| admit(user)).map(|(index, _)| index).collect()
+    }
+
+    /// Some living, unclosed accounts that no other step of the group writes for.
+    fn accounts(&mut self, count: u32, busy: &mut BTreeSet<usize>) -> Vec<usize> {
+        let mut open = self.users_where(|user| user.acknowledged().is_some() && !user.is_closed());
+        open.retain(|user| !busy.contains(user));
+        let chosen = self.sandbox.draw_some(&open, count as usize);
+        busy.extend(&chosen);
+        chosen
+    }
+
+    fn some_running(&mut self, who: &Who) -> Vec<usize> {
+        let running = self.sandbox.running();
+        self.some_of(&running, who)
+    }
+
+    fn some_of(&mut self, of: &[usize], who: &Who) -> Vec<usize> {
+        let count = match who {
+            Who::Nodes(nodes) => *nodes as usize,
+            Who::Share(share) => ((of.len() as f64 * share).round() as usize).max(1),
+        };
+        self.sandbox.draw_some(of, count)
+    }
+}
+
+/// Some running members, drawn; all of them if there are no more than `count`.
+fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+    let members = sandbox.members().len();
+    let mut chosen: Vec<usize> = Vec::with_capacity(count);
+    // Most members run, so a few tries find enough; else the whole list is gone through.
+    for _ in 0..count * 8 {
+        if chosen.len() == count || members == 0 {
+            return chosen;
+        }
+        let member = sandbox.draw(members);
+        let is_running = sandbox.members()[member].has_joined
+            && sandbox.network().condition(sandbox.members()[member].node) == Condition::Running;
+        if is_running && !chosen.contains(&member) {
+            chosen.push(member);
+        }
+    }
+    let running = sandbox.running();
+    sandbox.draw_some(&running, count)
+}
+
+/// The nodes through which a newcomer joins: some that are in; the very first node if nobody is yet.
+pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
+    let chosen = some_running_members(sandbox, count);
+    let members = sandbox.members();
+    if chosen.is_empty() {
+        members.first().map(|member| member.node).into_iter().collect()
+    } else {
+        chosen.iter().map(|member| members[*member].node).collect()
+    }
+}
+
+/// Who carries an operation out, drawn now.
+pub(super) fn asker(sandbox: &mut RoutingSandbox, asker: Actor) -> Asker {
+    match asker {
+        Actor::Client(entry_points) => Asker::Client(doors(sandbox, entry_points as usize)),
+        Actor::AnyNode => doors(sandbox, 1).first().map_or(Asker::Client(Vec::new()), |node| Asker::Node(*node)),
+        Actor::Member(member) => Asker::Node(sandbox.members()[member].node),
+    }
+}
+
+/// Another running server for a user to move to, drawn by size; `None` if there is none.
+pub(super) fn another_home(sandbox: &mut RoutingSandbox, user: usize) -> Option<usize> {
+    let home = sandbox.users()[user].home();
+    let heaviest = sandbox.members().iter().map(|member| member.weight).max()?;
+    // Rejection: a member is taken with a chance in proportion to its size. The largest may hold a third of all users,
+    // so after some tries any other running one will do.
+    for _ in 0..32 {
+        let member = some_running_members(sandbox, 1).first().copied()?;
+        let share = sandbox.members()[member].weight as f64 / heaviest as f64;
+        if Some(member) != home && fraction(sandbox) < share {
+            return Some(member);
+        }
+    }
+    let mut running = sandbox.running();
+    running.retain(|member| Some(*member) != home);
+    sandbox.draw_some(&running, 1).first().copied()
+}
+
+/// Draws from indices in proportion to weights.
+struct Weighted {
+    cumulative: Vec<f64>,
+}
+
+impl Weighted {
+    fn new(weights: &[f64]) -> Self {
+        let mut total = 0.0;
+        let cumulative = weights.iter().map(|weight| {
+            total += weight;
+            total
+        });
+        Self { cumulative: cumulative.collect() }
+    }
+
+    fn draw(&self, sandbox: &mut RoutingSandbox) -> usize {
+        let total = self.cumulative.last().copied().unwrap_or(0.0);
+        let point = fraction(sandbox) * total;
+        self.cumulative.partition_point(|sum| *sum <= point).min(self.cumulative.len().saturating_sub(1))
+    }
+}
