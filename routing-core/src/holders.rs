@@ -6,6 +6,7 @@
 
 use crate::contact::Group;
 use crate::id::Grid;
+use smallvec::SmallVec;
 
 /// How many nodes the keyspace holds, told by its density; on the wire as 256 × log2, so that it takes two bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -47,12 +48,15 @@ impl Scale {
     }
 }
 
+/// As many groups as an ordinary set of holders has, and some more: sets of so many cost no allocation.
+const INLINE_GROUPS: usize = 20;
+
 /// Decides, for nodes told in order of distance, which of them are holders.
 #[derive(Clone, Debug)]
 pub struct Admission {
     groups_max: usize,
     radius: Option<u64>,
-    groups: Vec<Group>,
+    groups: SmallVec<[Group; INLINE_GROUPS]>,
     /// Groups within the unwidened set; equal to all of them unless `widened`.
     core_groups: usize,
     widened: bool,
@@ -75,7 +79,7 @@ impl Admission {
         Self {
             groups_max: groups_max.into(),
             radius: scale.radius(groups_max),
-            groups: Vec::with_capacity(groups_max.into()),
+            groups: SmallVec::new(),
             core_groups: 0,
             widened: false,
         }
@@ -114,7 +118,7 @@ pub struct Tally {
 
 #[derive(Clone, Debug, Default)]
 struct GroupCount {
-    groups: Vec<(Group, bool)>,
+    groups: SmallVec<[(Group, bool); INLINE_GROUPS]>,
 }
 
 impl GroupCount {

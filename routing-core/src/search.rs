@@ -148,8 +148,11 @@ impl<A> Search<A> {
     }
 
     fn position(&self, grid: &Grid) -> Result<usize, usize> {
-        let distance = self.target.distance(&grid.0);
-        self.candidates.binary_search_by(|candidate| self.target.distance(&candidate.contact.grid().0).cmp(&distance))
+        let distance = self.target.prefix() ^ grid.0.prefix();
+        self.candidates.binary_search_by(|candidate| {
+            let far_bits = || self.target.distance(&candidate.contact.grid().0).cmp(&self.target.distance(&grid.0));
+            candidate.distance.cmp(&distance).then_with(far_bits)
+        })
     }
 
     /// Adds somebody the asker knows by itself.
@@ -209,12 +212,12 @@ impl<A> Search<A> {
     fn seats_of(&self, counts: impl Fn(&Candidate<A>) -> bool) -> Vec<Seat> {
         let mut admission = Admission::new(self.groups, self.scale);
         let mut seats = Vec::with_capacity(usize::from(self.groups) + 4);
-        let mut own = self
-            .own
-            .map(|(grid, group)| (self.target.distance(&grid.0), self.target.prefix() ^ grid.0.prefix(), group));
+        let mut own = self.own.map(|(grid, group)| (grid, self.target.prefix() ^ grid.0.prefix(), group));
         for (index, candidate) in self.candidates.iter().enumerate().filter(|(_, candidate)| counts(candidate)) {
-            if let Some((own_distance, own_prefix, group)) = own
-                && own_distance < self.target.distance(&candidate.contact.grid().0)
+            if let Some((grid, own_prefix, group)) = own
+                && (own_prefix < candidate.distance
+                    || own_prefix == candidate.distance
+                        && self.target.distance(&grid.0) < self.target.distance(&candidate.contact.grid().0))
             {
                 own = None;
                 match admission.admit(own_prefix, group) {

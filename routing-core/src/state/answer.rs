@@ -30,18 +30,19 @@ impl Core {
             Want::Contacts | Want::Introductions => None,
         };
         let copy = key.and_then(|key| self.store.get(&key)).map(|stored| Arc::new(stored.copy(self.now)));
-        let is_complete = self.table.is_complete_at(&find.target);
-        let (standing, contacts) = if groups == 0 {
-            (Standing::NotYet, None)
+        let (standing, is_whole, contacts) = if groups == 0 {
+            (Standing::NotYet, false, None)
         } else {
             let view = self.view(&find.target, groups, viewer);
             let standing = if self.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
             let differs = view.name != find.set;
             (
                 standing,
+                view.is_whole,
                 differs.then(|| view.contacts.iter().map(|entry| named(entry)).collect::<List<_, CONTACTS_MAX>>()),
             )
         };
+        let is_complete = is_whole && self.table.is_complete_at(&find.target);
         let found = Found { id: find.id, standing, is_complete, scale: self.scale(), copy, contacts };
         self.reply(from, Message::Found(found));
     }

@@ -65,6 +65,8 @@ pub(crate) struct View<'a> {
     pub(crate) name: SetName,
     /// What this node itself is to the place.
     pub(crate) own_place: Place,
+    /// Whether nobody was left out of it because the one who asks may not be told: then it is all that is known.
+    pub(crate) is_whole: bool,
     /// What the majority is made of: each member's place and group, without this node.
     pub(crate) others: Vec<(Grid, Place, Group)>,
 }
@@ -248,8 +250,12 @@ impl Core {
             Viewer::Own | Viewer::Newcomer(_) => true,
         };
         let (mut contacts, mut members, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        let reliable = |entry: &&Entry| entry.failures() < UNRELIABLE_FAILURES && may_be_told(entry);
-        for entry in self.table.nearest(target).filter(reliable) {
+        let mut is_whole = true;
+        for entry in self.table.nearest(target).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
+            if !may_be_told(entry) {
+                is_whole = false;
+                continue;
+            }
             let distance = entry.prefix() ^ target.prefix();
             let grid = entry.contact().grid();
             if own_place.is_none()
@@ -279,7 +285,13 @@ impl Core {
                 members.push(own);
             }
         }
-        View { contacts, name: SetName::of(members.iter()), own_place: own_place.unwrap_or(Place::Outside), others }
+        View {
+            contacts,
+            name: SetName::of(members.iter()),
+            own_place: own_place.unwrap_or(Place::Outside),
+            is_whole,
+            others,
+        }
     }
 
     /// Whether what this node says of `key` counts: it is a holder, and not new to the range.
