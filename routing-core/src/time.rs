@@ -102,7 +102,7 @@ impl FromStr for Ticks {
 impl fmt::Display for Ticks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, millis) =
-            UNITS.iter().rev().find(|(_, millis)| self.0 % millis == 0 && self.0 > 0).unwrap_or(&UNITS[0]);
+            UNITS.iter().rev().find(|(_, millis)| self.0.is_multiple_of(*millis) && self.0 > 0).unwrap_or(&UNITS[0]);
         write!(f, "{}{name}", self.0 / millis)
     }
 }
