@@ -64,11 +64,41 @@ pub enum DriverError<E: std::error::Error + 'static> {
 
 /// A node, or a client, and all that it takes to run it.
 ///
-/// ```text
-/// let node = RoutingNode::new(state, connection).with_keeper(keeper).with_observer(signal);
+/// A network of one, over a transport on which nobody is ever heard:
+///
+/// ```
+/// use routing_core::account::Account;
+/// use routing_core::connection::Connection;
+/// use routing_core::driver::RoutingNode;
+/// use routing_core::effect::{Consistency, Target};
+/// use routing_core::{heard::Heard, id::Grid, key::SecretKey, message::Message, state::NodeState};
+/// use std::{convert::Infallible, sync::Arc};
+///
+/// struct Silence;
+/// #[async_trait::async_trait]
+/// impl Connection for Silence {
+///     type Error = Infallible;
+///     async fn request(&mut self, _: &Target) -> Result<(), Infallible> { Ok(()) }
+///     async fn accept(&mut self, _: Grid) -> Result<(), Infallible> { Ok(()) }
+///     async fn send(&mut self, _: Grid, _: Message) -> Result<(), Infallible> { Ok(()) }
+///     async fn close(&mut self, _: Grid) -> Result<(), Infallible> { Ok(()) }
+///     async fn listen(&mut self, _: &mut Vec<Heard>) -> Result<(), Infallible> { std::future::pending().await }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let secret = Arc::new(SecretKey::from_seed([1; 32]));
+/// let node = RoutingNode::new(NodeState::node(secret, "chat.example".parse()?, Arc::default(), 1), Silence);
 /// let handle = node.handle();
-/// tokio::spawn(node.run());
-/// handle.join(entry_points).await?;
+/// let running = tokio::spawn(node.run());
+/// handle.join(vec![]).await?;
+/// let record = Arc::new(Account::new([2; 32], None, [3; 16]).place("chat.example".parse()?, 0));
+/// handle.register(vec![record.clone()]).await?;
+/// assert_eq!(handle.lookup(record.key(), Consistency::Quorum).await?.record, Some(record));
+/// handle.leave().await?;
+/// running.await??;
+/// # Ok(())
+/// # }
 /// ```
 pub struct RoutingNode<C: Connection, K: Clock = SystemClock> {
     state: NodeState,

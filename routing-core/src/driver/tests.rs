@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod memory;
+mod world;
 
 use super::*;
 use crate::account::Account;
