@@ -139,6 +139,42 @@ fn what_cannot_be_kept_is_told_to_nobody() {
 }
 
 #[test]
+fn what_ended_before_the_transport_failed_is_told_and_the_rest_has_stopped() {
+    /// Cannot ask for links any more.
+    struct Torn;
+    #[async_trait]
+    impl Connection for Torn {
+        type Error = TransportGone;
+        async fn request(&mut self, _: &Target) -> Result<(), TransportGone> {
+            Err(TransportGone)
+        }
+        async fn accept(&mut self, _: Grid) -> Result<(), TransportGone> {
+            Ok(())
+        }
+        async fn send(&mut self, _: Grid, _: Message) -> Result<(), TransportGone> {
+            panic!("nothing is sent after a failure")
+        }
+        async fn close(&mut self, _: Grid) -> Result<(), TransportGone> {
+            Ok(())
+        }
+        async fn listen(&mut self, _: &mut Vec<Heard>) -> Result<(), TransportGone> {
+            pending().await
+        }
+    }
+    let node = RoutingNode::new(state(1, "a.example"), Torn).with_clock(HandClock::default());
+    let handle = node.handle();
+    let lookup = || handle.submit(Operation::Lookup(record(7, "b.example").key(), Consistency::All)).unwrap();
+    let mut before = lookup();
+    let mut join = handle.submit(Operation::Join(vec![at("b.example")])).unwrap();
+    let mut after = lookup();
+    assert!(matches!(assert_ready_err!(spawn(node.run()).poll()), DriverError::Connection(TransportGone)));
+    assert!(matches!(before.try_take(), Ok(Some(Outcome::Answered(Ok(_))))));
+    assert!(matches!(join.try_take(), Err(Stopped)));
+    assert!(matches!(after.try_take(), Err(Stopped)));
+    assert_eq!(handle.submit(Operation::Leave).unwrap_err(), SubmitError::Stopped);
+}
+
+#[test]
 fn operations_are_numbered_in_the_order_of_asking_and_bounded() {
     let (script, clock) = (Script::default(), HandClock::default());
     let node = alone(&script, &clock);
