@@ -2,7 +2,8 @@
 
 use crate::record::RecordError;
 
-/// Why a node did not join. Nothing was lost; unless cancelled it goes on trying by itself with growing waits.
+/// Why a node did not join. Nothing was lost; unless cancelled it goes on trying by itself with growing waits, until
+/// another join names other entry points.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JoinError {
     /// Nobody at any of the entry points answered. Check their addresses and that one of them runs.
@@ -14,6 +15,9 @@ pub enum JoinError {
     /// This node is a client, has left, or joins already.
     #[error("this node cannot join now: it is a client, is joining already, or has left")]
     NotNow,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
@@ -33,7 +37,7 @@ pub enum RegisterError {
     /// Too many operations are under way; nothing was sent, try again when some have ended.
     #[error("too many operations under way; try again when some have ended")]
     Busy,
-    /// The node has stopped; nothing was sent.
+    /// The node has stopped; if it did so meanwhile, some holders may have stored some records.
     #[error("the node has stopped")]
     Stopped,
     /// The caller gave up; some holders may have stored some records.
@@ -61,6 +65,9 @@ pub enum DepartError {
     /// It is no part of a network, or has departed already.
     #[error("this node is not part of a network")]
     NotJoined,
+    /// The node has stopped otherwise, before it could say farewell: to the others it looks killed.
+    #[error("the node has stopped")]
+    Stopped,
     /// The caller gave up before the farewell was said; the node stays.
     #[error("cancelled")]
     Cancelled,

@@ -3,8 +3,11 @@
 pub mod account;
 pub mod canonical;
 pub mod config;
+pub mod connection;
 pub mod contact;
 pub mod domain;
+#[cfg(feature = "driver")]
+pub mod driver;
 pub mod effect;
 pub mod error;
 pub mod heard;

@@ -288,6 +288,14 @@ impl NodeState {
     }
 
     fn join(&mut self, id: OperationId, entries: Vec<Target>) {
+        // A join that has failed goes on trying, until other entry points are named.
+        let failed = self.operations.iter().find(|(_, running)| match &***running {
+            Running::Join(join) => join.is_reported(),
+            _ => false,
+        });
+        if let Some((failed, _)) = failed {
+            self.cancel(*failed);
+        }
         if self.phase != Phase::Outside || !self.core.is_node() {
             return self.core.effect(Effect::Complete(id, Outcome::Joined(Err(JoinError::NotNow))));
         }

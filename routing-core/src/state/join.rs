@@ -94,6 +94,8 @@ impl Join {
         self.stage = Stage::Searching;
         self.next_wake = core.now + core.config.join_deadline;
         self.search = core.search(core.grid().0, core.config.holders * 4);
+        // What an earlier attempt dialled in vain counts for nothing any more.
+        core.dials.retain(|(_, waiting)| *waiting != self.id);
         for target in &self.entries {
             core.dials.push((target.clone(), self.id));
             core.effect(Effect::Request(target.clone()));
@@ -289,8 +291,76 @@ impl Join {
             self.next_wake = core.now + core.config.join_deadline;
             return self.progress(core, comparisons);
         }
-        // Either the wait is over, or the attempt has taken too long: begin again, from all that is known.
+        if self.stage == Stage::Searching {
+            // Too long, for whatever reason: the caller must not wait for ever.
+            return self.fail(core);
+        }
+        // The wait is over: begin again, from all that is known.
         self.dial(core);
         Progress::Going
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NodeConfig;
+    use crate::effect::{Effects, Operation};
+    use crate::key::SecretKey;
+    use crate::state::{NodeState, Phase};
+
+    fn turn(node: &mut NodeState, now: Tick, asked: &[(u64, Operation)]) -> Effects {
+        let mut asked = asked.iter().map(|(id, operation)| (OperationId(*id), operation.clone())).collect();
+        let mut effects = Effects::new();
+        node.turn(now, &mut asked, &mut Vec::new(), &mut effects);
+        node.check();
+        effects
+    }
+
+    fn node() -> NodeState {
+        let secret = Arc::new(SecretKey::from_seed([1; 32]));
+        NodeState::node(secret, "a.example".parse().unwrap(), Arc::default(), 1)
+    }
+
+    fn entry(address: &str) -> Vec<Target> {
+        vec![Target::address(address.parse().unwrap())]
+    }
+
+    fn has_failed(effects: &Effects, id: u64) -> bool {
+        let error = JoinError::NoEntryPoint { tried: 1 };
+        effects.iter().any(|effect| match effect {
+            Effect::Complete(completed, Outcome::Joined(Err(what))) => *completed == OperationId(id) && *what == error,
+            _ => false,
+        })
+    }
+
+    fn dials(effects: &Effects, address: &str) -> usize {
+        effects.iter().filter(|effect| matches!(effect, Effect::Request(to) if to.address.as_str() == address)).count()
+    }
+
+    #[test]
+    fn an_attempt_that_hears_nothing_ends_at_its_deadline_and_is_repeated() {
+        let mut node = node();
+        assert_eq!(dials(&turn(&mut node, Tick(0), &[(1, Operation::Join(entry("b.example")))]), "b.example"), 1);
+        let deadline = Tick(0) + NodeConfig::default().join_deadline;
+        assert_eq!(node.next_wake(), Some(deadline));
+        assert!(has_failed(&turn(&mut node, deadline, &[]), 1));
+        let retry = node.next_wake().unwrap();
+        let effects = turn(&mut node, retry, &[]);
+        assert_eq!(dials(&effects, "b.example"), 1);
+        assert!(!has_failed(&effects, 1), "the caller has been told already");
+    }
+
+    #[test]
+    fn other_entry_points_may_be_named_once_a_join_has_failed() {
+        let mut node = node();
+        turn(&mut node, Tick(0), &[(1, Operation::Join(entry("b.example")))]);
+        let effects = turn(&mut node, Tick(1), &[(2, Operation::Join(entry("c.example")))]);
+        assert_eq!(dials(&effects, "c.example"), 0, "one attempt at a time");
+        let deadline = Tick(0) + NodeConfig::default().join_deadline;
+        assert!(has_failed(&turn(&mut node, deadline, &[]), 1));
+        let effects = turn(&mut node, deadline + Ticks(1), &[(3, Operation::Join(entry("c.example")))]);
+        assert_eq!((dials(&effects, "c.example"), effects.len()), (1, 1));
+        assert_eq!(node.phase(), Phase::Joining);
     }
 }
