@@ -214,6 +214,11 @@ impl Contact {
         card.into()
     }
 
+    /// The card of somebody who only asks: it has no address.
+    pub fn client(secret: &SecretKey) -> Self {
+        Self::sign(secret, Address::none(), 0, Standing::Here, Versions::CURRENT)
+    }
+
     /// Whether the card was signed by its key. Remembered.
     pub fn verify(&self) -> bool {
         *self.verified.get_or_init(|| verify(&self.card.key, &self.card.signed_bytes(&self.grid), &self.card.signature))

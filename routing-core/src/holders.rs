@@ -5,7 +5,6 @@
 //! radius in which k nodes are to be expected, the set widens to that radius, so that honest nodes are in it again.
 
 use crate::contact::Group;
-use crate::id::Grid;
 use smallvec::SmallVec;
 
 /// How many nodes the keyspace holds, told by its density; on the wire as 256 × log2, so that it takes two bytes.
@@ -167,8 +166,8 @@ impl Tally {
     }
 }
 
-/// A short name for a set of holders: the first four bytes of BLAKE3 over their ids, nearest first. Who asks tells its
-/// set's name; who sees another set answers with that. Zero means "tell me yours".
+/// A short name for a set of holders: the first four bytes of BLAKE3 over the leading eight bytes of each of their ids,
+/// nearest first. Who asks tells its set's name; who sees another set answers with that. Zero means "tell me yours".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SetName(pub u32);
 
@@ -176,13 +175,10 @@ impl SetName {
     /// No set: the answer always names one.
     pub const NONE: SetName = SetName(0);
 
-    /// The name of these holders, nearest first.
-    pub fn of<'a>(holders: impl Iterator<Item = &'a Grid>) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for grid in holders {
-            hasher.update(&grid.0.0);
-        }
-        let [a, b, c, d, ..] = *hasher.finalize().as_bytes();
+    /// The name of these holders: the leading 64 bits of their ids, nearest first.
+    pub fn of(prefixes: impl Iterator<Item = u64>) -> Self {
+        let bytes: SmallVec<[u8; INLINE_GROUPS * 8]> = prefixes.flat_map(u64::to_be_bytes).collect();
+        let [a, b, c, d, ..] = *blake3::hash(&bytes).as_bytes();
         SetName(u32::from_be_bytes([a, b, c, d]).max(1))
     }
 }

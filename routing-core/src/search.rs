@@ -246,15 +246,11 @@ impl<A> Search<A> {
             return SetName::NONE;
         }
         let seats = self.window();
-        let own = self.own.map(|(grid, _)| grid);
-        let grids: Vec<Grid> = seats
-            .iter()
-            .filter_map(|seat| match seat {
-                Seat::Own(..) => own,
-                Seat::Other(index, _) => Some(self.candidates[*index].contact.grid()),
-            })
-            .collect();
-        SetName::of(grids.iter())
+        let own = self.own.map_or(0, |(grid, _)| grid.0.prefix());
+        SetName::of(seats.iter().map(|seat| match seat {
+            Seat::Own(..) => own,
+            Seat::Other(index, _) => self.candidates[*index].distance ^ self.target.prefix(),
+        }))
     }
 
     /// The next whom to ask on the way, or `None` while enough questions are in flight or nobody is left to ask.

@@ -34,7 +34,7 @@ use crate::table::RoutingTable;
 use crate::time::{Tick, Ticks};
 use compare::Comparisons;
 use core::{Core, Role};
-use rand_core::SeedableRng;
+use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,30 +115,31 @@ pub struct NodeState {
 impl NodeState {
     /// A routing node at `address`. `seed` seeds its generator; the same seed and the same turns repeat a run.
     pub fn node(secret: Arc<SecretKey>, address: Address, config: Arc<NodeConfig>, seed: u64) -> Self {
-        Self::with_role(secret, address, config, seed, Role::Node)
+        let card = Contact::sign(&secret, address, 0, Standing::Here, Versions::CURRENT);
+        Self::with_role(Arc::new(card), config, seed, Role::Node(secret))
     }
 
-    /// A client: it registers and looks up through `entry_points`, and becomes part of nobody's table.
-    pub fn client(secret: Arc<SecretKey>, entry_points: Vec<Target>, config: Arc<NodeConfig>, seed: u64) -> Self {
-        Self::with_role(secret, Address::none(), config, seed, Role::Client(entry_points))
+    /// A client with the card [`Contact::client`] made: it registers and looks up through `entry_points`, and becomes
+    /// part of nobody's table.
+    pub fn client(card: Arc<Contact>, entry_points: Vec<Target>, config: Arc<NodeConfig>, seed: u64) -> Self {
+        Self::with_role(card, config, seed, Role::Client(entry_points))
     }
 
-    fn with_role(secret: Arc<SecretKey>, address: Address, config: Arc<NodeConfig>, seed: u64, role: Role) -> Self {
-        let contact = Arc::new(Contact::sign(&secret, address, 0, Standing::Here, Versions::CURRENT));
+    fn with_role(contact: Arc<Contact>, config: Arc<NodeConfig>, seed: u64, role: Role) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let core = Core {
             table: RoutingTable::new(contact.grid(), config.neighbours_max),
             store: RecordStore::new(config.records_max),
             config,
-            secret,
             contact,
             role,
             now: Tick(0),
             homed: BTreeMap::new(),
-            requests: Requests::default(),
+            requests: Requests::starting_at(rng.next_u32()),
             dials: Vec::new(),
             newcomer: None,
             departed: BTreeMap::new(),
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            rng,
             stats: Stats::default(),
             effects: Effects::new(),
         };
@@ -243,7 +244,7 @@ impl NodeState {
         let is_stopped = self.phase == Phase::Departed;
         let entries = match &self.core.role {
             Role::Client(entries) => entries.clone(),
-            Role::Node => Vec::new(),
+            Role::Node(_) => Vec::new(),
         };
         let core = &mut self.core;
         let refuse = |core: &mut Core, outcome| core.effect(Effect::Complete(id, outcome));

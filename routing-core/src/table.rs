@@ -14,6 +14,7 @@ use crate::contact::{Contact, Group};
 use crate::holders::Scale;
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -275,7 +276,7 @@ impl RoutingTable {
     /// All contacts in order of their distance to `target`.
     pub fn nearest(&self, target: &Id) -> Nearest<'_> {
         let prefix = target.prefix();
-        Nearest { table: self, target: *target, home: self.bin_of(prefix), next_bin: 0, sorted: Vec::new() }
+        Nearest { table: self, target: *target, home: self.bin_of(prefix), next_bin: 0, sorted: SmallVec::new() }
     }
 
     /// At most `count` contacts that share the leading `bits` of `start`, spread evenly over what is known there, and
@@ -492,7 +493,7 @@ pub struct Nearest<'a> {
     home: usize,
     next_bin: usize,
     /// The current bin, farthest first, so that the next is popped from its end.
-    sorted: Vec<&'a Entry>,
+    sorted: SmallVec<[&'a Entry; 40]>,
 }
 
 impl<'a> Iterator for Nearest<'a> {

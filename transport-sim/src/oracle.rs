@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn holders_are_those_that_brute_force_finds() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
-        let mut id = |rng: &mut Xoshiro256PlusPlus| {
+        let id = |rng: &mut Xoshiro256PlusPlus| {
             let mut bytes = [0; 32];
             rng.fill_bytes(&mut bytes);
             Id(bytes)

@@ -29,7 +29,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use routing_core::account::Account;
 use routing_core::config::NodeConfig;
-use routing_core::contact::Address;
+use routing_core::contact::{Address, Contact};
 use routing_core::domain::{Domain, DomainError};
 use routing_core::effect::{Consistency, Operation, Target};
 use routing_core::error::{DepartError, JoinError, LookupError, RegisterError};
@@ -55,6 +55,9 @@ pub struct RoutingSandbox {
     done: Vec<tasks::Done>,
     /// Clients whose operation has ended, until they have told every holder.
     retiring: Vec<NodeIndex>,
+    /// The cards of forgotten clients, for new ones: nobody remembers a client, and making keys costs more than most
+    /// operations.
+    cards: Vec<Arc<Contact>>,
     oracle: Option<Oracle>,
 }
 
@@ -194,6 +197,7 @@ impl RoutingSandbox {
             tasks: FxHashMap::default(),
             done: Vec::new(),
             retiring: Vec::new(),
+            cards: Vec::new(),
             oracle: None,
         }
     }
@@ -418,10 +422,11 @@ impl RoutingSandbox {
         let now = self.network.tick();
         self.settle_tasks();
         if now.0.is_multiple_of(16) && !self.retiring.is_empty() {
-            let network = &mut self.network;
+            let (network, cards) = (&mut self.network, &mut self.cards);
             self.retiring.retain(|client| {
                 let is_idle = network.is_idle(*client);
                 if is_idle {
+                    cards.extend(network.contact(*client).cloned());
                     network.drop_client(*client);
                 }
                 !is_idle

@@ -7,6 +7,7 @@ mod world;
 use super::*;
 use crate::account::Account;
 use crate::config::NodeConfig;
+use crate::contact::Contact;
 use crate::effect::{Consistency, Target};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::id::Grid;
@@ -31,7 +32,12 @@ fn state(seed: u8, address: &str) -> NodeState {
 
 fn client(entry_points: &[&str]) -> NodeState {
     let secret = Arc::new(SecretKey::from_seed([99; 32]));
-    NodeState::client(secret, entry_points.iter().map(|address| at(address)).collect(), config(), 99)
+    NodeState::client(
+        Arc::new(Contact::client(&secret)),
+        entry_points.iter().map(|address| at(address)).collect(),
+        config(),
+        99,
+    )
 }
 
 fn at(address: &str) -> Target {

@@ -1,6 +1,6 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
-use super::core::{Core, Viewer};
+use super::core::{Core, View, Viewer};
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Key, Kind};
@@ -14,6 +14,13 @@ use std::sync::Arc;
 
 fn named(entry: &Entry) -> Named {
     Named { contact: entry.contact().clone(), is_hearsay: !entry.has_answered() }
+}
+
+impl View<'_> {
+    /// Its contacts, as they are named to somebody, who is not named itself.
+    fn named_to(&self, asker: Grid) -> impl Iterator<Item = Named> {
+        self.others.iter().filter(move |(entry, _)| entry.contact().grid() != asker).map(|(entry, _)| named(entry))
+    }
 }
 
 impl Core {
@@ -36,11 +43,7 @@ impl Core {
             let view = self.view(&find.target, groups, viewer);
             let standing = if self.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
             let differs = view.name != find.set;
-            (
-                standing,
-                view.is_whole,
-                differs.then(|| view.contacts.iter().map(|entry| named(entry)).collect::<List<_, CONTACTS_MAX>>()),
-            )
+            (standing, view.is_whole, differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>()))
         };
         let is_complete = is_whole && self.table.is_complete_at(&find.target);
         let found = Found { id: find.id, standing, is_complete, scale: self.scale(), copy, contacts };
@@ -60,7 +63,7 @@ impl Core {
                 let view = self.view(&item.copy.record.key().id, self.config.holders, Viewer::Asker(from));
                 sees_other_set = view.name != item.set;
                 if sees_other_set {
-                    unseen.extend(view.contacts.iter().map(|entry| named(entry)));
+                    unseen.extend(view.named_to(from));
                 }
             }
             results.push(StoreResult { verdict, sees_other_set });
@@ -75,7 +78,7 @@ impl Core {
     /// Whether both this node and `peer` hold `key`, as this node sees it.
     pub(super) fn is_shared(&self, key: &Key, peer: Grid) -> bool {
         let view = self.view(&key.id, self.config.holders, Viewer::Own);
-        view.own_place != Place::Outside && view.others.iter().any(|(grid, ..)| *grid == peer)
+        view.own_place != Place::Outside && view.others.iter().any(|(entry, _)| entry.contact().grid() == peer)
     }
 
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {

@@ -15,6 +15,7 @@ use crate::store::RecordStore;
 use crate::table::{Entry, Offered, RoutingTable};
 use crate::time::{Tick, Ticks};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ pub(crate) const UNRELIABLE_FAILURES: u8 = 2;
 /// Whether this node is part of the network or only asks it.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
-    /// A routing node.
-    Node,
+    /// A routing node, with the key that signs its cards.
+    Node(Arc<SecretKey>),
     /// A client: starts each operation at these, never joins, is never named.
     Client(Vec<Target>),
 }
@@ -33,7 +34,6 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Arc<NodeConfig>,
-    pub(crate) secret: Arc<SecretKey>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) role: Role,
     pub(crate) now: Tick,
@@ -59,16 +59,14 @@ const DEPARTED_MAX: usize = 4_096;
 
 /// The holders of a place as this node sees them.
 pub(crate) struct View<'a> {
-    /// The others among them, nearest first, without this node and the one who asks.
-    pub(crate) contacts: Vec<&'a Entry>,
+    /// The others among them with their places, nearest first, without this node.
+    pub(crate) others: SmallVec<[(&'a Entry, Place); 24]>,
     /// The name of the whole set.
     pub(crate) name: SetName,
     /// What this node itself is to the place.
     pub(crate) own_place: Place,
     /// Whether nobody was left out of it because the one who asks may not be told: then it is all that is known.
     pub(crate) is_whole: bool,
-    /// What the majority is made of: each member's place and group, without this node.
-    pub(crate) others: Vec<(Grid, Place, Group)>,
 }
 
 /// Whom a view is for.
@@ -88,7 +86,7 @@ impl Core {
     }
 
     pub(crate) fn is_node(&self) -> bool {
-        matches!(self.role, Role::Node)
+        matches!(self.role, Role::Node(_))
     }
 
     pub(crate) fn scale(&self) -> Scale {
@@ -241,15 +239,12 @@ impl Core {
         let own_distance = target.distance(&own.0);
         let own_prefix = target.prefix() ^ own.0.prefix();
         let mut own_place = None;
-        let asker = match viewer {
-            Viewer::Own => None,
-            Viewer::Asker(grid) | Viewer::Newcomer(grid) => Some(grid),
-        };
         let may_be_told = |entry: &Entry| match viewer {
             Viewer::Asker(grid) => entry.has_answered() || entry.contact().grid() == grid,
             Viewer::Own | Viewer::Newcomer(_) => true,
         };
-        let (mut contacts, mut members, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let mut others: SmallVec<[(&Entry, Place); 24]> = SmallVec::new();
+        let mut members: SmallVec<[u64; 24]> = SmallVec::new();
         let mut is_whole = true;
         for entry in self.table.nearest(target).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
             if !may_be_told(entry) {
@@ -257,41 +252,33 @@ impl Core {
                 continue;
             }
             let distance = entry.prefix() ^ target.prefix();
-            let grid = entry.contact().grid();
             if own_place.is_none()
                 && self.is_node()
-                && (own_prefix < distance || own_prefix == distance && own_distance < target.distance(&grid.0))
+                && (own_prefix < distance
+                    || own_prefix == distance && own_distance < target.distance(&entry.contact().grid().0))
             {
                 let place = admission.admit(own_prefix, self.group_of(&self.contact));
                 own_place = Some(place);
                 if place != Place::Outside {
-                    members.push(own);
+                    members.push(own.0.prefix());
                 }
             }
             let place = admission.admit(distance, entry.group());
             if place == Place::Outside {
                 break;
             }
-            members.push(grid);
-            others.push((grid, place, entry.group()));
-            if Some(grid) != asker {
-                contacts.push(entry);
-            }
+            members.push(entry.prefix());
+            others.push((entry, place));
         }
         if own_place.is_none() && self.is_node() {
             let place = admission.admit(own_prefix, self.group_of(&self.contact));
             own_place = Some(place);
             if place != Place::Outside {
-                members.push(own);
+                members.push(own.0.prefix());
             }
         }
-        View {
-            contacts,
-            name: SetName::of(members.iter()),
-            own_place: own_place.unwrap_or(Place::Outside),
-            is_whole,
-            others,
-        }
+        let own_place = own_place.unwrap_or(Place::Outside);
+        View { others, name: SetName::of(members.into_iter()), own_place, is_whole }
     }
 
     /// Whether what this node says of `key` counts: it is a holder, and not new to the range.
@@ -301,8 +288,8 @@ impl Core {
         }
         let Some(compared) = &self.newcomer else { return true };
         let mut tally = crate::holders::Tally::default();
-        for (grid, place, group) in &view.others {
-            tally.add(*place, *group, compared.contains(grid));
+        for (entry, place) in &view.others {
+            tally.add(*place, entry.group(), compared.contains(&entry.contact().grid()));
         }
         view.others.is_empty() || tally.is_majority()
     }

@@ -4,13 +4,14 @@
 //! everybody it knows and acquaints its neighbours with each other, so that the graph stays connected. Then it stops.
 //! Who goes away for a while moves nothing: it says so, and that it will be back.
 
-use super::core::{Core, Viewer};
+use super::core::{Core, Role, Viewer};
 use super::requests::Purpose;
 use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, OperationId, Outcome};
 use crate::holders::Place;
 use crate::id::{Grid, Key};
 use crate::message::{Farewell, List, Message, Store};
+use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,15 +83,17 @@ impl Core {
         }
         // One group more than now: whoever is in that set and not in today's takes this node's place.
         let with_next = self.view(&key.id, holders + 1, Viewer::Own);
-        let is_new = |grid: &Grid| !now.others.iter().any(|(known, ..)| known == grid);
-        let heirs = with_next.contacts.iter().filter(|entry| is_new(&entry.contact().grid()));
-        heirs.map(|entry| entry.contact().clone()).collect()
+        let is_new =
+            |entry: &Entry| !now.others.iter().any(|(known, _)| known.contact().grid() == entry.contact().grid());
+        let heirs = with_next.others.iter().filter(|(entry, _)| is_new(entry));
+        heirs.map(|(entry, _)| entry.contact().clone()).collect()
     }
 
     /// Tells everybody known that this node goes, with a new card, and its neighbours who its other neighbours are.
     pub(super) fn say_farewell(&mut self, standing: Standing) {
+        let Role::Node(secret) = &self.role else { return };
         let card = Contact::sign(
-            &self.secret,
+            secret,
             self.contact.address().clone(),
             self.contact.sequence() + 1,
             standing,

@@ -455,9 +455,10 @@ impl Register {
     fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
         let key = self.writings[writing].record.key();
         let view = core.view(&key.id, core.config.holders, Viewer::Own);
-        let holders: Vec<(Arc<Contact>, bool)> =
-            view.contacts.iter().map(|entry| (entry.contact().clone(), entry.has_answered())).collect();
+        let others = view.others.iter();
+        let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;
+        drop(view);
         self.assign(core, writing, holders, own_place);
     }
 
@@ -676,7 +677,7 @@ impl Writing {
         let mut grids: Vec<Grid> = slots.map(|slot| peers[slot.peer as usize].contact.grid()).collect();
         grids.extend(self.own.map(|_| core.grid()));
         grids.sort_by_key(|grid| target.distance(&grid.0));
-        SetName::of(grids.iter())
+        SetName::of(grids.iter().map(|grid| grid.0.prefix()))
     }
 
     fn registration(&self, peers: &[Peer]) -> Registration {

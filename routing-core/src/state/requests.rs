@@ -45,6 +45,11 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// None under way. Ids go on from `first`, so that an answer to an earlier life of this node fits nothing.
+    pub(crate) fn starting_at(first: u32) -> Self {
+        Self { last: first, ..Self::default() }
+    }
+
     /// A fresh id, odd for operations and even for upkeep.
     pub(crate) fn next_id(&mut self, is_for_operation: bool) -> RequestId {
         self.last = self.last.wrapping_add(2) & !1;

@@ -3,7 +3,7 @@
 use super::{Member, RoutingSandbox, SandboxError};
 use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
-use routing_core::contact::Address;
+use routing_core::contact::{Address, Contact};
 use routing_core::domain::Domain;
 use routing_core::effect::{Consistency, Operation, OperationId, Outcome, Target};
 use routing_core::id::{Grid, Guid, Key};
@@ -112,9 +112,12 @@ impl RoutingSandbox {
             Asker::Client(entry_points) => entry_points,
         };
         let targets: Vec<Target> = entry_points.iter().map(|node| self.target(*node)).collect::<Result<_, _>>()?;
-        let secret = Arc::new(SecretKey::from_seed(self.seed_bytes()));
+        let card = match self.cards.pop() {
+            Some(card) => card,
+            None => Arc::new(Contact::client(&SecretKey::from_seed(self.seed_bytes()))),
+        };
         let place = self.draw_place(None);
-        let state = NodeState::client(secret, targets, self.config.clone(), self.rng.next_u64());
+        let state = NodeState::client(card, targets, self.config.clone(), self.rng.next_u64());
         Ok(self.network.add(state, place))
     }
 
