@@ -128,7 +128,7 @@ impl NodeState {
     fn with_role(contact: Arc<Contact>, config: Arc<NodeConfig>, seed: u64, role: Role) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let core = Core {
-            table: RoutingTable::new(contact.grid(), config.neighbours_max),
+            table: RoutingTable::new(contact.grid(), config.neighbours_max, config.holders * 4),
             store: RecordStore::new(config.records_max),
             config,
             contact,

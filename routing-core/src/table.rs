@@ -109,6 +109,8 @@ pub enum Offered {
 pub struct RoutingTable {
     own: Id,
     budget: usize,
+    /// How many contacts around the own place are sure to be known all: 4 k.
+    neighbourhood: usize,
     bins: Vec<Vec<Entry>>,
     count: usize,
     answered: usize,
@@ -128,11 +130,13 @@ struct Shares {
 }
 
 impl RoutingTable {
-    /// The empty table of the node `own`, for at most `budget` contacts.
-    pub fn new(own: Grid, budget: u32) -> Self {
+    /// The empty table of the node `own`, for at most `budget` contacts, of which the nearest `neighbourhood` are sure to
+    /// be known completely.
+    pub fn new(own: Grid, budget: u32, neighbourhood: u16) -> Self {
         Self {
             own: own.0,
             budget: budget as usize,
+            neighbourhood: neighbourhood.into(),
             bins: vec![Vec::new()],
             count: 0,
             answered: 0,
@@ -319,29 +323,40 @@ impl RoutingTable {
         &self.bins[index]
     }
 
-    /// How many nodes the keyspace seems to hold: the median over equal slices of what is known completely, never a
-    /// count, which ids ground in one place would inflate.
+    /// How many nodes the keyspace seems to hold: a median over equal slices, never a count, which ids ground in one
+    /// place would inflate.
     pub fn scale(&self) -> Scale {
         self.scale
     }
 
+    /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
+    /// and over the own neighbourhood, which is complete from the beginning but small.
     fn estimate_scale(&mut self) {
         self.scale_count = self.count;
-        let depth = if self.partial { self.shares().depth as u32 } else { 0 };
-        let known = if depth == 0 { self.count } else { self.in_range(self.own.prefix(), depth).count() };
-        // Slices of four nodes on average: enough of them for a median, enough in each to count.
-        let slices_bits = (known / 4).max(1).ilog2().min(8);
-        if known < 16 || depth + slices_bits > 60 {
-            self.scale = Scale::UNKNOWN;
-            return;
+        let mut depth = self.by_shared_bits.len();
+        let mut near = 0;
+        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
+            depth -= 1;
+            near += self.by_shared_bits[depth] as usize;
         }
-        let mut counts = vec![0u64; 1 << slices_bits];
+        self.scale = self.scale_of_slice(0, self.count).max(self.scale_of_slice(depth as u32, near));
+    }
+
+    /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,
+    /// of which `known` are known.
+    fn scale_of_slice(&self, depth: u32, known: usize) -> Scale {
+        // Parts of four nodes on average: enough of them for a median, enough in each to count.
+        let part_bits = (known / 4).max(1).ilog2().min(8);
+        if known < 16 || depth + part_bits > 60 {
+            return Scale::UNKNOWN;
+        }
+        let mut counts = vec![0u64; 1 << part_bits];
         for entry in self.in_range(self.own.prefix(), depth) {
-            counts[(entry.prefix << depth >> (64 - slices_bits)) as usize] += 1;
+            counts[(entry.prefix << depth >> (64 - part_bits)) as usize] += 1;
         }
         let middle = counts.len() / 2;
         let (_, median, _) = counts.select_nth_unstable(middle);
-        self.scale = Scale::of_nodes(median.saturating_mul(1 << (depth + slices_bits)));
+        Scale::of_nodes(median.saturating_mul(1 << (depth + part_bits)))
     }
 
     fn shared_bits(&self, prefix: u64) -> usize {

@@ -110,8 +110,10 @@ impl Upkeep {
         let rate = i64::from(core.config.upkeep_bytes_per_second);
         self.credit = (self.credit + rate * core.now.since(self.credited).0.min(60_000) as i64 / 1_000).min(rate);
         self.credited = core.now;
-        // One round of the table in `contact_probe_every`, if the budget allows it.
-        let round_pause = core.config.contact_probe_every.0 / core.table.len().max(1) as u64;
+        // While there is hearsay, as fast as the budget allows; then one round of the table in `contact_probe_every`.
+        let has_hearsay = core.table.answered() < core.table.len();
+        let round = if has_hearsay { 0 } else { core.config.contact_probe_every.0 };
+        let round_pause = round / core.table.len().max(1) as u64;
         let budget_pause = ((LINK_BYTES + PROBE_BYTES) * 1_000 / rate) as u64;
         self.far_wake = Some(core.now + Ticks(round_pause.max(budget_pause).max(1)));
         if self.credit < 0 {
