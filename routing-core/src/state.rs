@@ -380,12 +380,8 @@ impl NodeState {
     /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
     fn meet(&mut self, contact: &Arc<Contact>) {
         if self.core.meet(contact) && self.phase == Phase::Joined {
-            let neighbourhood = usize::from(self.core.config.holders) * 4;
-            let own = self.core.grid().0;
-            let edge = self.core.table.nearest(&own).nth(neighbourhood);
-            let is_near =
-                edge.is_none_or(|edge| own.distance(&contact.grid().0) < own.distance(&edge.contact().grid().0));
-            if is_near {
+            let distance = self.core.grid().0.prefix() ^ contact.grid().0.prefix();
+            if self.upkeep.is_near(distance) {
                 self.upkeep.hurry(self.core.now);
             }
         }

@@ -10,12 +10,14 @@
 //! A record is acknowledged once a majority of its holders keep it; the writer goes on until each holder that can be
 //! reached has it. A holder that knows a greater record says so, and that surfaces even if it is only one.
 
+mod writing;
+
 use super::core::{Core, Viewer};
 use super::requests::{Pending, Purpose};
-use crate::contact::{Address, Contact, Group};
+use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
-use crate::holders::{Admission, Place, Scale, SetName, Tally};
-use crate::id::{Grid, Id};
+use crate::holders::{Place, Scale};
+use crate::id::Grid;
 use crate::message::{
     COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
@@ -24,6 +26,7 @@ use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use writing::{Stretch, Writing};
 
 /// How many searches for holders are under way at once.
 const LANES_MAX: usize = 8;
@@ -76,6 +79,8 @@ pub(crate) struct Register {
     writings: Vec<Writing>,
     peers: Vec<Peer>,
     index: BTreeMap<Grid, u32>,
+    /// Peers that have something to get and await no answer.
+    ready: Vec<u32>,
     lanes: Vec<Lane>,
     /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
     homes: BTreeMap<Address, Vec<u32>>,
@@ -89,36 +94,14 @@ pub(crate) struct Register {
 }
 
 #[derive(Debug)]
-struct Writing {
-    record: Arc<Record>,
-    slots: Vec<Slot>,
-    /// What this node's own store made of it, if it is a holder itself.
-    own: Option<HolderSaid>,
-    greater: Option<Arc<Copy>>,
-    /// Whether the outcome of this record is known.
-    is_decided: bool,
-    is_acknowledged: bool,
-}
-
-/// One holder of one record.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    peer: u32,
-    /// Whether it holds its seat though silent: met before, or named by more than one.
-    is_credible: bool,
-    /// The home-server gets a copy, too, but is no holder because of that.
-    is_holder: bool,
-    said: HolderSaid,
-}
-
-#[derive(Debug)]
 struct Peer {
     contact: Arc<Contact>,
     is_linked: bool,
     queue: Vec<u32>,
     bundle: Vec<u32>,
     tries: u8,
-    depth: u8,
+    /// Whether it is on the list of those who have something to get and await no answer.
+    is_ready: bool,
 }
 
 /// Finds the holders of the records in one stretch of keys, in order.
@@ -148,22 +131,15 @@ impl Register {
                 homes.entry(Address::from(home)).or_default().push(index as u32);
             }
         }
-        let writing = |record| Writing {
-            record,
-            slots: Vec::new(),
-            own: None,
-            greater: None,
-            is_decided: false,
-            is_acknowledged: false,
-        };
         // The more there is to do, the longer it may take: a minute, and ten milliseconds a record.
         let allowance = core.config.register_deadline + Ticks(records.len() as u64 * 10);
         let mut register = Self {
             id,
             undecided: records.len(),
-            writings: records.into_iter().map(writing).collect(),
+            writings: records.into_iter().map(Writing::new).collect(),
             peers: Vec::new(),
             index: BTreeMap::new(),
+            ready: Vec::new(),
             lanes,
             homes,
             scales: Vec::new(),
@@ -254,6 +230,7 @@ impl Register {
         }
         self.in_flight -= 1;
         self.peers[index as usize].tries = 0;
+        self.make_ready(index);
         let contacts = core.meet_all(&stored.contacts);
         for (position, writing) in bundle.into_iter().enumerate() {
             // An answer with too few results leaves the rest unsaid: those count as silent.
@@ -308,6 +285,7 @@ impl Register {
                 if peer.tries < TRIES_MAX {
                     peer.is_linked = false;
                     peer.queue.splice(0..0, bundle);
+                    self.make_ready(index);
                 } else {
                     let unsaid = std::mem::take(&mut peer.queue);
                     for writing in bundle.into_iter().chain(unsaid) {
@@ -336,13 +314,11 @@ impl Register {
     fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
         let scale = self.scale(core);
         let writing = &mut self.writings[writing as usize];
-        if let Some(slot) = writing.slots.iter_mut().find(|slot| slot.peer == peer) {
-            slot.said = said;
-        }
+        writing.on_said(peer, said);
         if writing.is_decided {
             return;
         }
-        if let Some(is_acknowledged) = writing.decide(&self.peers, &core.contact, core.config.holders, scale) {
+        if let Some(is_acknowledged) = writing.decide(core.own_seat(), core.config.holders, scale) {
             writing.is_decided = true;
             writing.is_acknowledged = is_acknowledged;
             self.undecided -= 1;
@@ -446,7 +422,14 @@ impl Register {
         let index = *self.index.entry(contact.grid()).or_insert(next);
         if index == next {
             let contact = contact.clone();
-            self.peers.push(Peer { contact, is_linked, queue: Vec::new(), bundle: Vec::new(), tries: 0, depth: 0 });
+            self.peers.push(Peer {
+                contact,
+                is_linked,
+                queue: Vec::new(),
+                bundle: Vec::new(),
+                tries: 0,
+                is_ready: false,
+            });
         }
         self.peers[index as usize].is_linked |= is_linked;
         index
@@ -503,6 +486,7 @@ impl Register {
         for (contact, is_credible) in holders {
             self.add_slot(writing as u32, &contact, is_credible, true);
         }
+        self.writings[writing].name_set(core.grid());
         // A network of one, or no holder at all: there is nobody to wait for.
         if self.writings[writing].slots.is_empty() && !self.writings[writing].is_decided {
             let kept = self.writings[writing].own == Some(HolderSaid::Kept);
@@ -513,32 +497,37 @@ impl Register {
         }
     }
 
-    fn add_slot(&mut self, writing: u32, contact: &Arc<Contact>, is_credible: bool, is_holder: bool) {
-        let peer = self.peer(contact, false);
-        let slots = &mut self.writings[writing as usize].slots;
-        if let Some(slot) = slots.iter_mut().find(|slot| slot.peer == peer) {
-            slot.is_holder |= is_holder;
-            // Named once more: somebody else believes in it, too.
-            slot.is_credible = true;
-            return;
+    /// Notes a peer that has something to get and awaits no answer.
+    fn make_ready(&mut self, index: u32) {
+        let peer = &mut self.peers[index as usize];
+        if !peer.is_ready && peer.bundle.is_empty() && !peer.queue.is_empty() {
+            peer.is_ready = true;
+            self.ready.push(index);
         }
-        slots.push(Slot { peer, is_credible, is_holder, said: HolderSaid::Waiting });
-        self.peers[peer as usize].queue.push(writing);
+    }
+
+    fn add_slot(&mut self, writing: u32, contact: &Arc<Contact>, is_credible: bool, is_holder: bool) {
+        let index = self.peer(contact, false);
+        if self.writings[writing as usize].add(index, contact, is_credible, is_holder) {
+            self.peers[index as usize].queue.push(writing);
+            self.make_ready(index);
+        }
     }
 
     /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
     fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
         let target = self.writings[writing as usize].record.key().id;
         let mut search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
-        for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.is_holder && slot.keeps_seat()) {
+        for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.holds_seat()) {
             search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
         }
         for contact in contacts {
             search.add_named(contact, informant, core.acquaintance(&contact.grid()));
         }
-        for seat in search.window() {
+        let (window, candidates) = (search.window(), search.candidates());
+        for seat in window {
             if let Seat::Other(index, _) = seat {
-                let contact = search.candidates()[index].contact();
+                let contact = candidates[index].contact();
                 let is_named = contacts.iter().any(|named| named.grid() == contact.grid());
                 if is_named {
                     let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
@@ -546,6 +535,7 @@ impl Register {
                 }
             }
         }
+        self.writings[writing as usize].name_set(core.grid());
     }
 
     /// The home-servers named get a copy, whoever registers.
@@ -585,14 +575,11 @@ impl Register {
 
     /// Sends the next bundle to each peer that awaits none.
     fn flush(&mut self, core: &mut Core, led_by: u8) {
-        let waiting: Vec<usize> = (0..self.peers.len())
-            .filter(|index| self.peers[*index].bundle.is_empty() && !self.peers[*index].queue.is_empty())
-            .collect();
-        for index in waiting {
-            if self.in_flight == BUNDLES_IN_FLIGHT_MAX {
-                return;
-            }
+        while self.in_flight < BUNDLES_IN_FLIGHT_MAX {
+            let Some(index) = self.ready.pop() else { return };
+            let index = index as usize;
             let peer = &mut self.peers[index];
+            peer.is_ready = false;
             let mut room = core.config.bundle_bytes_max as usize;
             let fitting = peer.queue.iter().take(COPIES_MAX).take_while(|writing| {
                 let length = self.writings[**writing as usize].record.encoded_len() + 16;
@@ -602,7 +589,6 @@ impl Register {
             });
             let count = fitting.count().max(1);
             peer.bundle = peer.queue.drain(..count).collect();
-            peer.depth = led_by + 1;
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
             peer.is_linked = true;
             let items: Vec<StoreItem> = bundle
@@ -610,7 +596,7 @@ impl Register {
                 .map(|index| {
                     let writing = &self.writings[*index as usize];
                     let copy = Copy { record: writing.record.clone(), rival: None, age: Ticks(0) };
-                    StoreItem { copy, set: writing.set_name(&self.peers, core) }
+                    StoreItem { copy, set: writing.set }
                 })
                 .collect();
             self.in_flight += 1;
@@ -625,100 +611,5 @@ impl Register {
         let records = self.writings.iter().map(|writing| writing.registration(&self.peers)).collect();
         let registered = Registered { records, round_trips: self.depth };
         core.effect(Effect::Complete(self.id, Outcome::Registered(Ok(Box::new(registered)))));
-    }
-}
-
-impl Slot {
-    fn keeps_seat(&self) -> bool {
-        self.said != HolderSaid::Silent || self.is_credible
-    }
-}
-
-impl Writing {
-    /// The holders in order of distance, with their places; this node as `None`.
-    fn seats(&self, peers: &[Peer], own: &Contact, holders: u16, scale: Scale) -> Vec<(Option<Slot>, Place, Group)> {
-        let target = self.record.key().id;
-        let contact_of = |slot: &Option<Slot>| slot.map_or(own, |slot| &*peers[slot.peer as usize].contact);
-        let slots = self.slots.iter().filter(|slot| slot.is_holder && slot.keeps_seat());
-        let mut members: Vec<Option<Slot>> = slots.copied().map(Some).chain(self.own.map(|_| None)).collect();
-        members.sort_by_key(|member| target.distance(&contact_of(member).grid().0));
-        let mut admission = Admission::new(holders, scale);
-        let placed = members.into_iter().map(|member| {
-            let contact = contact_of(&member);
-            (member, admission.admit(target.prefix() ^ contact.grid().0.prefix(), contact.group()), contact.group())
-        });
-        placed.take_while(|(_, place, _)| *place != Place::Outside).collect()
-    }
-
-    /// Whether the record is acknowledged; `None` while that is open.
-    fn decide(&self, peers: &[Peer], own: &Contact, holders: u16, scale: Scale) -> Option<bool> {
-        if self.greater.as_ref().is_some_and(|greater| greater.record != self.record) {
-            return Some(false);
-        }
-        let (mut kept, mut open) = (Tally::default(), false);
-        for (slot, place, group) in self.seats(peers, own, holders, scale) {
-            let said = match slot {
-                Some(slot) => slot.said,
-                None => self.own.unwrap_or(HolderSaid::Silent),
-            };
-            kept.add(place, group, said == HolderSaid::Kept);
-            open |= said == HolderSaid::Waiting;
-        }
-        if kept.is_majority() {
-            return Some(true);
-        }
-        // In a widened set ids are ground to keep a majority from answering: then all who can be reached are enough.
-        (!open).then(|| kept.is_widened() && kept.voted() > 0)
-    }
-
-    fn set_name(&self, peers: &[Peer], core: &Core) -> SetName {
-        let target = self.record.key().id;
-        let slots = self.slots.iter().filter(|slot| slot.is_holder && slot.said != HolderSaid::Silent);
-        let mut grids: Vec<Grid> = slots.map(|slot| peers[slot.peer as usize].contact.grid()).collect();
-        grids.extend(self.own.map(|_| core.grid()));
-        grids.sort_by_key(|grid| target.distance(&grid.0));
-        SetName::of(grids.iter().map(|grid| grid.0.prefix()))
-    }
-
-    fn registration(&self, peers: &[Peer]) -> Registration {
-        let holders = self.slots.iter().filter(|slot| slot.is_holder);
-        Registration {
-            record: self.record.clone(),
-            is_acknowledged: self.is_acknowledged,
-            holders: holders.map(|slot| (peers[slot.peer as usize].contact.clone(), slot.said)).collect(),
-            greater: self.greater.clone(),
-        }
-    }
-}
-
-/// The part of the keyspace in which a search has found everybody.
-struct Stretch {
-    start: Id,
-    /// Keys that share so many leading bits with `start` have all their holders among the search's candidates.
-    bits: Option<u32>,
-}
-
-impl Stretch {
-    fn of(search: &Search<()>, holders: u16) -> Self {
-        let start = *search.target();
-        let window = search.window();
-        let others = window.iter().filter_map(|seat| match seat {
-            Seat::Other(index, _) => Some(search.candidates()[*index].contact()),
-            Seat::Own(..) => None,
-        });
-        let Some(farthest) = others.clone().next_back() else { return Self { start, bits: None } };
-        // Everybody nearer than the farthest is known, so everybody who shares one bit more than that one does.
-        let bits = start.common_bits(&farthest.grid().0) + 1;
-        let mut groups: Vec<Group> = others
-            .filter(|contact| start.common_bits(&contact.grid().0) >= bits)
-            .map(|contact| contact.group())
-            .collect();
-        groups.sort_unstable();
-        groups.dedup();
-        Self { start, bits: (groups.len() >= usize::from(holders)).then_some(bits) }
-    }
-
-    fn covers(&self, key: &Id) -> bool {
-        self.bits.is_some_and(|bits| self.start.common_bits(key) >= bits)
     }
 }

@@ -32,6 +32,10 @@ pub(crate) struct Upkeep {
     /// The own neighbourhood when it was looked up last.
     near: Vec<Arc<Contact>>,
     near_next: usize,
+    /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
+    near_edge: u64,
+    /// Whether somebody in it may not have answered yet.
+    has_strangers: bool,
     pub(crate) near_wake: Option<Tick>,
     far_bin: usize,
     far_index: usize,
@@ -44,6 +48,7 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(super) fn start(&mut self, core: &Core) {
         self.credited = core.now;
+        self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
     }
@@ -56,7 +61,12 @@ impl Upkeep {
         self.near_wake.into_iter().chain(self.far_wake).min()
     }
 
-    /// Somebody new turned up in the own neighbourhood: it is met soon.
+    /// Whether somebody so far away (in leading 64 bits) belongs to the own neighbourhood.
+    pub(super) fn is_near(&self, distance: u64) -> bool {
+        distance <= self.near_edge
+    }
+
+    /// Somebody new turned up in the own neighbourhood, or somebody left it: the sweep begins anew, and soon.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.near.clear();
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
@@ -72,24 +82,29 @@ impl Upkeep {
     }
 
     fn probe_near(&mut self, core: &mut Core) {
-        let is_round_over = self.near_next >= self.near.len();
-        if is_round_over {
+        if self.near_next >= self.near.len() {
             let neighbourhood = usize::from(core.config.holders) * 4;
             let own = core.grid().0;
             self.near = core.table.nearest(&own).take(neighbourhood).map(|entry| entry.contact().clone()).collect();
+            let edge = self.near.get(neighbourhood - 1);
+            self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
             self.near_next = 0;
+            self.has_strangers = true;
         }
         // Neighbours that have not answered yet come first, and soon.
-        let unproven = |contact: &Arc<Contact>| {
-            core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
-        };
-        if let Some(first) = (self.near_next..self.near.len()).find(|index| unproven(&self.near[*index])) {
-            self.near.swap(self.near_next, first);
-            let contact = self.near[self.near_next].clone();
-            self.near_next += 1;
-            self.probe_neighbour(core, &contact);
-            self.near_wake = Some(core.now + EAGER_PAUSE);
-            return;
+        if self.has_strangers {
+            let is_stranger = |contact: &Arc<Contact>| {
+                core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
+            };
+            if let Some(first) = (self.near_next..self.near.len()).find(|index| is_stranger(&self.near[*index])) {
+                self.near.swap(self.near_next, first);
+                let contact = self.near[self.near_next].clone();
+                self.near_next += 1;
+                self.probe_neighbour(core, &contact);
+                self.near_wake = Some(core.now + EAGER_PAUSE);
+                return;
+            }
+            self.has_strangers = false;
         }
         let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
         self.near_wake = Some(core.now + pause);

@@ -1,0 +1,177 @@
+//! One record on its way to its holders, and the stretch of keys that one search finds the holders of.
+
+use super::{HolderSaid, Peer, Registration};
+use crate::contact::{Contact, Group};
+use crate::holders::{Admission, Place, Scale, SetName, Tally};
+use crate::id::{Grid, Id};
+use crate::message::Copy;
+use crate::record::Record;
+use crate::search::{Search, Seat};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) record: Arc<Record>,
+    /// Who gets it, nearest first.
+    pub(super) slots: Vec<Slot>,
+    /// What this node's own store made of it, if it is a holder itself.
+    pub(super) own: Option<HolderSaid>,
+    pub(super) greater: Option<Arc<Copy>>,
+    /// The name of the set that it is given to.
+    pub(super) set: SetName,
+    /// How many have not said anything yet.
+    waiting: usize,
+    /// How many keep it.
+    kept: usize,
+    /// Whether the outcome of this record is known.
+    pub(super) is_decided: bool,
+    pub(super) is_acknowledged: bool,
+}
+
+/// One holder of one record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    /// How far the holder is from the key, in leading 64 bits.
+    distance: u64,
+    pub(super) peer: u32,
+    group: Group,
+    said: HolderSaid,
+    /// Whether it holds its seat though silent: met before, or named by more than one.
+    is_credible: bool,
+    /// The home-server gets a copy, too, but is no holder because of that.
+    is_holder: bool,
+}
+
+impl Slot {
+    /// Whether it counts as one of the holders.
+    pub(super) fn holds_seat(&self) -> bool {
+        self.is_holder && (self.said != HolderSaid::Silent || self.is_credible)
+    }
+}
+
+impl Writing {
+    pub(super) fn new(record: Arc<Record>) -> Self {
+        Self {
+            record,
+            slots: Vec::new(),
+            own: None,
+            greater: None,
+            set: SetName::NONE,
+            waiting: 0,
+            kept: 0,
+            is_decided: false,
+            is_acknowledged: false,
+        }
+    }
+
+    /// Adds somebody who gets the record. Says whether it is new.
+    pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
+            slot.is_holder |= is_holder;
+            // Named once more: somebody else believes in it, too.
+            slot.is_credible = true;
+            return false;
+        }
+        let distance = self.record.key().id.prefix() ^ contact.grid().0.prefix();
+        let slot = Slot { distance, peer, group: contact.group(), said: HolderSaid::Waiting, is_credible, is_holder };
+        let index = self.slots.partition_point(|known| known.distance < distance);
+        self.slots.insert(index, slot);
+        self.waiting += usize::from(is_holder);
+        true
+    }
+
+    /// Names the set anew, after somebody was added.
+    pub(super) fn name_set(&mut self, own: Grid) {
+        let target = self.record.key().id.prefix();
+        let own = self.own.map(|_| target ^ own.0.prefix());
+        let holders = self.slots.iter().filter(|slot| slot.is_holder && slot.said != HolderSaid::Silent);
+        let nearer = holders.clone().map(|slot| slot.distance).filter(|distance| own.is_none_or(|own| *distance < own));
+        let farther = holders.map(|slot| slot.distance).filter(|distance| own.is_some_and(|own| *distance >= own));
+        self.set = SetName::of(nearer.chain(own).chain(farther).map(|distance| distance ^ target));
+    }
+
+    pub(super) fn on_said(&mut self, peer: u32, said: HolderSaid) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) else { return };
+        if slot.said == HolderSaid::Waiting && slot.is_holder {
+            self.waiting -= 1;
+            self.kept += usize::from(said == HolderSaid::Kept);
+        }
+        slot.said = said;
+    }
+
+    /// Whether the record is acknowledged; `None` while that is open.
+    pub(super) fn decide(&self, own: Option<(Grid, Group)>, holders: u16, scale: Scale) -> Option<bool> {
+        if self.greater.as_ref().is_some_and(|greater| greater.record != self.record) {
+            return Some(false);
+        }
+        // Groups are counted only once they can be a majority.
+        let kept = self.kept + usize::from(self.own == Some(HolderSaid::Kept));
+        if self.waiting > 0 && kept * 2 < self.slots.len().min(holders.into()) {
+            return None;
+        }
+        let target = self.record.key().id.prefix();
+        let mut own = own.filter(|_| self.own.is_some()).map(|(grid, group)| (target ^ grid.0.prefix(), group));
+        let mut admission = Admission::new(holders, scale);
+        let mut tally = Tally::default();
+        for slot in self.slots.iter().filter(|slot| slot.holds_seat()) {
+            if let Some((distance, group)) = own.take_if(|(distance, _)| *distance < slot.distance) {
+                tally.add(admission.admit(distance, group), group, self.own == Some(HolderSaid::Kept));
+            }
+            let place = admission.admit(slot.distance, slot.group);
+            if place == Place::Outside {
+                break;
+            }
+            tally.add(place, slot.group, slot.said == HolderSaid::Kept);
+        }
+        if let Some((distance, group)) = own {
+            tally.add(admission.admit(distance, group), group, self.own == Some(HolderSaid::Kept));
+        }
+        if tally.is_majority() {
+            return Some(true);
+        }
+        // In a widened set ids are ground to keep a majority from answering: then all who can be reached are enough.
+        (self.waiting == 0).then(|| tally.is_widened() && tally.voted() > 0)
+    }
+
+    pub(super) fn registration(&self, peers: &[Peer]) -> Registration {
+        let holders = self.slots.iter().filter(|slot| slot.is_holder);
+        Registration {
+            record: self.record.clone(),
+            is_acknowledged: self.is_acknowledged,
+            holders: holders.map(|slot| (peers[slot.peer as usize].contact.clone(), slot.said)).collect(),
+            greater: self.greater.clone(),
+        }
+    }
+}
+
+/// The part of the keyspace in which a search has found everybody.
+pub(super) struct Stretch {
+    start: Id,
+    /// Keys that share so many leading bits with `start` have all their holders among the search's candidates.
+    bits: Option<u32>,
+}
+
+impl Stretch {
+    pub(super) fn of(search: &Search<()>, holders: u16) -> Self {
+        let start = *search.target();
+        let window = search.window();
+        let others = window.iter().filter_map(|seat| match seat {
+            Seat::Other(index, _) => Some(search.candidates()[*index].contact()),
+            Seat::Own(..) => None,
+        });
+        let Some(farthest) = others.clone().next_back() else { return Self { start, bits: None } };
+        // Everybody nearer than the farthest is known, so everybody who shares one bit more than that one does.
+        let bits = start.common_bits(&farthest.grid().0) + 1;
+        let mut groups: Vec<Group> = others
+            .filter(|contact| start.common_bits(&contact.grid().0) >= bits)
+            .map(|contact| contact.group())
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Self { start, bits: (groups.len() >= usize::from(holders)).then_some(bits) }
+    }
+
+    pub(super) fn covers(&self, key: &Id) -> bool {
+        self.bits.is_some_and(|bits| self.start.common_bits(key) >= bits)
+    }
+}
