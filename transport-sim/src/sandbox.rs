@@ -362,6 +362,7 @@ impl RoutingSandbox {
         let user = self.user_of(&guid)?;
         let asker = self.asker(entry_points)?;
         let domain = self.domain(domain)?;
+        self.users[user].home = self.members.iter().position(|member| member.domain == domain);
         let record = self.sign_placement(user, domain);
         let node = self.asking_node(&asker)?;
         match self.complete(node, Operation::Register(vec![record]))? {

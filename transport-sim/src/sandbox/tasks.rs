@@ -156,9 +156,7 @@ impl RoutingSandbox {
 
     pub(super) fn sign_placement(&mut self, user: usize, domain: Domain) -> Arc<Record> {
         let issued_ms = self.now().0;
-        let home = self.members.iter().position(|member| member.domain == domain);
         let user = &mut self.users[user];
-        user.home = home;
         let record = Arc::new(user.account.place(domain, issued_ms));
         user.signed = Some(record.clone());
         record
