@@ -21,3 +21,4 @@ pub mod state;
 pub mod store;
 pub mod table;
 pub mod time;
+pub mod wire;

@@ -18,6 +18,7 @@ use crate::id::{Id, Key};
 use crate::key::Hash;
 use crate::record::Record;
 use crate::time::Ticks;
+use crate::wire::FRAME_MAX;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -79,7 +80,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
                 if seq.size_hint().is_some_and(|length| length > MAX) {
                     return Err(de::Error::invalid_length(seq.size_hint().unwrap_or(0), &self));
                 }
-                // Grown as elements arrive: a length that the frame does not hold costs nothing.
+                // Grown as elements arrive: a length that the frame does not hold costs nothing. A vector grows to
+                // the next power of two, and even that is no larger than the largest frame.
+                const { assert!(size_of::<T>() * MAX.next_power_of_two() <= FRAME_MAX) };
                 let mut elements = Vec::new();
                 while let Some(element) = seq.next_element()? {
                     if elements.len() == MAX {
@@ -101,7 +104,8 @@ pub const COPIES_MAX: usize = 4_096;
 /// The most keys in one listing or fetch.
 pub const KEYS_MAX: usize = 8_192;
 
-/// Anything that one node says to another.
+/// Anything that one node says to another. A later release adds kinds at the end, and begins each with a request id:
+/// who does not know the kind can still answer [`Message::Unknown`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// Who is nearest to a place, and what do you hold there?
@@ -282,7 +286,7 @@ pub struct Range {
     pub start: Id,
     /// How many leading bits; 0 for all.
     pub bits: u8,
-    /// BLAKE3 over (key, record hash) in the order of keys.
+    /// BLAKE3 over (key, [`Brief::hash`]) in the order of keys.
     pub digest: Hash,
 }
 
@@ -311,7 +315,7 @@ pub enum Difference {
 pub struct Brief {
     /// Its key.
     pub key: Key,
-    /// The first 8 bytes of its hash.
+    /// The first 8 bytes of its hash; where a rival is held, too, of the hash of both hashes.
     pub hash: u64,
 }
 
@@ -367,6 +371,27 @@ pub struct Farewell {
 }
 
 impl Message {
+    /// How many kinds there are: one more than the highest [`Message::kind`].
+    pub const KINDS: u32 = 12;
+
+    /// The number of its kind, with which its encoding begins.
+    pub fn kind(&self) -> u32 {
+        match self {
+            Message::Find(_) => 0,
+            Message::Found(_) => 1,
+            Message::Store(_) => 2,
+            Message::Stored(_) => 3,
+            Message::Compare(_) => 4,
+            Message::Compared(_) => 5,
+            Message::Fetch(_) => 6,
+            Message::Fetched(_) => 7,
+            Message::Sample(_) => 8,
+            Message::Sampled(_) => 9,
+            Message::Farewell(_) => 10,
+            Message::Unknown(_) => 11,
+        }
+    }
+
     /// The id that joins request and answer; none for a farewell.
     pub fn id(&self) -> Option<RequestId> {
         match self {
@@ -471,7 +496,7 @@ fn list<T>(elements: &[T], length: impl Fn(&T) -> usize) -> usize {
     varint64(elements.len() as u64) + elements.iter().map(length).sum::<usize>()
 }
 
-fn varint(value: u32) -> usize {
+pub(crate) fn varint(value: u32) -> usize {
     varint64(value.into())
 }
 

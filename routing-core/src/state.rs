@@ -475,6 +475,9 @@ impl NodeState {
         };
         let round_trip = self.core.now.since(pending.sent);
         self.core.table.on_answer(&from, round_trip);
+        if let Message::Found(found) = &message {
+            self.core.table.on_scale(&from, found.scale);
+        }
         match (&pending.purpose, &message) {
             (Purpose::Operation(id), _) => self.on_operation_answer(*id, &pending, &message),
             (Purpose::Probe, Message::Found(found)) => {

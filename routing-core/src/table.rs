@@ -22,6 +22,10 @@ use std::sync::Arc;
 const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
+/// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
+const REGIONS: usize = 1 << REGION_BITS;
+const REGION_BITS: u32 = 5;
+const REGIONS_LEAST: usize = 8;
 /// A round-trip time that nobody has measured yet.
 const UNMEASURED: u16 = u16::MAX;
 
@@ -118,9 +122,12 @@ pub struct RoutingTable {
     by_shared_bits: Vec<u32>,
     /// Whether some contact was left out for want of room, so that only the own slice is known completely.
     partial: bool,
-    /// The size of the table when `scale` was estimated last.
+    /// The size of the table when `own_scale` was estimated last.
     scale_count: usize,
-    scale: Scale,
+    own_scale: Scale,
+    /// What was heard last of each region of the keyspace, and the median of it.
+    heard_scales: [Scale; REGIONS],
+    agreed_scale: Option<Scale>,
 }
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
@@ -143,7 +150,9 @@ impl RoutingTable {
             by_shared_bits: Vec::new(),
             partial: false,
             scale_count: 0,
-            scale: Scale::UNKNOWN,
+            own_scale: Scale::UNKNOWN,
+            heard_scales: [Scale::UNKNOWN; REGIONS],
+            agreed_scale: None,
         }
     }
 
@@ -323,30 +332,54 @@ impl RoutingTable {
         &self.bins[index]
     }
 
-    /// How many nodes the keyspace seems to hold: a median over equal slices, never a count, which ids ground in one
-    /// place would inflate.
+    /// How many nodes the keyspace seems to hold, by which sets of holders are widened: the median of what nodes from all
+    /// over the keyspace say. One that sees few nodes around it errs by a sixth; the median of 32 of them hardly does, and
+    /// ids ground in one place move one of them. Until enough have spoken, the own estimate.
     pub fn scale(&self) -> Scale {
-        self.scale
+        self.agreed_scale.unwrap_or(self.own_scale)
+    }
+
+    /// What this table alone says of the density: a median over equal parts, never a count, which ids ground in one place
+    /// would inflate. It is what others are told.
+    pub fn own_scale(&self) -> Scale {
+        self.own_scale
+    }
+
+    /// A node from elsewhere says how many nodes the keyspace seems to hold. The latest word of each of 32 regions counts.
+    pub fn on_scale(&mut self, from: &Grid, scale: Scale) {
+        let region = &mut self.heard_scales[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
+        if scale == Scale::UNKNOWN || *region == scale {
+            return;
+        }
+        *region = scale;
+        let mut heard: SmallVec<[Scale; REGIONS]> =
+            self.heard_scales.iter().copied().filter(|scale| *scale != Scale::UNKNOWN).collect();
+        if heard.len() >= REGIONS_LEAST {
+            heard.sort_unstable();
+            self.agreed_scale = Some(heard[heard.len() / 2]);
+        }
     }
 
     /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
     /// and over the own neighbourhood, which is complete from the beginning but small.
     fn estimate_scale(&mut self) {
         self.scale_count = self.count;
+        // The own slice is complete at least as far as the neighbourhood reaches, in a full table as far as its share.
+        let complete = if self.partial { self.neighbourhood.max(self.budget / 2) } else { self.neighbourhood };
         let mut depth = self.by_shared_bits.len();
         let mut near = 0;
-        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
+        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= complete {
             depth -= 1;
             near += self.by_shared_bits[depth] as usize;
         }
-        self.scale = self.scale_of_slice(0, self.count).max(self.scale_of_slice(depth as u32, near));
+        self.own_scale = self.scale_of_slice(0, self.count).max(self.scale_of_slice(depth as u32, near));
     }
 
     /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,
     /// of which `known` are known.
     fn scale_of_slice(&self, depth: u32, known: usize) -> Scale {
-        // Parts of four nodes on average: enough of them for a median, enough in each to count.
-        let part_bits = (known / 4).max(1).ilog2().min(8);
+        // Parts of eight nodes on average: enough of them for a median, enough in each to count.
+        let part_bits = (known / 8).max(1).ilog2().min(8);
         if known < 16 || depth + part_bits > 60 {
             return Scale::UNKNOWN;
         }

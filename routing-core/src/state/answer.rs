@@ -46,7 +46,7 @@ impl Core {
             (standing, view.is_whole, differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>()))
         };
         let is_complete = is_whole && self.table.is_complete_at(&find.target);
-        let found = Found { id: find.id, standing, is_complete, scale: self.scale(), copy, contacts };
+        let found = Found { id: find.id, standing, is_complete, scale: self.table.own_scale(), copy, contacts };
         self.reply(from, Message::Found(found));
     }
 
