@@ -442,13 +442,7 @@ impl Message {
                 varint(store.id.0) + list(&store.items, |item| item.copy.encoded_len() + varint(item.set.0))
             }
             Message::Stored(stored) => {
-                let result = |result: &StoreResult| {
-                    2 + match &result.verdict {
-                        StoreVerdict::Kept => 0,
-                        StoreVerdict::Conflict(copy) | StoreVerdict::Newer(copy) => copy.encoded_len(),
-                        StoreVerdict::Refused(_) => 1,
-                    }
-                };
+                let result = |result: &StoreResult| 1 + result.verdict.encoded_len();
                 varint(stored.id.0) + list(&stored.results, result) + list(&stored.contacts, Named::encoded_len)
             }
             Message::Compare(compare) => varint(compare.id.0) + 65,
@@ -474,13 +468,26 @@ impl Message {
 }
 
 impl Named {
-    fn encoded_len(&self) -> usize {
+    /// How many bytes it takes on a link.
+    pub fn encoded_len(&self) -> usize {
         self.contact.encoded_len() + 1
     }
 }
 
+impl StoreVerdict {
+    /// How many bytes it takes on a link.
+    pub fn encoded_len(&self) -> usize {
+        1 + match self {
+            StoreVerdict::Kept => 0,
+            StoreVerdict::Conflict(copy) | StoreVerdict::Newer(copy) => copy.encoded_len(),
+            StoreVerdict::Refused(_) => 1,
+        }
+    }
+}
+
 impl Copy {
-    fn encoded_len(&self) -> usize {
+    /// How many bytes it takes on a link.
+    pub fn encoded_len(&self) -> usize {
         self.record.encoded_len()
             + 1
             + self.rival.as_ref().map_or(0, |rival| rival.encoded_len())

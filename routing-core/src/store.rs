@@ -29,16 +29,20 @@ impl StoredRecord {
         Copy { record: self.held.record().clone(), rival: self.held.rival().cloned(), age: now.since(self.announced) }
     }
 
-    fn hash(&self) -> u64 {
-        let hash = match self.held.rival() {
+    /// The hash of the record, or of record and rival.
+    fn hash(&self) -> Hash {
+        match self.held.rival() {
             None => self.held.record().hash(),
             Some(rival) => {
                 let both = [self.held.record().hash().0, rival.hash().0].concat();
                 Hash::of(&both)
             }
-        };
-        let [a, b, c, d, e, f, g, h, ..] = hash.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        }
+    }
+
+    fn brief(&self, key: Key) -> Brief {
+        let [a, b, c, d, e, f, g, h, ..] = self.hash().0;
+        Brief { key, hash: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
     }
 }
 
@@ -137,7 +141,7 @@ impl RecordStore {
         for (key, stored) in self.records.iter().filter(|(key, _)| admit(key)) {
             hasher.update(&[key.kind as u8]);
             hasher.update(&key.id.0);
-            hasher.update(&stored.hash().to_be_bytes());
+            hasher.update(&stored.hash().0);
         }
         Hash(*hasher.finalize().as_bytes())
     }
@@ -145,12 +149,12 @@ impl RecordStore {
     /// The names of the records that `admit` picks.
     pub fn list(&self, mut admit: impl FnMut(&Key) -> bool) -> Vec<Brief> {
         let picked = self.records.iter().filter(|(key, _)| admit(key));
-        picked.map(|(key, stored)| Brief { key: *key, hash: stored.hash() }).collect()
+        picked.map(|(key, stored)| stored.brief(*key)).collect()
     }
 
     /// The name of what is held under `key`.
     pub fn brief(&self, key: &Key) -> Option<Brief> {
-        self.records.get(key).map(|stored| Brief { key: *key, hash: stored.hash() })
+        self.records.get(key).map(|stored| stored.brief(*key))
     }
 }
 

@@ -12,6 +12,18 @@ use crate::table::Entry;
 use rand_core::Rng;
 use std::sync::Arc;
 
+/// The most bytes that an answer is filled with: three quarters of a frame, so that whatever else it holds fits, too.
+const ANSWER_BYTES_MAX: usize = 786_432;
+
+/// As many of these contacts as fit an answer beside `taken` bytes.
+fn fitting(contacts: impl Iterator<Item = Named>, mut taken: usize) -> List<Named, CONTACTS_MAX> {
+    let fits = |named: &Named| {
+        taken += named.encoded_len();
+        taken <= ANSWER_BYTES_MAX
+    };
+    contacts.take_while(fits).collect()
+}
+
 fn named(entry: &Entry) -> Named {
     Named { contact: entry.contact().clone(), is_hearsay: !entry.has_answered() }
 }
@@ -53,7 +65,12 @@ impl Core {
     pub(super) fn on_store(&mut self, from: Grid, store: &Store) {
         let mut results = Vec::with_capacity(store.items.len());
         let mut unseen: Vec<Named> = Vec::new();
+        let mut bytes = 0;
+        // Where greater records fill the answer, the rest is left unsaid: the writer hands it over again.
         for item in store.items.iter() {
+            if bytes > ANSWER_BYTES_MAX / 2 {
+                break;
+            }
             let verdict = self.keep(&item.copy);
             if matches!(verdict, StoreVerdict::Refused(crate::message::Refusal::Invalid)) {
                 self.stats.peers_misbehaved += 1;
@@ -66,12 +83,13 @@ impl Core {
                     unseen.extend(view.named_to(from));
                 }
             }
+            bytes += 1 + verdict.encoded_len();
             results.push(StoreResult { verdict, sees_other_set });
         }
         unseen.sort_unstable_by_key(|named| named.contact.grid());
         unseen.dedup_by_key(|named| named.contact.grid());
-        let stored =
-            Stored { id: store.id, results: results.into_iter().collect(), contacts: unseen.into_iter().collect() };
+        let contacts = fitting(unseen.into_iter(), bytes);
+        let stored = Stored { id: store.id, results: results.into_iter().collect(), contacts };
         self.reply(from, Message::Stored(stored));
     }
 
@@ -121,7 +139,7 @@ impl Core {
         let count = usize::from(sample.count).min(CONTACTS_MAX);
         let admit = |entry: &Entry| entry.failures() == 0 && entry.contact().grid() != from;
         let (entries, has_more) = self.table.sample(&sample.start, sample.bits, count, offset, admit);
-        let contacts = entries.into_iter().map(named).collect();
+        let contacts = fitting(entries.into_iter().map(named), 0);
         self.reply(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
     }
 }

@@ -230,10 +230,13 @@ impl Register {
         }
         self.in_flight -= 1;
         self.peers[index as usize].tries = 0;
-        self.make_ready(index);
         let contacts = core.meet_all(&stored.contacts);
         for (position, writing) in bundle.into_iter().enumerate() {
-            // An answer with too few results leaves the rest unsaid: those count as silent.
+            // An answer with too few results leaves the rest unsaid: those are handed over again, unless none was said.
+            if position >= stored.results.len() && !stored.results.is_empty() {
+                self.peers[index as usize].queue.push(writing);
+                continue;
+            }
             let (said, greater, sees_other_set) = match stored.results.get(position) {
                 Some(result) => {
                     let (said, greater) = match &result.verdict {
@@ -254,6 +257,7 @@ impl Register {
             }
             self.on_said(core, writing, index, said, pending.depth);
         }
+        self.make_ready(index);
         self.advance(core, pending.depth)
     }
 
