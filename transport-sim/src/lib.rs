@@ -1,5 +1,6 @@
 //! What a simulated network is made of: who is in it, and how long messages take.
 
+pub mod connection;
 pub mod delay;
 mod driven;
 pub mod network;
