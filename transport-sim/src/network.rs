@@ -698,3 +698,42 @@ impl Network {
         self.wheel.put(now + Ticks(delay), Event::Deliver { to, from, sequence, opens_link, message });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delay::DelaySpec;
+    use routing_core::key::SecretKey;
+    use routing_core::message::{Find, RequestId, Want};
+    use std::path::Path;
+
+    /// The driver tells of notices last, the state machine as they come: what a message opens is the same.
+    #[test]
+    fn what_is_not_for_links_does_not_part_a_request_from_its_message() {
+        let run = |order: [usize; 3]| {
+            let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
+            let mut network = Network::new(1, Mode::Direct, delay);
+            let nodes = [1, 2].map(|number: u8| {
+                let secret = Arc::new(SecretKey::from_seed([number; 32]));
+                let address = format!("n{number}.example").parse().unwrap();
+                network.add(NodeState::node(secret, address, Arc::default(), 1), 0)
+            });
+            let peer = network.contact(nodes[1]).unwrap().clone();
+            let set = routing_core::holders::SetName::NONE;
+            let find = Find { id: RequestId(1), target: peer.grid().0, want: Want::Contacts, groups: 4, set };
+            let effects = [
+                Effect::Request(Target::contact(&peer)),
+                Effect::Send(peer.grid(), Message::Find(find)),
+                Effect::Notify(Notice::Settled),
+            ];
+            let mut effects = order.map(|index| effects[index].clone()).to_vec();
+            network.carry_out(Tick(0), nodes[0], &mut effects);
+            (network.wheel.len(), network.live(nodes[0]).unwrap().inbox.len(), network.counters())
+        };
+        let (events, heard, counters) = run([0, 1, 2]);
+        assert_eq!((events, heard, counters.links_opened), (1, 1, 1), "the message brings the news of the link");
+        assert_eq!(run([0, 2, 1]), (events, heard, counters));
+        assert_eq!(run([2, 0, 1]), (events, heard, counters));
+        assert_eq!(run([1, 0, 2]).0, 3, "a message that goes before opens nothing");
+    }
+}

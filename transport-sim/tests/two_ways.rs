@@ -2,14 +2,21 @@
 //!
 //! `SEED=7 cargo test -p transport-sim --test two_ways` runs each of these with that seed alone.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use routing_core::account::Account;
 use routing_core::config::NodeConfig;
-use routing_core::effect::{Consistency, Operation};
+use routing_core::contact::Contact;
+use routing_core::effect::{Consistency, Operation, Target};
+use routing_core::key::SecretKey;
+use routing_core::state::NodeState;
 use routing_core::time::Ticks;
 use std::path::Path;
+use std::sync::Arc;
 use transport_sim::delay::{Delay, DelaySpec};
-use transport_sim::network::{Counters, Mode, NodeIndex};
+use transport_sim::network::{Counters, Mode, Network, NodeIndex};
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::sandbox::{RoutingSandbox, Setup};
 
@@ -199,6 +206,27 @@ fn life_of_a_federation(seed: u64, mode: Mode, loss: f64) -> Seen {
     run.wait(30_000);
     run.look_up(30);
     run.seen()
+}
+
+/// Nothing is left of a client that was dropped, whatever it was doing.
+#[test]
+fn a_dropped_client_is_gone_both_ways() {
+    for mode in [Mode::Direct, Mode::Driver] {
+        let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
+        let mut network = Network::new(1, mode, delay);
+        let card = Arc::new(Contact::client(&SecretKey::from_seed([1; 32])));
+        let entry = Target::address("nowhere.example".parse().unwrap());
+        let state = NodeState::client(card.clone(), vec![entry], Arc::default(), 1);
+        let client = network.add(state, 0);
+        let key = Account::new([2; 32], None, [3; 16]).guid().into();
+        network.ask(client, Operation::Lookup(key, Consistency::All), 0).unwrap();
+        network.tick();
+        assert!(!network.is_idle(client));
+        assert!(Arc::strong_count(&card) > 1);
+        network.drop_client(client);
+        assert_eq!(Arc::strong_count(&card), 1, "{mode:?}");
+        network.tick();
+    }
 }
 
 /// The seeds to try: that of the environment, or these.
