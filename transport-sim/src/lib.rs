@@ -38,6 +38,7 @@
 //!            └─▶ servers               which home-servers there are
 //! ```
 
+pub mod connection;
 pub mod delay;
 mod driven;
 pub mod network;

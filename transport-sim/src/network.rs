@@ -8,15 +8,18 @@
 //!
 //! Nodes do not see each other within a tick, so the order in which they take their turns changes nothing. Delay and
 //! loss of a message are functions of the seed, the sender and the sender's sequence number. So the same seed gives the
-//! same run, whether nodes are run directly or by the async driver.
+//! same run, whether nodes are run directly or by the async driver: both get the same turns, and of what a turn wants
+//! done only the order of requests and messages counts here.
 //!
 //! A link is free and holds no state here: a request is heard as linked in the requester's next turn where the peer runs,
 //! else as lost after the dial time-out.
 
+use crate::connection::{Port, SimClock, SimConnection, Time};
 use crate::delay::Delay;
-use crate::driven::Driven;
+use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
 use routing_core::contact::{Address, Contact};
+use routing_core::driver::COMMANDS_MAX;
 use routing_core::effect::{Effect, Effects, Notice, Operation, OperationId, Outcome, Target};
 use routing_core::heard::{Heard, LossReason};
 use routing_core::id::Grid;
@@ -25,6 +28,7 @@ use routing_core::state::{NodeState, Phase};
 use routing_core::time::{Cadence, Tick, Ticks};
 use rustc_hash::FxHashMap;
 use siphasher::sip::SipHasher13;
+use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -131,6 +135,7 @@ impl Event {
 enum Runner {
     Direct(Box<NodeState>),
     Driven(Box<Driven>),
+    Hosted(Box<Hosted>),
 }
 
 struct Live {
@@ -173,7 +178,11 @@ pub struct Network {
     finished: Vec<Finished>,
     notices: Vec<(NodeIndex, Notice)>,
     keeps_notices: bool,
+    /// What the clocks of async code show, and where it is woken.
+    time: Time,
+    bell: Bell,
     due: Vec<Event>,
+    asked: Vec<(OperationId, Operation)>,
     heard: Vec<Heard>,
     effects: Effects,
 }
@@ -195,7 +204,10 @@ impl Network {
             finished: Vec::new(),
             notices: Vec::new(),
             keeps_notices: false,
+            time: Time::default(),
+            bell: Bell::default(),
             due: Vec::new(),
+            asked: Vec::new(),
             heard: Vec::new(),
             effects: Vec::new(),
         }
@@ -245,18 +257,45 @@ impl Network {
     /// Adds a node or client. It runs at each tick, and takes its first turn when it is asked something. A client's
     /// place is drawn by the caller, as a node's is.
     pub fn add(&mut self, state: NodeState, place: u32) -> NodeIndex {
-        let index = NodeIndex(u32::try_from(self.slots.len()).expect("a network has fewer than 2^32 nodes"));
-        let (grid, contact) = (state.grid(), state.contact().clone());
-        if !contact.is_client() {
-            self.by_grid.insert(grid, index);
-            self.by_address.insert(contact.address().clone(), index);
-        } else {
-            self.by_grid.insert(grid, index);
-        }
+        let contact = state.contact().clone();
         let runner = match self.mode {
             Mode::Direct => Runner::Direct(Box::new(state)),
-            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, self.now()))),
+            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
         };
+        self.insert(contact, place, runner)
+    }
+
+    /// Adds a node, or a client, that is async code of the caller's own: a whole home-server, or something that speaks
+    /// the protocol by itself. It is first polled at the next tick, and in every [`Mode`] in the same way; the module
+    /// [`connection`](crate::connection) says when. `contact` is the card that its links prove.
+    ///
+    /// Nothing can be [asked](Self::ask) of it from outside, and its state is its own.
+    pub fn spawn<F>(
+        &mut self,
+        contact: Arc<Contact>,
+        place: u32,
+        code: impl FnOnce(SimConnection, SimClock) -> F,
+    ) -> NodeIndex
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (port, connection, clock) = Port::open(&self.time);
+        let hosted = Hosted::new(self.next_index(), &self.bell, port, code(connection, clock));
+        let index = self.insert(contact, place, Runner::Hosted(Box::new(hosted)));
+        self.wake_at(index, Tick(self.now().0 + 1));
+        index
+    }
+
+    fn next_index(&self) -> NodeIndex {
+        NodeIndex(u32::try_from(self.slots.len()).expect("a network has fewer than 2^32 nodes"))
+    }
+
+    fn insert(&mut self, contact: Arc<Contact>, place: u32, runner: Runner) -> NodeIndex {
+        let (index, grid) = (self.next_index(), contact.grid());
+        self.by_grid.insert(grid, index);
+        if !contact.is_client() {
+            self.by_address.insert(contact.address().clone(), index);
+        }
         let live = Live {
             runner,
             contact,
@@ -299,11 +338,13 @@ impl Network {
         self.by_address.get(address).copied()
     }
 
-    /// The node's state machine, if it is alive and run directly: the async driver keeps its own to itself.
+    /// The node's state machine as its last turn left it, if it is alive. One that was [spawned](Self::spawn) keeps its
+    /// own to itself.
     pub fn state(&self, node: NodeIndex) -> Option<&NodeState> {
         match &self.live(node)?.runner {
             Runner::Direct(state) => Some(state),
-            Runner::Driven(_) => None,
+            Runner::Driven(driven) => Some(driven.state()),
+            Runner::Hosted(_) => None,
         }
     }
 
@@ -322,10 +363,17 @@ impl Network {
         self.live(node).map_or(Condition::Killed, |live| live.condition)
     }
 
-    /// Asks a node to do something, in its next turn. Its traffic is counted in `ledger`.
+    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`] operations at most, so more wait
+    /// for the turns after that. Its traffic is counted in `ledger`.
+    ///
+    /// `None` if the node is gone or was [spawned](Self::spawn), and for [`Operation::Cancel`], which is no operation of
+    /// its own.
     pub fn ask(&mut self, node: NodeIndex, operation: Operation, ledger: usize) -> Option<OperationId> {
         let next = Tick(self.now().0 + 1);
         let live = self.live_mut(node)?;
+        if matches!(live.runner, Runner::Hosted(_)) || matches!(operation, Operation::Cancel(_)) {
+            return None;
+        }
         live.last_operation += 1;
         live.ledger = ledger;
         let id = OperationId(live.last_operation);
@@ -383,7 +431,8 @@ impl Network {
             live.asked.is_empty()
                 && match &live.runner {
                     Runner::Direct(state) => state.is_idle(),
-                    Runner::Driven(driven) => driven.is_idle(),
+                    Runner::Driven(driven) => driven.state().is_idle(),
+                    Runner::Hosted(_) => false,
                 }
         })
     }
@@ -430,8 +479,15 @@ impl Network {
 
     /// Lets one tick pass.
     pub fn tick(&mut self) -> Tick {
+        for node in self.bell.take() {
+            let live = self.live(node);
+            if live.is_some_and(|live| matches!(&live.runner, Runner::Hosted(hosted) if hosted.is_woken())) {
+                self.wake_at(node, Tick(self.now().0 + 1));
+            }
+        }
         let mut due = std::mem::take(&mut self.due);
         let now = self.wheel.advance(&mut due);
+        self.time.set(now);
         due.sort_by_key(Event::rank);
         let mut events = due.drain(..).peekable();
         while let Some(event) = events.next() {
@@ -496,6 +552,7 @@ impl Network {
         }
         let slot = &mut self.slots[node.0 as usize];
         let Some(live) = slot.live.as_deref_mut() else { return };
+        let mut asked = std::mem::take(&mut self.asked);
         let mut heard = std::mem::take(&mut self.heard);
         let mut effects = std::mem::take(&mut self.effects);
         self.counters.events += live.messages_waiting as u64 + u64::from(is_woken);
@@ -508,70 +565,82 @@ impl Network {
             }
             heard.push(heard_now);
         }
-        let next = match &mut live.runner {
+        asked.extend(live.asked.drain(..live.asked.len().min(COMMANDS_MAX)));
+        let (is_gone, next) = match &mut live.runner {
             Runner::Direct(state) => {
-                state.turn(now, &mut live.asked, &mut heard, &mut effects);
-                if state.phase() == Phase::Departed {
-                    live.condition = Condition::Left;
-                }
-                state.next_wake()
+                state.turn(now, &mut asked, &mut heard, &mut effects);
+                (state.phase() == Phase::Departed, state.next_wake())
             }
             Runner::Driven(driven) => {
-                let next = driven.turn(now, &mut live.asked, &mut heard, &mut effects);
-                if driven.has_ended() {
-                    live.condition = Condition::Left;
-                }
-                next
+                driven.turn(&mut asked, &mut heard, &mut effects);
+                (driven.state().phase() == Phase::Departed, driven.state().next_wake())
             }
+            Runner::Hosted(hosted) => (hosted.turn(now, &mut heard, &mut effects), hosted.next_wake()),
         };
         live.wake = None;
-        let is_gone = live.condition == Condition::Left;
+        if is_gone {
+            live.condition = Condition::Left;
+        }
+        let has_more = !live.asked.is_empty();
         self.carry_out(now, node, &mut effects);
         if is_gone {
             self.slots[node.0 as usize].live = None;
-        } else if let Some(next) = next {
+        } else if let Some(next) = if has_more { Some(Tick(now.0 + 1)) } else { next } {
             self.wake_at(node, next);
         }
+        asked.clear();
         heard.clear();
         effects.clear();
+        self.asked = asked;
         self.heard = heard;
         self.effects = effects;
     }
 
+    /// Carries out what is for the links, in order. How the rest lies in between counts for nothing: the driver tells of
+    /// outcomes and notices last, and keeps records first.
     fn carry_out(&mut self, now: Tick, node: NodeIndex, effects: &mut Effects) {
-        // Whom this turn asked for a link that its first message will open.
-        let mut opening: Option<Grid> = None;
-        let mut effects = effects.drain(..).peekable();
-        while let Some(effect) = effects.next() {
+        let ended_before = self.finished.len();
+        // A link that was just asked for: if a message to the peer follows at once, that message opens it.
+        let mut requested: Option<Target> = None;
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Request(target) => {
-                    self.counters.links_opened += 1;
-                    let is_followed = matches!(effects.peek(), Some(Effect::Send(to, _)) if target.grid == Some(*to));
-                    opening = target.grid.filter(|_| is_followed);
-                    self.request(now, node, target, is_followed);
+                    if let Some(earlier) = requested.replace(target) {
+                        self.request(now, node, earlier, false);
+                    }
                 }
                 Effect::Send(to, message) => {
-                    let opens_link = opening.take() == Some(to);
+                    let opens_link = requested.as_ref().is_some_and(|target| target.grid == Some(to));
+                    if let Some(target) = requested.take() {
+                        self.request(now, node, target, opens_link);
+                    }
                     self.send(now, node, to, message, opens_link);
+                }
+                // Links hold no state here.
+                Effect::Accept(_) | Effect::Close(_) => {
+                    if let Some(target) = requested.take() {
+                        self.request(now, node, target, false);
+                    }
                 }
                 Effect::Complete(operation, outcome) => {
                     self.finished.push(Finished { node, operation, at: now, outcome })
                 }
                 Effect::Notify(notice) if self.keeps_notices => self.notices.push((node, notice)),
-                // Links hold no state here, and nothing outlives the run.
-                Effect::Accept(_)
-                | Effect::Close(_)
-                | Effect::Keep(_)
-                | Effect::Forget(_)
-                | Effect::Remember(_)
-                | Effect::Notify(_) => {}
+                // Nothing outlives the run.
+                Effect::Keep(_) | Effect::Forget(_) | Effect::Remember(_) | Effect::Notify(_) => {}
             }
         }
+        if let Some(target) = requested {
+            self.request(now, node, target, false);
+        }
+        // Those that end in one turn have ended at once: they are told of in order of asking.
+        self.finished[ended_before..].sort_by_key(|finished| finished.operation);
     }
 
     /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
     /// brings the news to the peer.
     fn request(&mut self, now: Tick, node: NodeIndex, target: Target, is_followed: bool) {
+        self.counters.links_opened += 1;
         let peer = match target.grid {
             Some(grid) => self.index_of(&grid),
             None => self.index_at(&target.address),
@@ -581,9 +650,15 @@ impl Network {
         let next = Tick(now.0 + 1);
         match (running, contact) {
             (Some(_), Some(contact)) if is_followed => {
-                // Nothing waits for this but the message that follows, so it needs no turn of its own.
-                if let Some(live) = self.live_mut(node) {
-                    live.inbox.push((node, Heard::Linked(target, contact)));
+                let heard = Heard::Linked(target, contact);
+                match self.live_mut(node) {
+                    // Who knows what somebody's own code waits for?
+                    Some(Live { runner: Runner::Hosted(_), .. }) => {
+                        self.wheel.put(next, Event::Hear { to: node, heard: Box::new(heard) });
+                    }
+                    // In the state machine nothing waits for this but the message that follows, so it needs no turn.
+                    Some(live) => live.inbox.push((node, heard)),
+                    None => {}
                 }
             }
             (Some(peer), Some(contact)) => {
@@ -621,5 +696,44 @@ impl Network {
         let Some((to, there)) = receiver.and_then(|to| Some((to, self.place(to)?))) else { return };
         let delay = self.delay.one_way(place, there, sender, sequence).0.max(1);
         self.wheel.put(now + Ticks(delay), Event::Deliver { to, from, sequence, opens_link, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delay::DelaySpec;
+    use routing_core::key::SecretKey;
+    use routing_core::message::{Find, RequestId, Want};
+    use std::path::Path;
+
+    /// The driver tells of notices last, the state machine as they come: what a message opens is the same.
+    #[test]
+    fn what_is_not_for_links_does_not_part_a_request_from_its_message() {
+        let run = |order: [usize; 3]| {
+            let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
+            let mut network = Network::new(1, Mode::Direct, delay);
+            let nodes = [1, 2].map(|number: u8| {
+                let secret = Arc::new(SecretKey::from_seed([number; 32]));
+                let address = format!("n{number}.example").parse().unwrap();
+                network.add(NodeState::node(secret, address, Arc::default(), 1), 0)
+            });
+            let peer = network.contact(nodes[1]).unwrap().clone();
+            let set = routing_core::holders::SetName::NONE;
+            let find = Find { id: RequestId(1), target: peer.grid().0, want: Want::Contacts, groups: 4, set };
+            let effects = [
+                Effect::Request(Target::contact(&peer)),
+                Effect::Send(peer.grid(), Message::Find(find)),
+                Effect::Notify(Notice::Settled),
+            ];
+            let mut effects = order.map(|index| effects[index].clone()).to_vec();
+            network.carry_out(Tick(0), nodes[0], &mut effects);
+            (network.wheel.len(), network.live(nodes[0]).unwrap().inbox.len(), network.counters())
+        };
+        let (events, heard, counters) = run([0, 1, 2]);
+        assert_eq!((events, heard, counters.links_opened), (1, 1, 1), "the message brings the news of the link");
+        assert_eq!(run([0, 2, 1]), (events, heard, counters));
+        assert_eq!(run([2, 0, 1]), (events, heard, counters));
+        assert_eq!(run([1, 0, 2]).0, 3, "a message that goes before opens nothing");
     }
 }

@@ -462,8 +462,8 @@ impl RoutingSandbox {
         self.oracle.as_ref().expect("it was made just now")
     }
 
-    /// Which share of their true holders hold these users' newest acknowledged records; `None` if the nodes' states
-    /// cannot be seen (they are run by the async driver) or there is nothing to hold.
+    /// Which share of their true holders hold these users' newest acknowledged records; `None` if there is
+    /// nothing to hold, or if a holder's state cannot be seen (it is somebody's own code).
     pub fn holders_true_share(&mut self, users: &[usize]) -> Option<(f64, f64)> {
         let groups = self.config.holders;
         self.oracle();
