@@ -34,6 +34,14 @@ impl Scale {
         Scale(bits as u16)
     }
 
+    /// About how many nodes that is; 0 if nothing is known.
+    pub fn nodes(self) -> u64 {
+        if self == Scale::UNKNOWN {
+            return 0;
+        }
+        ((256 + u64::from(self.0 & 0xff)) << (self.0 >> 8).min(40)) >> 8
+    }
+
     /// The distance, in leading 64 bits, within which `count` nodes are to be expected; `None` if nothing is known or
     /// the whole keyspace holds no more than that.
     pub fn radius(self, count: u16) -> Option<u64> {

@@ -479,7 +479,7 @@ impl NodeState {
             self.core.table.on_scale(&from, found.scale);
         }
         match (&pending.purpose, &message) {
-            (Purpose::Operation(id), _) => self.on_operation_answer(*id, &pending, &message),
+            (Purpose::Operation(id) | Purpose::Bequest(id), _) => self.on_operation_answer(*id, &pending, &message),
             (Purpose::Probe, Message::Found(found)) => {
                 for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
                     self.meet(&named.contact);
@@ -493,6 +493,11 @@ impl NodeState {
             (Purpose::Fetch(_), Message::Fetched(fetched)) => {
                 self.core.on_fetched(&mut self.comparisons, pending, fetched);
                 self.after_comparison();
+            }
+            (Purpose::Refill, Message::Sampled(sampled)) => {
+                for named in sampled.contacts.iter() {
+                    self.meet(&named.contact);
+                }
             }
             (Purpose::HandOver, Message::Stored(_)) => {}
             // An answer of another kind than was asked for: as good as none.
@@ -524,17 +529,19 @@ impl NodeState {
         let grid = pending.peer.grid();
         self.core.on_contact_failed(&grid);
         match &pending.purpose {
-            Purpose::Operation(id) => self.with_operation(*id, |running, core, comparisons| match running {
-                Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
-                Running::Register(register) => register.on_silence(core, &pending),
-                Running::Lookup(lookup) => lookup.on_silence(core, &pending),
-                Running::Leave(leave) => leave.on_heir(core),
-            }),
+            Purpose::Operation(id) | Purpose::Bequest(id) => {
+                self.with_operation(*id, |running, core, comparisons| match running {
+                    Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
+                    Running::Register(register) => register.on_silence(core, &pending),
+                    Running::Lookup(lookup) => lookup.on_silence(core, &pending),
+                    Running::Leave(leave) => leave.on_heir(core),
+                })
+            }
             Purpose::Compare(..) | Purpose::Fetch(_) => {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::HandOver => {}
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver => {}
         }
     }
 

@@ -22,6 +22,8 @@ use std::sync::Arc;
 const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
+/// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
+const EXPECTED_LEAST: u64 = 8;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -283,7 +285,25 @@ impl RoutingTable {
 
     /// Whether everybody near `target` is likely to be known. A hint that saves round trips; nothing rests on it.
     pub fn is_complete_at(&self, target: &Id) -> bool {
-        !self.partial || self.own.common_bits(target) as usize >= self.shares().depth
+        let shared = self.own.common_bits(target);
+        (!self.partial || shared as usize >= self.shares().depth) && !self.lacks(shared)
+    }
+
+    /// Whether far fewer contacts are known than there should be in the part of the keyspace that shares exactly `shared`
+    /// leading bits with the own id, by what is heard of the density and by the budget.
+    pub fn lacks(&self, shared: u32) -> bool {
+        let expected = self.expected_in(shared);
+        let known = self.by_shared_bits.get(shared as usize).copied().unwrap_or(0);
+        expected >= EXPECTED_LEAST && u64::from(known) * 2 < expected
+    }
+
+    /// How many contacts there should be in that part.
+    fn expected_in(&self, shared: u32) -> u64 {
+        let nodes = self.scale().nodes().checked_shr(shared + 1).unwrap_or(0);
+        if !self.partial {
+            return nodes;
+        }
+        nodes.min(self.shares().quota.get(shared as usize).map_or(u64::MAX, |quota| *quota as u64))
     }
 
     /// All contacts in order of their distance to `target`.

@@ -71,22 +71,6 @@ impl Columns {
     }
 }
 
-/// `n` servers spread evenly over a list, in its order: the middle ones of `n` parts of equal length. All of them if
-/// there are no more than `n`.
-///
-/// For a run that is smaller than its federation, as the built-in demo is. The first `n` of a list sorted by size would
-/// all be large; these keep the proportions of the whole. The middle of each part stands for it better than its first
-/// would: of 1,000 servers drawn from the 9,528 of the snapshot the largest holds 34 % of the users, in the whole 38 %;
-/// with the first of each part it would be 88 %.
-pub fn evenly(servers: &[Server], n: usize) -> Vec<Server> {
-    if n >= servers.len() {
-        return servers.to_vec();
-    }
-    // In u128 the products cannot overflow, whatever the list.
-    let (length, parts) = (servers.len() as u128, n as u128);
-    (0..parts).map(|part| servers[((2 * part + 1) * length / (2 * parts)) as usize].clone()).collect()
-}
-
 /// A text that is no list of servers: where and why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{file}, line {line}: {fault}")]
@@ -178,18 +162,6 @@ mod tests {
     }
 
     #[test]
-    fn an_even_draw_takes_the_middle_of_each_part() {
-        let servers: Vec<_> = (0..10).map(|n| server(&format!("{n}.example"), 1, None)).collect();
-        let drawn = |n| evenly(&servers, n).into_iter().map(|server| server.domain).collect::<Vec<_>>();
-        assert_eq!(drawn(0), Vec::<String>::new());
-        assert_eq!(drawn(1), ["5.example"]);
-        assert_eq!(drawn(2), ["2.example", "7.example"]);
-        assert_eq!(drawn(3), ["1.example", "5.example", "8.example"]);
-        assert_eq!(evenly(&servers, 10), servers);
-        assert_eq!(evenly(&servers, 11), servers);
-    }
-
-    #[test]
     fn the_snapshot_has_the_proportions_of_the_measured_federation() {
         let servers = snapshot();
         assert_eq!(servers.len(), 9_528);
@@ -198,8 +170,6 @@ mod tests {
             let found = share(&servers, first);
             assert!((found - measured).abs() < 0.01, "the {first} largest hold {found}, measured {measured}");
         }
-        let demo = evenly(&servers, 1_000);
-        assert!((share(&demo, 1) - share(&servers, 1)).abs() < 0.05);
     }
 
     #[test]

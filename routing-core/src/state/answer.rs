@@ -53,7 +53,11 @@ impl Core {
             (Standing::NotYet, false, None)
         } else {
             let view = self.view(&find.target, groups, viewer);
-            let standing = if self.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
+            // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
+            // set widened, so its lack means nothing.
+            let may_lack_it = view.own_place == Place::Widened && copy.is_none();
+            let standing =
+                if self.is_settled_for(&view) && !may_lack_it { Standing::Settled } else { Standing::NotYet };
             let differs = view.name != find.set;
             (standing, view.is_whole, differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>()))
         };

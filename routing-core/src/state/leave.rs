@@ -39,7 +39,7 @@ impl Leave {
         for (heir, keys) in gifts.into_values() {
             for items in core.bundles(keys.iter()) {
                 let items = items.into_iter().collect();
-                core.ask(&heir, false, Purpose::Operation(id), 1, |id| Message::Store(Store { id, items }));
+                core.ask(&heir, false, Purpose::Bequest(id), 1, |id| Message::Store(Store { id, items }));
                 leave.awaited += 1;
             }
         }

@@ -253,7 +253,10 @@ impl Lookup {
         let window = self.search.window();
         let majority = tally.settled.groups() / 2 + 1;
         let wanted = match self.consistency {
-            _ if self.is_hedged || tally.differ || tally.is_somebody_without => usize::MAX,
+            // In a widened set two majorities are needed, and not everybody sees it widened: all are asked.
+            _ if self.is_hedged || tally.differ || tally.is_somebody_without || tally.settled.is_widened() => {
+                usize::MAX
+            }
             Consistency::Quick => QUICK_HOLDERS + 1,
             Consistency::Quorum => majority + SPARE_HOLDERS,
             _ => usize::MAX,

@@ -15,12 +15,16 @@ pub(crate) enum Purpose {
     Operation(OperationId),
     /// Upkeep: is it alive, and does it see the same neighbourhood?
     Probe,
+    /// Upkeep: more contacts for a part of the keyspace in which too few are known.
+    Refill,
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
     Compare(Id, u8),
     /// The records that a comparison found missing; these are still to be asked for afterwards.
     Fetch(Vec<Key>),
     /// Records handed over outside an operation.
     HandOver,
+    /// Records handed to an heir by a node that leaves, which waits for the answer.
+    Bequest(OperationId),
 }
 
 /// A request under way.

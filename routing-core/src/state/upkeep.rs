@@ -12,8 +12,9 @@ use crate::contact::Contact;
 use crate::effect::Notice;
 use crate::holders::SetName;
 use crate::id::{Grid, Id};
-use crate::message::{Find, Message, Want};
+use crate::message::{Find, Message, RequestId, Sample, Want};
 use crate::time::{Tick, Ticks};
+use rand_core::Rng;
 use std::sync::Arc;
 
 /// What opening a link counts against a budget, in bytes.
@@ -24,6 +25,13 @@ const PROBE_BYTES: i64 = 88;
 const PASSED_OVER_MAX: usize = 64;
 /// How many failures in a row make a contact be forgotten.
 const FORGOTTEN_FAILURES: u8 = 4;
+/// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
+const REFILL_PAUSE: Ticks = Ticks::seconds(4);
+const REFILL_PAUSE_MAX: Ticks = Ticks::minutes(10);
+/// How many contacts one such request brings at most: about a quarter of a megabyte.
+const REFILL_CONTACTS: usize = 2_048;
+/// Parts that share more leading bits with the own id are the near sweep's affair.
+const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet.
 const EAGER_PAUSE: Ticks = Ticks(20);
 
@@ -40,6 +48,9 @@ pub(crate) struct Upkeep {
     far_bin: usize,
     far_index: usize,
     pub(crate) far_wake: Option<Tick>,
+    /// When the table is looked over for parts in which too few are known, and how long to wait after a vain attempt.
+    pub(crate) refill_wake: Option<Tick>,
+    refill_pause: Ticks,
     /// Bytes saved up, at most for a second of probes.
     credit: i64,
     credited: Tick,
@@ -51,6 +62,8 @@ impl Upkeep {
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
+        self.refill_pause = REFILL_PAUSE;
+        self.refill_wake = Some(core.now + REFILL_PAUSE);
     }
 
     pub(super) fn stop(&mut self) {
@@ -58,7 +71,7 @@ impl Upkeep {
     }
 
     pub(super) fn next_wake(&self) -> Option<Tick> {
-        self.near_wake.into_iter().chain(self.far_wake).min()
+        self.near_wake.into_iter().chain(self.far_wake).chain(self.refill_wake).min()
     }
 
     /// Whether somebody so far away (in leading 64 bits) belongs to the own neighbourhood.
@@ -78,6 +91,32 @@ impl Upkeep {
         }
         if self.far_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_far(core);
+        }
+        if self.refill_wake.is_some_and(|wake| core.now >= wake) {
+            self.refill(core);
+        }
+    }
+
+    /// Who joined while the network was small knows a small part of what there is now. Where far fewer are known than the
+    /// density tells, somebody is asked for more, as on joining.
+    fn refill(&mut self, core: &mut Core) {
+        self.refill_wake = Some(core.now + self.refill_pause);
+        let Some(shared) = (0..=REFILL_DEPTH_MAX).find(|shared| core.table.lacks(*shared)) else {
+            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            return;
+        };
+        // Whoever answers next may know no more than this node: the wait grows, and shrinks with each shortage found.
+        self.refill_pause = REFILL_PAUSE;
+        let start = core.grid().0.flip(shared);
+        // Somebody in that part knows it best; else anybody who has answered, drawn.
+        let skip = (core.rng.next_u64() % 8) as usize;
+        let answered = |contact: &&crate::table::Entry| contact.has_answered() && contact.failures() == 0;
+        let informants: Vec<Arc<Contact>> =
+            core.table.nearest(&start).filter(answered).take(skip + 1).map(|entry| entry.contact().clone()).collect();
+        if let Some(informant) = informants.last() {
+            let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
+            let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
+            core.ask(informant, false, Purpose::Refill, 0, |id| Message::Sample(Sample { id, ..sample }));
         }
     }
 

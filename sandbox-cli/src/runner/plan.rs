@@ -10,7 +10,7 @@ use transport_sim::delay::DelaySpec;
 use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::RoutingSandbox;
 use transport_sim::sandbox::tasks::{Asker, Change};
-use transport_sim::servers::{Server, evenly};
+use transport_sim::servers::Server;
 
 /// One thing to do.
 pub(super) enum Action {
@@ -148,8 +148,7 @@ impl Runner<'_> {
                 if nodes > left.len() {
                     return Err(RunError::TooFewServers { step: index + 1, nodes, servers: left.len() });
                 }
-                // An even draw keeps the proportions of sizes and regions; a second join goes on with the rest.
-                let chosen = if *used == 0 { evenly(left, nodes) } else { left[..nodes].to_vec() };
+                let chosen = left[..nodes].to_vec();
                 *used += nodes;
                 chosen
             }
