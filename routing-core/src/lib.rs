@@ -20,4 +20,6 @@ pub mod search;
 pub mod state;
 pub mod store;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;

@@ -118,6 +118,9 @@ pub struct RoutingTable {
     by_shared_bits: Vec<u32>,
     /// Whether some contact was left out for want of room, so that only the own slice is known completely.
     partial: bool,
+    /// One more than the most shared bits of whoever was left out of a full table: the own slice, which is complete,
+    /// begins there at the earliest.
+    given_up: usize,
     /// The size of the table when `scale` was estimated last.
     scale_count: usize,
     scale: Scale,
@@ -142,6 +145,7 @@ impl RoutingTable {
             answered: 0,
             by_shared_bits: Vec::new(),
             partial: false,
+            given_up: 0,
             scale_count: 0,
             scale: Scale::UNKNOWN,
         }
@@ -204,6 +208,7 @@ impl RoutingTable {
         if self.count >= self.budget {
             self.partial = true;
             if !self.make_room_in_cell(&entry) {
+                self.given_up = self.given_up.max(self.shared_bits(entry.prefix) + 1);
                 return Offered::NoRoom;
             }
         }
@@ -329,8 +334,9 @@ impl RoutingTable {
         self.scale
     }
 
-    /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
-    /// and over the own neighbourhood, which is complete from the beginning but small.
+    /// One of two medians: over the whole table, which is exact once the table is complete and too small before, or over
+    /// the own neighbourhood, which is complete from the beginning but small: it counts where it says more than twice
+    /// as much, so that its chance does not.
     fn estimate_scale(&mut self) {
         self.scale_count = self.count;
         let mut depth = self.by_shared_bits.len();
@@ -339,7 +345,8 @@ impl RoutingTable {
             depth -= 1;
             near += self.by_shared_bits[depth] as usize;
         }
-        self.scale = self.scale_of_slice(0, self.count).max(self.scale_of_slice(depth as u32, near));
+        let (whole, near) = (self.scale_of_slice(0, self.count), self.scale_of_slice(depth as u32, near));
+        self.scale = if near.0 > whole.0.saturating_add(256) { near } else { whole };
     }
 
     /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,
@@ -391,6 +398,10 @@ impl RoutingTable {
         self.by_shared_bits[shared] -= 1;
         self.count -= 1;
         self.answered -= usize::from(entry.has_answered());
+        if self.count < self.budget / 4 * 3 {
+            // The network has shrunk, or what filled the table was not there: whoever was left out may come again.
+            self.given_up = 0;
+        }
         entry
     }
 
@@ -414,7 +425,7 @@ impl RoutingTable {
     fn shares(&self) -> Shares {
         let mut depth = self.by_shared_bits.len();
         let mut inside = 0;
-        while depth > 0 && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
+        while depth > self.given_up && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
             depth -= 1;
             inside += self.by_shared_bits[depth] as usize;
         }
@@ -497,6 +508,7 @@ impl RoutingTable {
         });
         if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
             self.remove(&grid);
+            self.given_up = self.given_up.max(shared + 1);
         }
     }
 }
@@ -531,3 +543,6 @@ impl<'a> Iterator for Nearest<'a> {
         self.sorted.pop()
     }
 }
+
+#[cfg(test)]
+mod tests;
