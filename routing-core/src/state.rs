@@ -477,6 +477,11 @@ impl NodeState {
             self.core.stats.answers_unexpected += 1;
             return;
         };
+        if !pending.request.is_answered_by(&message) {
+            // As good as none. Who does not know the kind of the request says so, and is not to blame.
+            self.core.stats.peers_misbehaved += u64::from(!matches!(message, Message::Unknown(_)));
+            return self.on_silence(pending);
+        }
         let round_trip = self.core.now.since(pending.sent);
         self.core.table.on_answer(&from, round_trip);
         match (&pending.purpose, &message) {
@@ -496,7 +501,7 @@ impl NodeState {
                 self.after_comparison();
             }
             (Purpose::HandOver, Message::Stored(_)) => {}
-            // An answer of another kind than was asked for: as good as none.
+            // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
     }

@@ -14,9 +14,8 @@ use super::requests::{Pending, Purpose};
 use crate::contact::Contact;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::error::JoinError;
-use crate::id::Grid;
 use crate::message::{CONTACTS_MAX, Find, Found, Message, Sample, Sampled, Want};
-use crate::search::{Search, Seat, State};
+use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
 use std::sync::Arc;
@@ -157,19 +156,11 @@ impl Join {
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, comparisons: &mut Comparisons, pending: &Pending) -> Progress {
-        match self.stage {
-            Stage::Filling { .. } if pending.again.is_none() && !self.is_searched(&pending.peer.grid()) => {
-                self.one_filled(core, comparisons)
-            }
-            _ => {
-                self.search.on_silence(&pending.peer.grid());
-                self.advance(core, comparisons, pending.depth)
-            }
+        if matches!(pending.request, Message::Sample(_)) {
+            return self.one_filled(core, comparisons);
         }
-    }
-
-    fn is_searched(&self, grid: &Grid) -> bool {
-        self.search.candidate(grid).is_some_and(|candidate| matches!(candidate.state(), State::Asked))
+        self.search.on_silence(&pending.peer.grid());
+        self.advance(core, comparisons, pending.depth)
     }
 
     fn one_filled(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {

@@ -296,15 +296,17 @@ impl Register {
 
     pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
         let grid = pending.peer.grid();
-        for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
-            search.on_silence(&grid);
-        }
-        if let Some(&index) = self.index.get(&grid) {
+        if !matches!(pending.request, Message::Store(_)) {
+            // A question on the way to the holders; a bundle to the same peer may still be answered.
+            for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
+                search.on_silence(&grid);
+            }
+        } else if let Some(&index) = self.index.get(&grid) {
             let peer = &mut self.peers[index as usize];
             let bundle = std::mem::take(&mut peer.bundle);
             if !bundle.is_empty() {
                 self.in_flight -= 1;
-                peer.tries += 1;
+                peer.tries = peer.tries.saturating_add(1);
                 if peer.tries < TRIES_MAX {
                     peer.is_linked = false;
                     peer.queue.splice(0..0, bundle);
