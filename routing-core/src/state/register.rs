@@ -434,7 +434,7 @@ impl Register {
                 let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
                 self.peer(&peer, true);
                 let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
-                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
                     Message::Find(Find { id, ..find })
                 });
             }
@@ -604,7 +604,7 @@ impl Register {
             });
             let count = fitting.count().max(1);
             peer.bundle = peer.queue.drain(..count).collect();
-            peer.depth = led_by + 1;
+            peer.depth = led_by.saturating_add(1);
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
             peer.is_linked = true;
             let items: Vec<StoreItem> = bundle
@@ -616,7 +616,7 @@ impl Register {
                 })
                 .collect();
             self.in_flight += 1;
-            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
                 Message::Store(Store { id, items: items.into_iter().collect() })
             });
         }
