@@ -19,7 +19,7 @@ use crate::id::{Grid, Id};
 use crate::message::{
     COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
-use crate::record::Record;
+use crate::record::{Held, Record};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
@@ -269,9 +269,8 @@ impl Register {
                 }
                 None => (HolderSaid::Silent, None, false),
             };
-            if let Some(greater) = greater {
-                self.on_greater(core, writing, greater);
-            }
+            let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
+            let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
             if sees_other_set {
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
@@ -280,18 +279,24 @@ impl Register {
         self.advance(core, pending.depth)
     }
 
-    /// A holder knows a greater record, or proof of a conflict. It must be valid to be believed.
-    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: Arc<Copy>) {
+    /// A holder knows a greater record, or proof of a conflict. To be believed it must be valid, and be that: whoever
+    /// kept an old record could else undo any write. Says whether it is believed.
+    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: &Copy) -> bool {
         let writing = &mut self.writings[writing as usize];
-        let is_valid = copy.record.key() == writing.record.key()
-            && copy.record.verify().is_ok()
-            && copy.rival.as_ref().is_none_or(|rival| rival.verify().is_ok());
-        if !is_valid {
-            core.stats.peers_misbehaved += 1;
-        } else if writing.greater.as_ref().is_none_or(|known| copy.record.outranks(&known.record)) {
-            core.take_home(&copy.record);
-            writing.greater = Some(copy);
+        let mut held = Held::new(writing.record.clone());
+        for record in std::iter::once(&copy.record).chain(&copy.rival).filter(|record| record.verify().is_ok()) {
+            held.merge(record.clone());
         }
+        if held.record() == &writing.record && held.rival().is_none() {
+            core.stats.peers_misbehaved += 1;
+            return false;
+        }
+        if writing.greater.as_ref().is_none_or(|known| held.record().outranks(&known.record)) {
+            core.take_home(held.record());
+            let (record, rival) = (held.record().clone(), held.rival().cloned());
+            writing.greater = Some(Arc::new(Copy { record, rival, age: copy.age }));
+        }
+        true
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
@@ -499,7 +504,7 @@ impl Register {
             };
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
-                self.on_greater(core, writing as u32, greater);
+                self.on_greater(core, writing as u32, &greater);
             }
         }
         for (contact, is_credible) in holders {
