@@ -191,7 +191,10 @@ impl Register {
     }
 
     pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
-        if let Some(writings) = self.homes.remove(&target.address).filter(|_| self.entries_awaited == 0) {
+        // While entry points are awaited this is one of them, though a home-server may be at the same address.
+        if self.entries_awaited == 0
+            && let Some(writings) = self.homes.remove(&target.address)
+        {
             self.give_to_home(contact, &writings);
             return self.advance(core, self.depth);
         }
