@@ -329,6 +329,9 @@ impl Core {
         if known.is_some_and(|known| !record.outranks(known)) {
             return;
         }
+        if names_us && known.is_none() && self.homed.len() >= self.config.records_max as usize {
+            return;
+        }
         if names_us {
             self.homed.insert(record.guid(), record.clone());
         } else {
