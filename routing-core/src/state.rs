@@ -301,6 +301,8 @@ impl NodeState {
             return self.core.effect(Effect::Complete(id, Outcome::Joined(Err(JoinError::NotNow))));
         }
         if entries.is_empty() {
+            // With nobody to compare with, though an earlier attempt to join may have hoped so.
+            self.core.newcomer = None;
             // The first of its network: there is nobody to learn from.
             self.core.effect(Effect::Complete(id, Outcome::Joined(Ok(Joined { contacts: 0, round_trips: 0 }))));
             return self.on_joined();
@@ -372,6 +374,8 @@ impl NodeState {
             return;
         }
         self.core.effect(Effect::Accept(contact.grid()));
+        // A proven link revives, whoever asked for it.
+        self.core.departed.remove(&contact.grid());
         self.meet(contact);
         self.core.table.set_linked(&contact.grid(), true);
         self.core.table.on_heard(&contact.grid());
