@@ -627,3 +627,6 @@ impl Core {
         self.effect(Effect::Complete(id, outcome));
     }
 }
+
+#[cfg(test)]
+mod tests;

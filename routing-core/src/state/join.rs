@@ -185,7 +185,9 @@ impl Join {
                 set: self.search.set_name(),
             };
             let find = find(crate::message::RequestId(0));
-            core.ask(&peer, false, Purpose::Operation(self.id), led_by.saturating_add(1), |id| Message::Find(Find { id, ..find }));
+            core.ask(&peer, false, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
+                Message::Find(Find { id, ..find })
+            });
         }
         let is_anybody_there = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
         if self.dialled == 0 && self.search.is_finished() {

@@ -322,3 +322,17 @@ fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
     }
     assert_eq!(table.entry(&Grid(place)).unwrap().failures(), u8::MAX);
 }
+
+#[test]
+#[ignore = "known: the estimate over the own neighbourhood is of 64 nodes, so that many ids ground there decide it"]
+fn a_hundred_ids_ground_next_to_the_own_place_do_not_raise_the_density() {
+    let rng = &mut rng(1);
+    let own = id(rng);
+    let mut table = filled(own, 4_096, &contacts(rng, 2_000));
+    for index in 0..100 {
+        table.offer(&contact(id_near(rng, &own, 20 + (index as u32).trailing_zeros())));
+    }
+    table.estimate_scale();
+    let ratio = nodes_of(table.scale()) / 2_000.0;
+    assert!((0.75..1.25).contains(&ratio), "{ratio}");
+}
