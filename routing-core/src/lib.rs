@@ -20,5 +20,7 @@ pub mod search;
 pub mod state;
 pub mod store;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod wire;

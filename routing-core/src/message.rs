@@ -421,6 +421,19 @@ impl Message {
         matches!(self, Find(_) | Store(_) | Compare(_) | Fetch(_) | Sample(_))
     }
 
+    /// Whether `answer` is of the kind that this request asks for.
+    pub fn is_answered_by(&self, answer: &Message) -> bool {
+        use Message::{Compare, Compared, Fetch, Fetched, Find, Found, Sample, Sampled, Store, Stored};
+        matches!(
+            (self, answer),
+            (Find(_), Found(_))
+                | (Store(_), Stored(_))
+                | (Compare(_), Compared(_))
+                | (Fetch(_), Fetched(_))
+                | (Sample(_), Sampled(_))
+        )
+    }
+
     /// How many copies of records it carries to be kept.
     pub fn copies(&self) -> usize {
         match self {

@@ -11,10 +11,14 @@ use crate::contact::{Contact, Group};
 use crate::holders::{Admission, Place, Scale, SetName};
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How many candidates a search remembers, nearest first.
 const CANDIDATES_MAX: usize = 384;
+/// How many of them may be of one group once room is needed: the ids of one operator, who has one vote however many
+/// they are, must not crowd out the other holders.
+const CANDIDATES_OF_ONE_GROUP: usize = 16;
 /// How many contacts known from one informant alone are awaited at once, so that an informant of many inventions cannot
 /// hold up a search.
 const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
@@ -180,8 +184,7 @@ impl<A> Search<A> {
                     known.contact = contact.clone();
                 }
             }
-            Err(index) if index < CANDIDATES_MAX => {
-                self.candidates.truncate(CANDIDATES_MAX - 1);
+            Err(index) => {
                 self.candidates.insert(
                     index,
                     Candidate {
@@ -194,9 +197,25 @@ impl<A> Search<A> {
                         state: State::Fresh,
                     },
                 );
+                if self.candidates.len() > CANDIDATES_MAX {
+                    self.drop_one();
+                }
             }
-            Err(_) => {}
         }
+    }
+
+    /// Drops the farthest candidate of a group that has more than its share, else the farthest of all.
+    fn drop_one(&mut self) {
+        let mut seen: BTreeMap<Group, usize> = BTreeMap::new();
+        let mut farthest = self.candidates.len() - 1;
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            let of_group = seen.entry(candidate.contact.group()).or_default();
+            *of_group += 1;
+            if *of_group > CANDIDATES_OF_ONE_GROUP {
+                farthest = index;
+            }
+        }
+        self.candidates.remove(farthest);
     }
 
     /// The nearest until k groups are among them, without those who were asked in vain: whom to ask.
@@ -309,3 +328,6 @@ impl<A> Search<A> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -301,6 +301,8 @@ impl NodeState {
             return self.core.effect(Effect::Complete(id, Outcome::Joined(Err(JoinError::NotNow))));
         }
         if entries.is_empty() {
+            // With nobody to compare with, though an earlier attempt to join may have hoped so.
+            self.core.newcomer = None;
             // The first of its network: there is nobody to learn from.
             self.core.effect(Effect::Complete(id, Outcome::Joined(Ok(Joined { contacts: 0, round_trips: 0 }))));
             return self.on_joined();
@@ -372,6 +374,8 @@ impl NodeState {
             return;
         }
         self.core.effect(Effect::Accept(contact.grid()));
+        // A proven link revives, whoever asked for it.
+        self.core.departed.remove(&contact.grid());
         self.meet(contact);
         self.core.table.set_linked(&contact.grid(), true);
         self.core.table.on_heard(&contact.grid());
@@ -473,6 +477,11 @@ impl NodeState {
             self.core.stats.answers_unexpected += 1;
             return;
         };
+        if !pending.request.is_answered_by(&message) {
+            // As good as none. Who does not know the kind of the request says so, and is not to blame.
+            self.core.stats.peers_misbehaved += u64::from(!matches!(message, Message::Unknown(_)));
+            return self.on_silence(pending);
+        }
         let round_trip = self.core.now.since(pending.sent);
         self.core.table.on_answer(&from, round_trip);
         if let Message::Found(found) = &message {
@@ -500,7 +509,7 @@ impl NodeState {
                 }
             }
             (Purpose::HandOver, Message::Stored(_)) => {}
-            // An answer of another kind than was asked for: as good as none.
+            // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
     }
@@ -624,3 +633,6 @@ impl Core {
         self.effect(Effect::Complete(id, outcome));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,7 +93,10 @@ impl RecordStore {
         let refused = |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false };
         let key = copy.record.key();
         let is_valid = copy.record.verify().is_ok()
-            && copy.rival.as_ref().is_none_or(|rival| rival.key() == key && rival.verify().is_ok());
+            && copy.rival.as_ref().is_none_or(|rival| {
+                // Of another claimant it would be no rival, and half a copy must not be taken.
+                rival.key() == key && rival.guid() == copy.record.guid() && rival.verify().is_ok()
+            });
         if !is_valid {
             return refused(Refusal::Invalid);
         }
@@ -169,3 +172,6 @@ fn verdict(held: &Held, offered: &Copy, now: Tick, announced: Tick) -> StoreVerd
         StoreVerdict::Kept
     }
 }
+
+#[cfg(test)]
+mod tests;

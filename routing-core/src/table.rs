@@ -24,6 +24,8 @@ const BIN_LOAD: usize = 24;
 const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
 const EXPECTED_LEAST: u64 = 8;
+/// By how much the one estimate must exceed the other, in 256ths of a power of two: half as much again.
+const NOTABLY: u16 = 150;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -124,6 +126,9 @@ pub struct RoutingTable {
     by_shared_bits: Vec<u32>,
     /// Whether some contact was left out for want of room, so that only the own slice is known completely.
     partial: bool,
+    /// One more than the most shared bits of whoever was left out of a full table: the own slice, which is complete,
+    /// begins there at the earliest.
+    given_up: usize,
     /// The size of the table when `own_scale` was estimated last.
     scale_count: usize,
     own_scale: Scale,
@@ -151,6 +156,7 @@ impl RoutingTable {
             answered: 0,
             by_shared_bits: Vec::new(),
             partial: false,
+            given_up: 0,
             scale_count: 0,
             own_scale: Scale::UNKNOWN,
             heard_scales: [Scale::UNKNOWN; REGIONS],
@@ -215,6 +221,7 @@ impl RoutingTable {
         if self.count >= self.budget {
             self.partial = true;
             if !self.make_room_in_cell(&entry) {
+                self.given_up = self.given_up.max(self.shared_bits(entry.prefix) + 1);
                 return Offered::NoRoom;
             }
         }
@@ -380,8 +387,9 @@ impl RoutingTable {
         }
     }
 
-    /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
-    /// and over the own neighbourhood, which is complete from the beginning but small.
+    /// One of two medians: over the whole table, which is exact once the table is complete and too small before, or over
+    /// the own neighbourhood, which is complete from the beginning but small: it counts where it says notably
+    /// more, so that its chance does not.
     fn estimate_scale(&mut self) {
         self.scale_count = self.count;
         // The own slice is complete at least as far as the neighbourhood reaches, in a full table as far as its share.
@@ -392,7 +400,8 @@ impl RoutingTable {
             depth -= 1;
             near += self.by_shared_bits[depth] as usize;
         }
-        self.own_scale = self.scale_of_slice(0, self.count).max(self.scale_of_slice(depth as u32, near));
+        let (whole, near) = (self.scale_of_slice(0, self.count), self.scale_of_slice(depth as u32, near));
+        self.own_scale = if near.0 > whole.0.saturating_add(NOTABLY) { near } else { whole };
     }
 
     /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,
@@ -444,6 +453,10 @@ impl RoutingTable {
         self.by_shared_bits[shared] -= 1;
         self.count -= 1;
         self.answered -= usize::from(entry.has_answered());
+        if self.count < self.budget / 4 * 3 {
+            // The network has shrunk, or what filled the table was not there: whoever was left out may come again.
+            self.given_up = 0;
+        }
         entry
     }
 
@@ -467,7 +480,7 @@ impl RoutingTable {
     fn shares(&self) -> Shares {
         let mut depth = self.by_shared_bits.len();
         let mut inside = 0;
-        while depth > 0 && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
+        while depth > self.given_up && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
             depth -= 1;
             inside += self.by_shared_bits[depth] as usize;
         }
@@ -550,6 +563,7 @@ impl RoutingTable {
         });
         if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
             self.remove(&grid);
+            self.given_up = self.given_up.max(shared + 1);
         }
     }
 }
@@ -584,3 +598,6 @@ impl<'a> Iterator for Nearest<'a> {
         self.sorted.pop()
     }
 }
+
+#[cfg(test)]
+mod tests;

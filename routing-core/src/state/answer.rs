@@ -111,7 +111,7 @@ impl Core {
             Difference::Same
         } else {
             let briefs = self.store.list(shared);
-            if briefs.len() <= KEYS_MAX {
+            if briefs.len() <= KEYS_MAX || bits + 4 > 256 {
                 Difference::Listing(briefs.into_iter().collect::<List<Brief, KEYS_MAX>>())
             } else {
                 Difference::Split(Arc::new(std::array::from_fn(|part| {

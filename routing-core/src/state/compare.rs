@@ -25,10 +25,20 @@ use std::sync::Arc;
 /// How many keys one fetch asks for: as many as fit one bundle even if each record is as large as records get.
 const FETCH_KEYS: usize = 64;
 
+/// How often one fellow may split a range. A store of the largest size makes a few hundred listings.
+const SPLITS_MAX: u32 = 1_024;
+
 /// Comparisons under way: how many answers are still awaited from whom.
 #[derive(Debug, Default)]
 pub(crate) struct Comparisons {
-    awaited: BTreeMap<Grid, u32>,
+    awaited: BTreeMap<Grid, Awaited>,
+}
+
+/// What is awaited from one fellow.
+#[derive(Debug, Default)]
+struct Awaited {
+    answers: u32,
+    splits: u32,
 }
 
 impl Comparisons {
@@ -77,7 +87,7 @@ impl Core {
         let grid = fellow.grid();
         let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, grid);
         let range = Arc::new(Range { start, bits, digest: self.store.digest(shared) });
-        *comparisons.awaited.entry(grid).or_default() += 1;
+        comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }
 
@@ -89,6 +99,15 @@ impl Core {
         range: (Id, u8),
     ) {
         let fellow = &pending.peer;
+        // Nothing is awaited from a fellow that one of its answers was missed from: it does not count any more.
+        let Some(awaited) = comparisons.awaited.get_mut(&fellow.grid()) else { return };
+        if matches!(compared.difference, Difference::Split(_)) {
+            awaited.splits += 1;
+            if awaited.splits > SPLITS_MAX {
+                self.stats.peers_misbehaved += 1;
+                return self.end_one(comparisons, fellow.grid(), false);
+            }
+        }
         match &compared.difference {
             Difference::Same => {}
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
@@ -129,7 +148,7 @@ impl Core {
             return;
         }
         let rest = keys.split_off(keys.len().min(FETCH_KEYS));
-        *comparisons.awaited.entry(fellow.grid()).or_default() += 1;
+        comparisons.awaited.entry(fellow.grid()).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Fetch(rest), 0, |id| {
             Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })
         });
@@ -145,6 +164,9 @@ impl Core {
             }
         }
         self.hand_over(&pending.peer, lesser_there);
+        if !comparisons.awaited.contains_key(&pending.peer.grid()) {
+            return;
+        }
         if let Purpose::Fetch(rest) = pending.purpose {
             self.fetch(comparisons, &pending.peer, rest);
         }
@@ -158,8 +180,8 @@ impl Core {
 
     fn end_one(&mut self, comparisons: &mut Comparisons, fellow: Grid, in_good_order: bool) {
         let Some(awaited) = comparisons.awaited.get_mut(&fellow) else { return };
-        *awaited -= 1;
-        if *awaited == 0 || !in_good_order {
+        awaited.answers -= 1;
+        if awaited.answers == 0 || !in_good_order {
             comparisons.awaited.remove(&fellow);
             if let Some(compared) = self.newcomer.as_mut().filter(|_| in_good_order) {
                 compared.insert(fellow);

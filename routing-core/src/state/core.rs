@@ -132,7 +132,7 @@ impl Core {
     ) -> RequestId {
         let id = self.requests.next_id(matches!(purpose, Purpose::Operation(_)));
         let message = message(id);
-        self.send_request(id, peer.clone(), is_linked, purpose, depth, message.clone(), Some(message));
+        self.send_request(id, peer.clone(), is_linked, purpose, depth, message, false);
         id
     }
 
@@ -144,8 +144,8 @@ impl Core {
         is_linked: bool,
         purpose: Purpose,
         depth: u8,
-        message: Message,
-        again: Option<Message>,
+        request: Message,
+        is_repeated: bool,
     ) {
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
@@ -153,18 +153,20 @@ impl Core {
         if !is_linked && !entry.is_some_and(Entry::is_linked) {
             self.effect(Effect::Request(Target::contact(&peer)));
         }
-        self.effect(Effect::Send(grid, message));
+        self.effect(Effect::Send(grid, request.clone()));
         let expires = self.now + patience;
-        self.requests.insert(id, Pending { peer, purpose, depth, sent: self.now, expires, again });
+        self.requests.insert(id, Pending { peer, purpose, depth, sent: self.now, expires, request, is_repeated });
     }
 
     /// A request expired: sends it once more. `Err` gives it back if that was done already.
-    pub(crate) fn ask_again(&mut self, id: RequestId, mut pending: Pending) -> Result<(), Pending> {
-        let Some(message) = pending.again.take() else { return Err(pending) };
+    pub(crate) fn ask_again(&mut self, id: RequestId, pending: Pending) -> Result<(), Pending> {
+        if pending.is_repeated {
+            return Err(pending);
+        }
         let depth = pending.depth.saturating_add(1);
         // The link may be what failed.
         self.table.set_linked(&pending.peer.grid(), false);
-        self.send_request(id, pending.peer, false, pending.purpose, depth, message, None);
+        self.send_request(id, pending.peer, false, pending.purpose, depth, pending.request, true);
         Ok(())
     }
 
@@ -325,6 +327,9 @@ impl Core {
             return;
         }
         if known.is_some_and(|known| !record.outranks(known)) {
+            return;
+        }
+        if names_us && known.is_none() && self.homed.len() >= self.config.records_max as usize {
             return;
         }
         if names_us {

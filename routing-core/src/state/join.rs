@@ -14,9 +14,8 @@ use super::requests::{Pending, Purpose};
 use crate::contact::Contact;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::error::JoinError;
-use crate::id::Grid;
 use crate::message::{CONTACTS_MAX, Find, Found, Message, Sample, Sampled, Want};
-use crate::search::{Search, Seat, State};
+use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
 use std::sync::Arc;
@@ -157,19 +156,11 @@ impl Join {
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, comparisons: &mut Comparisons, pending: &Pending) -> Progress {
-        match self.stage {
-            Stage::Filling { .. } if pending.again.is_none() && !self.is_searched(&pending.peer.grid()) => {
-                self.one_filled(core, comparisons)
-            }
-            _ => {
-                self.search.on_silence(&pending.peer.grid());
-                self.advance(core, comparisons, pending.depth)
-            }
+        if matches!(pending.request, Message::Sample(_)) {
+            return self.one_filled(core, comparisons);
         }
-    }
-
-    fn is_searched(&self, grid: &Grid) -> bool {
-        self.search.candidate(grid).is_some_and(|candidate| matches!(candidate.state(), State::Asked))
+        self.search.on_silence(&pending.peer.grid());
+        self.advance(core, comparisons, pending.depth)
     }
 
     fn one_filled(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
@@ -194,7 +185,9 @@ impl Join {
                 set: self.search.set_name(),
             };
             let find = find(crate::message::RequestId(0));
-            core.ask(&peer, false, Purpose::Operation(self.id), led_by + 1, |id| Message::Find(Find { id, ..find }));
+            core.ask(&peer, false, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
+                Message::Find(Find { id, ..find })
+            });
         }
         let is_anybody_there = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
         if self.dialled == 0 && self.search.is_finished() {
@@ -202,7 +195,7 @@ impl Join {
             if !is_anybody_there {
                 return self.fail(core);
             }
-            self.fill(core, led_by + 1);
+            self.fill(core, led_by.saturating_add(1));
             core.begin_as_newcomer(comparisons);
         }
         self.progress(core, comparisons)

@@ -239,7 +239,7 @@ impl Lookup {
             self.ask_holders(core, led_by, &tally);
         } else {
             while let Some(peer) = self.search.next().cloned() {
-                self.ask(core, &peer, led_by + 1);
+                self.ask(core, &peer, led_by.saturating_add(1));
             }
         }
         true
@@ -296,7 +296,7 @@ impl Lookup {
                 continue;
             }
             slowest = slowest.max(round_trip.unwrap_or(Ticks(core.config.answer_timeout_min.0)));
-            self.ask(core, &peer, led_by + 1);
+            self.ask(core, &peer, led_by.saturating_add(1));
             asked += 1;
         }
         if asked > 0 && fresh.len() > asked && !self.is_hedged {

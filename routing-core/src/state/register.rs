@@ -21,7 +21,7 @@ use crate::id::Grid;
 use crate::message::{
     COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
-use crate::record::Record;
+use crate::record::{Held, Record};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
@@ -167,7 +167,10 @@ impl Register {
     }
 
     pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
-        if let Some(writings) = self.homes.remove(&target.address).filter(|_| self.entries_awaited == 0) {
+        // While entry points are awaited this is one of them, though a home-server may be at the same address.
+        if self.entries_awaited == 0
+            && let Some(writings) = self.homes.remove(&target.address)
+        {
             self.give_to_home(contact, &writings);
             return self.advance(core, self.depth);
         }
@@ -249,9 +252,8 @@ impl Register {
                 }
                 None => (HolderSaid::Silent, None, false),
             };
-            if let Some(greater) = greater {
-                self.on_greater(core, writing, greater);
-            }
+            let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
+            let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
             if sees_other_set {
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
@@ -261,31 +263,39 @@ impl Register {
         self.advance(core, pending.depth)
     }
 
-    /// A holder knows a greater record, or proof of a conflict. It must be valid to be believed.
-    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: Arc<Copy>) {
+    /// A holder knows a greater record, or proof of a conflict. To be believed it must be valid, and be that: whoever
+    /// kept an old record could else undo any write. Says whether it is believed.
+    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: &Copy) -> bool {
         let writing = &mut self.writings[writing as usize];
-        let is_valid = copy.record.key() == writing.record.key()
-            && copy.record.verify().is_ok()
-            && copy.rival.as_ref().is_none_or(|rival| rival.verify().is_ok());
-        if !is_valid {
-            core.stats.peers_misbehaved += 1;
-        } else if writing.greater.as_ref().is_none_or(|known| copy.record.outranks(&known.record)) {
-            core.take_home(&copy.record);
-            writing.greater = Some(copy);
+        let mut held = Held::new(writing.record.clone());
+        for record in std::iter::once(&copy.record).chain(&copy.rival).filter(|record| record.verify().is_ok()) {
+            held.merge(record.clone());
         }
+        if held.record() == &writing.record && held.rival().is_none() {
+            core.stats.peers_misbehaved += 1;
+            return false;
+        }
+        if writing.greater.as_ref().is_none_or(|known| held.record().outranks(&known.record)) {
+            core.take_home(held.record());
+            let (record, rival) = (held.record().clone(), held.rival().cloned());
+            writing.greater = Some(Arc::new(Copy { record, rival, age: copy.age }));
+        }
+        true
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
         let grid = pending.peer.grid();
-        for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
-            search.on_silence(&grid);
-        }
-        if let Some(&index) = self.index.get(&grid) {
+        if !matches!(pending.request, Message::Store(_)) {
+            // A question on the way to the holders; a bundle to the same peer may still be answered.
+            for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
+                search.on_silence(&grid);
+            }
+        } else if let Some(&index) = self.index.get(&grid) {
             let peer = &mut self.peers[index as usize];
             let bundle = std::mem::take(&mut peer.bundle);
             if !bundle.is_empty() {
                 self.in_flight -= 1;
-                peer.tries += 1;
+                peer.tries = peer.tries.saturating_add(1);
                 if peer.tries < TRIES_MAX {
                     peer.is_linked = false;
                     peer.queue.splice(0..0, bundle);
@@ -412,7 +422,7 @@ impl Register {
                 let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
                 self.peer(&peer, true);
                 let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
-                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
                     Message::Find(Find { id, ..find })
                 });
             }
@@ -484,7 +494,7 @@ impl Register {
             };
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
-                self.on_greater(core, writing as u32, greater);
+                self.on_greater(core, writing as u32, &greater);
             }
         }
         for (contact, is_credible) in holders {
@@ -604,7 +614,7 @@ impl Register {
                 })
                 .collect();
             self.in_flight += 1;
-            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by + 1, |id| {
+            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
                 Message::Store(Store { id, items: items.into_iter().collect() })
             });
         }

@@ -36,8 +36,10 @@ pub(crate) struct Pending {
     pub(crate) depth: u8,
     pub(crate) sent: Tick,
     pub(crate) expires: Tick,
-    /// Kept to be sent once more; `None` after that.
-    pub(crate) again: Option<Message>,
+    /// What was asked: sent once more if it stays unanswered, and only an answer of its kind is one.
+    pub(crate) request: Message,
+    /// Whether it has been sent once more.
+    pub(crate) is_repeated: bool,
 }
 
 /// The requests under way, by id and by when they expire.

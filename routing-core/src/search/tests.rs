@@ -1,0 +1,267 @@
+use super::*;
+use crate::testing::{below, contact, contact_of, contacts, id, id_near, rng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::collections::BTreeSet;
+
+const K: u16 = 16;
+const ALPHA: u16 = 3;
+
+/// Nodes that each know their 64 nearest and some others, and never learn.
+struct Graph {
+    nodes: Vec<Arc<Contact>>,
+    knows: Vec<Vec<usize>>,
+    is_silent: Vec<bool>,
+}
+
+impl Graph {
+    fn new(rng: &mut Xoshiro256PlusPlus, count: usize) -> Self {
+        let nodes = contacts(rng, count);
+        let knows = (0..count)
+            .map(|own| {
+                let mut others: Vec<usize> = (0..count).filter(|other| *other != own).collect();
+                let place = nodes[own].grid().0;
+                others.sort_by_cached_key(|other| place.distance(&nodes[*other].grid().0));
+                let far: Vec<usize> = others.iter().skip(64).copied().collect();
+                others.truncate(64);
+                others.extend((0..60).filter(|_| !far.is_empty()).map(|_| far[below(rng, far.len())]));
+                others
+            })
+            .collect();
+        Self { nodes, knows, is_silent: vec![false; count] }
+    }
+
+    fn index(&self, grid: &Grid) -> usize {
+        self.nodes.iter().position(|node| node.grid() == *grid).unwrap()
+    }
+
+    fn nearest(&self, of: impl Iterator<Item = usize>, target: &Id, count: usize) -> Vec<usize> {
+        let mut of: Vec<usize> = of.collect::<BTreeSet<_>>().into_iter().collect();
+        of.sort_by_key(|index| target.distance(&self.nodes[*index].grid().0));
+        of.truncate(count);
+        of
+    }
+
+    /// Answers one question after the other, in random order, until nothing is left to ask.
+    fn run(&self, rng: &mut Xoshiro256PlusPlus, search: &mut Search<()>) -> usize {
+        let (mut in_flight, mut asked) = (Vec::new(), 0);
+        loop {
+            while let Some(peer) = search.next().cloned() {
+                search.on_asked(&peer.grid());
+                in_flight.push(self.index(&peer.grid()));
+                asked += 1;
+            }
+            assert!(search.has_arrived() || in_flight.len() <= usize::from(ALPHA));
+            if in_flight.is_empty() {
+                return asked;
+            }
+            let peer = in_flight.swap_remove(below(rng, in_flight.len()));
+            let grid = self.nodes[peer].grid();
+            if self.is_silent[peer] {
+                search.on_silence(&grid);
+                continue;
+            }
+            for named in self.nearest(self.knows[peer].iter().copied(), search.target(), K.into()) {
+                search.add_named(&self.nodes[named], grid, Acquaintance::default());
+            }
+            search.on_answer(&grid, ());
+        }
+    }
+
+    fn window(&self, search: &Search<()>) -> Vec<usize> {
+        let others = search.window().into_iter().filter_map(|seat| match seat {
+            Seat::Other(index, _) => Some(self.index(&search.candidates()[index].contact().grid())),
+            Seat::Own(..) => None,
+        });
+        others.collect()
+    }
+}
+
+fn search(target: Id) -> Search<()> {
+    Search::new(target, K, ALPHA, None, Scale::UNKNOWN)
+}
+
+fn know(search: &mut Search<()>, contact: &Arc<Contact>) {
+    search.add_known(contact, Acquaintance::default());
+}
+
+#[test]
+fn a_search_ends_with_the_k_nearest_that_can_be_reached() {
+    for seed in 0..6 {
+        let rng = &mut rng(seed);
+        let mut graph = Graph::new(rng, 800);
+        for dead in [0, 0, 200, 400] {
+            graph.is_silent.fill(false);
+            (0..dead).for_each(|_| graph.is_silent[below(rng, 800)] = true);
+            let target = id(rng);
+            let mut search = search(target);
+            let starts: Vec<usize> = (0..800).filter(|index| !graph.is_silent[*index]).take(3).collect();
+            starts.iter().for_each(|start| know(&mut search, &graph.nodes[*start]));
+            let asked = graph.run(rng, &mut search);
+            assert!(search.is_finished());
+            // With many of them dead not all that live are named any more: then the nearest of those who were.
+            let is_named = |index: &usize| dead == 0 || search.candidate(&graph.nodes[*index].grid()).is_some();
+            let living = (0..800).filter(|index| !graph.is_silent[*index]).filter(is_named);
+            let expected = graph.nearest(living, &target, K.into());
+            assert_eq!(graph.window(&search), expected, "seed {seed}, {dead} dead");
+            assert!(asked < 40 + dead, "{asked}");
+        }
+    }
+}
+
+#[test]
+fn once_arrived_the_whole_window_is_asked_at_once() {
+    let rng = &mut rng(1);
+    let nodes = contacts(rng, 40);
+    let mut search = search(id(rng));
+    nodes.iter().for_each(|node| know(&mut search, node));
+    let ask_all = |search: &mut Search<()>| {
+        std::iter::from_fn(|| {
+            let peer = search.next().cloned()?;
+            search.on_asked(&peer.grid());
+            Some(peer)
+        })
+        .count()
+    };
+    assert_eq!(ask_all(&mut search), 3);
+    search.arrive();
+    assert_eq!(ask_all(&mut search), 13);
+    // Who is silent gives way to the next nearest.
+    let first = search.candidates()[0].contact().grid();
+    search.on_silence(&first);
+    assert_eq!(ask_all(&mut search), 1);
+    let asked = search.candidates().iter().filter(|candidate| matches!(candidate.state(), State::Asked));
+    assert_eq!(asked.count(), 16);
+}
+
+#[test]
+fn at_most_four_that_one_informant_alone_knows_are_awaited() {
+    let rng = &mut rng(2);
+    let (target, liar) = (id(rng), contact(id(rng)));
+    let mut search = search(target);
+    know(&mut search, &liar);
+    search.on_asked(&liar.grid());
+    search.on_answer(&liar.grid(), ());
+    let inventions: Vec<_> = (0..20).map(|_| contact(id_near(rng, &target, 30))).collect();
+    for invention in &inventions {
+        search.add_named(invention, liar.grid(), Acquaintance::default());
+    }
+    search.arrive();
+    let mut awaited = Vec::new();
+    while let Some(peer) = search.next().cloned() {
+        search.on_asked(&peer.grid());
+        awaited.push(peer.grid());
+    }
+    assert_eq!(awaited.len(), 4);
+    search.on_silence(&awaited[0]);
+    let fifth = search.next().unwrap().grid();
+    search.on_asked(&fifth);
+    assert!(search.next().is_none());
+    // Named by a second, they rest on nobody alone.
+    for invention in &inventions {
+        search.add_named(invention, Grid(id(&mut crate::testing::rng(3))), Acquaintance::default());
+    }
+    assert!(search.next().is_some());
+}
+
+#[test]
+fn the_silent_keep_their_seats_if_more_than_one_believes_in_them() {
+    let rng = &mut rng(4);
+    let target = id(rng);
+    let mut search = search(target);
+    let (one, two) = (Grid(id(rng)), Grid(id(rng)));
+    let acquainted = Acquaintance { is_neighbour: true, round_trip: None };
+    let [met, believed, invented, answering] = [40, 39, 38, 10].map(|bits| contact(id_near(rng, &target, bits)));
+    search.add_known(&met, acquainted);
+    search.add_named(&believed, one, Acquaintance::default());
+    search.add_named(&believed, two, Acquaintance::default());
+    search.add_named(&invented, one, Acquaintance::default());
+    search.add_named(&invented, one, Acquaintance::default());
+    know(&mut search, &answering);
+    for grid in [met.grid(), believed.grid(), invented.grid()] {
+        search.on_asked(&grid);
+        search.on_silence(&grid);
+    }
+    let of = |seats: Vec<Seat>| {
+        let grids = seats.into_iter().map(|seat| match seat {
+            Seat::Other(index, _) => search.candidates()[index].contact().grid(),
+            Seat::Own(..) => unreachable!(),
+        });
+        grids.collect::<Vec<_>>()
+    };
+    assert_eq!(of(search.window()), [answering.grid()]);
+    assert_eq!(of(search.seats()), [met.grid(), believed.grid(), answering.grid()]);
+}
+
+#[test]
+fn the_asker_has_its_own_seat_where_it_is_near_enough() {
+    let rng = &mut rng(5);
+    let target = id(rng);
+    let nodes = contacts(rng, 100);
+    for (bits, is_seated) in [(20, true), (0, false)] {
+        let own = Grid(id_near(rng, &target, bits));
+        let mut search: Search<()> = Search::new(target, K, ALPHA, Some((own, Group::alone(&own))), Scale::UNKNOWN);
+        search.add_known(&contact(own.0), Acquaintance::default());
+        assert!(search.candidates().is_empty(), "nobody asks himself");
+        nodes.iter().for_each(|node| know(&mut search, node));
+        let seats = search.window();
+        assert_eq!(seats.len(), 16);
+        assert_eq!(seats.iter().any(|seat| matches!(seat, Seat::Own(Place::Core, _))), is_seated);
+    }
+}
+
+#[test]
+fn a_search_among_none_one_two_or_three_ends() {
+    let rng = &mut rng(6);
+    for count in 0..4 {
+        for (own, silent) in [(None, 0), (Some(id(rng)), 0), (Some(id(rng)), 1), (None, count)] {
+            let mut graph = Graph::new(rng, count);
+            graph.is_silent[..silent.min(count)].fill(true);
+            let own = own.map(|own| (Grid(own), Group(0)));
+            let mut search: Search<()> = Search::new(id(rng), K, ALPHA, own, Scale::UNKNOWN);
+            graph.nodes.iter().for_each(|node| know(&mut search, node));
+            assert_eq!(graph.run(rng, &mut search), count);
+            assert!(search.is_finished());
+            assert_eq!(search.window().len(), count - silent.min(count) + usize::from(own.is_some()));
+        }
+    }
+}
+
+#[test]
+fn many_ids_of_one_operator_do_not_crowd_out_the_holders() {
+    let rng = &mut rng(7);
+    let target = id(rng);
+    let mut search = search(target);
+    let honest = contacts(rng, 100);
+    for node in &honest[..50] {
+        know(&mut search, node);
+    }
+    for _ in 0..600 {
+        know(&mut search, &contact_of(id_near(rng, &target, 25), Group(7)));
+    }
+    for node in &honest[50..] {
+        know(&mut search, node);
+    }
+    let groups: BTreeSet<Group> = search
+        .window()
+        .iter()
+        .filter_map(|seat| match seat {
+            Seat::Other(index, _) => Some(search.candidates()[*index].contact().group()),
+            Seat::Own(..) => None,
+        })
+        .collect();
+    assert_eq!(groups.len(), 16, "the set is of k groups, however many ids one of them has");
+    assert!(search.candidates().len() <= CANDIDATES_MAX);
+}
+
+#[test]
+fn candidates_are_the_nearest_and_bounded() {
+    let rng = &mut rng(8);
+    let target = id(rng);
+    let mut nodes = contacts(rng, 1_000);
+    let mut search = search(target);
+    nodes.iter().for_each(|node| know(&mut search, node));
+    nodes.sort_by_key(|node| target.distance(&node.grid().0));
+    let kept: Vec<Grid> = search.candidates().iter().map(|candidate| candidate.contact().grid()).collect();
+    let nearest: Vec<Grid> = nodes.iter().take(CANDIDATES_MAX).map(|node| node.grid()).collect();
+    assert_eq!(kept, nearest);
+}

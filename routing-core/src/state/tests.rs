@@ -1,0 +1,590 @@
+//! Small networks in virtual time, each node called by [`NodeState::turn`]: what a node does, in sentences.
+
+mod hostile;
+
+use super::*;
+use crate::account::Account;
+use crate::effect::Consistency;
+use crate::heard::LossReason;
+use crate::id::{Id, Key};
+use crate::message::{Copy, StoreItem};
+use crate::testing::{below, rng};
+
+/// How many ticks a message takes, and a link.
+const DELAY: u64 = 10;
+/// After how many ticks a dial of somebody who is not there is given up.
+const DIAL: u64 = 500;
+
+/// A network without loss in which everything takes [`DELAY`].
+pub(super) struct World {
+    pub(super) now: u64,
+    pub(super) nodes: Vec<Option<NodeState>>,
+    contacts: Vec<Arc<Contact>>,
+    queue: BTreeMap<(u64, u64), (usize, Heard)>,
+    sequence: u64,
+    outcomes: BTreeMap<OperationId, Outcome>,
+    /// All messages handed over: from, to, what.
+    sent: Vec<(usize, Grid, Message)>,
+    config: Arc<NodeConfig>,
+    /// What dishonest nodes answer instead of taking a turn.
+    liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
+}
+
+impl World {
+    pub(super) fn new(config: NodeConfig) -> Self {
+        let (nodes, contacts, queue) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (outcomes, sent) = (BTreeMap::new(), Vec::new());
+        Self {
+            now: 0,
+            nodes,
+            contacts,
+            queue,
+            sequence: 0,
+            liars: BTreeMap::new(),
+            outcomes,
+            sent,
+            config: Arc::new(config),
+        }
+    }
+
+    /// A network of so many joined nodes.
+    fn of(count: usize, holders: u16) -> Self {
+        let mut world = Self::new(NodeConfig { holders, ..NodeConfig::default() });
+        for index in 0..count {
+            let joined = world.join_one();
+            assert!(matches!(joined, Ok(Joined { .. })), "{index}: {joined:?}");
+        }
+        world.run(5_000);
+        world
+    }
+
+    pub(super) fn start(&mut self) -> usize {
+        let index = self.nodes.len();
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
+        let address = format!("n{index}.example").parse().unwrap();
+        let node = NodeState::node(Arc::new(SecretKey::from_seed(seed)), address, self.config.clone(), index as u64);
+        self.add(node)
+    }
+
+    fn add(&mut self, node: NodeState) -> usize {
+        self.contacts.push(node.contact().clone());
+        self.nodes.push(Some(node));
+        self.nodes.len() - 1
+    }
+
+    fn client(&mut self, entries: &[usize]) -> usize {
+        let card = Contact::client(&SecretKey::from_seed([200; 32]));
+        let entries = entries.iter().map(|entry| self.target(*entry)).collect();
+        self.add(NodeState::client(Arc::new(card), entries, self.config.clone(), 99))
+    }
+
+    fn target(&self, index: usize) -> Target {
+        Target::address(self.contacts[index].address().clone())
+    }
+
+    pub(super) fn grid(&self, index: usize) -> Grid {
+        self.contacts[index].grid()
+    }
+
+    pub(super) fn node(&self, index: usize) -> &NodeState {
+        self.nodes[index].as_ref().unwrap()
+    }
+
+    fn join_one(&mut self) -> Result<Joined, JoinError> {
+        let entries: Vec<Target> = (0..self.nodes.len().min(3)).map(|entry| self.target(entry)).collect();
+        let index = self.start();
+        match self.perform(index, Operation::Join(entries)) {
+            Outcome::Joined(joined) => joined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn ask(&mut self, node: usize, operation: Operation) -> OperationId {
+        self.sequence += 1;
+        let id = OperationId(self.sequence);
+        self.turn(node, vec![(id, operation)], Vec::new());
+        id
+    }
+
+    fn outcome(&mut self, id: OperationId) -> Outcome {
+        for _ in 0..200_000 {
+            if let Some(outcome) = self.outcomes.remove(&id) {
+                return outcome;
+            }
+            self.step();
+        }
+        panic!("operation {id:?} has not ended by {}", self.now);
+    }
+
+    fn perform(&mut self, node: usize, operation: Operation) -> Outcome {
+        let id = self.ask(node, operation);
+        self.outcome(id)
+    }
+
+    fn lookup(&mut self, node: usize, key: Key, consistency: Consistency) -> Answer {
+        match self.perform(node, Operation::Lookup(key, consistency)) {
+            Outcome::Answered(Ok(answer)) => *answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn register(&mut self, node: usize, records: &[Arc<Record>]) -> Registered {
+        match self.perform(node, Operation::Register(records.to_vec())) {
+            Outcome::Registered(Ok(registered)) => *registered,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hear(&mut self, node: usize, heard: Heard) {
+        self.turn(node, Vec::new(), vec![heard]);
+    }
+
+    fn turn(&mut self, index: usize, mut asked: Vec<(OperationId, Operation)>, mut heard: Vec<Heard>) {
+        let own = self.contacts[index].grid();
+        if let Some(lie) = self.liars.get(&index).copied() {
+            for heard in heard {
+                if let Heard::Message(from, message) = heard
+                    && let Some(answer) = lie(&message)
+                    && let Some(to) = self.contacts.iter().position(|contact| contact.grid() == from)
+                {
+                    self.post(DELAY, to, Heard::Message(own, answer));
+                }
+            }
+            return;
+        }
+        let Some(node) = &mut self.nodes[index] else { return };
+        let mut effects = Effects::new();
+        node.turn(Tick(self.now), &mut asked, &mut heard, &mut effects);
+        node.check();
+        let own = node.contact().clone();
+        for effect in effects {
+            match effect {
+                Effect::Request(target) => {
+                    let is_it = |contact: &Arc<Contact>| *contact.address() == target.address;
+                    match self.contacts.iter().position(is_it).filter(|peer| self.nodes[*peer].is_some()) {
+                        Some(peer) => {
+                            self.post(DELAY, peer, Heard::Requested(own.clone()));
+                            self.post(DELAY, index, Heard::Linked(target, self.contacts[peer].clone()));
+                        }
+                        None => self.post(DIAL, index, Heard::Lost(target, LossReason::Unreachable)),
+                    }
+                }
+                Effect::Send(to, message) => {
+                    self.sent.push((index, to, message.clone()));
+                    if let Some(peer) = self.contacts.iter().position(|contact| contact.grid() == to) {
+                        self.post(DELAY, peer, Heard::Message(own.grid(), message));
+                    }
+                }
+                Effect::Complete(id, outcome) => {
+                    assert!(self.outcomes.insert(id, outcome).is_none(), "an operation ends once");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn post(&mut self, after: u64, to: usize, heard: Heard) {
+        self.sequence += 1;
+        self.queue.insert((self.now + after, self.sequence), (to, heard));
+    }
+
+    /// Goes on to the next tick at which something happens.
+    fn step(&mut self) {
+        let wakes = self.nodes.iter().flatten().filter_map(|node| node.next_wake()).map(|wake| wake.0);
+        let next = wakes.chain(self.queue.keys().next().map(|(tick, _)| *tick)).min().unwrap_or(self.now);
+        self.now = next.max(self.now + 1);
+        let due = self.queue.split_off(&(self.now + 1, 0));
+        let mut inboxes: BTreeMap<usize, Vec<Heard>> = BTreeMap::new();
+        for (to, heard) in std::mem::replace(&mut self.queue, due).into_values() {
+            inboxes.entry(to).or_default().push(heard);
+        }
+        for index in 0..self.nodes.len() {
+            let is_due = |node: &NodeState| node.next_wake().is_some_and(|wake| wake.0 <= self.now);
+            let heard = inboxes.remove(&index).unwrap_or_default();
+            if !heard.is_empty() || self.nodes[index].as_ref().is_some_and(is_due) {
+                self.turn(index, Vec::new(), heard);
+            }
+        }
+    }
+
+    fn run(&mut self, ticks: u64) {
+        let end = self.now + ticks;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    /// The living nodes in order of their distance to a place.
+    fn nearest(&self, place: &Id) -> Vec<usize> {
+        let mut living: Vec<usize> = (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].as_ref().is_some_and(|node| node.phase() == Phase::Joined))
+            .collect();
+        living.sort_by_key(|index| place.distance(&self.grid(*index).0));
+        living
+    }
+
+    fn holders(&self, key: &Key) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].as_ref().is_some_and(|node| node.store().get(key).is_some()))
+            .collect()
+    }
+}
+
+pub(super) fn user(seed: u64) -> Account {
+    let mut signing = [7; 32];
+    signing[..8].copy_from_slice(&seed.to_be_bytes());
+    Account::new(signing, None, [0; 16])
+}
+
+pub(super) fn place(account: &mut Account, home: &str) -> Arc<Record> {
+    Arc::new(account.place(home.parse().unwrap(), 0))
+}
+
+fn sorted(mut indices: Vec<usize>) -> Vec<usize> {
+    indices.sort_unstable();
+    indices
+}
+
+#[test]
+fn a_node_alone_answers_for_itself() {
+    let mut world = World::of(1, 4);
+    let record = place(&mut user(1), "n0.example");
+    let absent = world.lookup(0, record.key(), Consistency::Quorum);
+    assert_eq!((absent.verdict, absent.is_settled, absent.round_trips), (Verdict::Absent, true, 0));
+    assert!(world.register(0, std::slice::from_ref(&record)).records[0].is_acknowledged);
+    let found = world.lookup(0, record.key(), Consistency::All);
+    assert_eq!((found.verdict, found.is_settled, found.confirmations), (Verdict::Found, true, 1));
+}
+
+#[test]
+fn two_or_three_nodes_hold_everything_and_each_finds_it() {
+    for count in [2, 3] {
+        let mut world = World::of(count, 4);
+        let record = place(&mut user(1), "n1.example");
+        let registered = world.register(0, std::slice::from_ref(&record));
+        assert!(registered.records[0].is_acknowledged && registered.records[0].holders.len() == count - 1);
+        world.run(2_000);
+        assert_eq!(world.holders(&record.key()).len(), count);
+        for node in 0..count {
+            for consistency in [Consistency::Quick, Consistency::Quorum, Consistency::All] {
+                let answer = world.lookup(node, record.key(), consistency);
+                assert_eq!((answer.verdict, answer.is_settled), (Verdict::Found, true), "{count} {node}");
+                assert!(answer.round_trips <= 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lookup_at_each_level_finds_what_the_true_holders_hold() {
+    let mut world = World::of(30, 4);
+    let record = place(&mut user(1), "n1.example");
+    assert!(world.register(3, std::slice::from_ref(&record)).records[0].is_acknowledged);
+    world.run(2_000);
+    assert_eq!(
+        world.holders(&record.key()),
+        sorted(
+            world.nearest(&record.key().id)[..4]
+                .iter()
+                .chain(&[1])
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect()
+        )
+    );
+    let client = world.client(&[5, 6]);
+    for asker in [0, 9, client] {
+        for (consistency, confirmations) in [(Consistency::Quick, 3), (Consistency::Quorum, 3), (Consistency::All, 4)] {
+            let answer = world.lookup(asker, record.key(), consistency);
+            assert_eq!((answer.verdict, answer.is_settled), (Verdict::Found, true), "{asker} {consistency:?}");
+            assert!(answer.confirmations >= confirmations, "{asker} {consistency:?}");
+            assert_eq!(answer.record.as_ref(), Some(&record));
+        }
+        let absent = world.lookup(asker, user(2).guid().into(), Consistency::Quorum);
+        assert_eq!((absent.verdict, absent.is_settled), (Verdict::Absent, true));
+    }
+}
+
+#[test]
+fn an_asker_that_is_a_holder_counts_itself() {
+    let mut world = World::of(12, 4);
+    let record = place(&mut user(1), "n1.example");
+    world.register(0, std::slice::from_ref(&record));
+    world.run(2_000);
+    let holder = world.nearest(&record.key().id)[0];
+    let answer = world.lookup(holder, record.key(), Consistency::All);
+    assert_eq!((answer.confirmations, answer.trace.len()), (4, 3));
+}
+
+#[test]
+fn a_joiner_receives_what_it_becomes_a_holder_of_and_says_not_yet_before() {
+    let mut world = World::of(10, 4);
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    world.run(2_000);
+    let before = world.sent.len();
+    let joined = world.join_one();
+    assert!(joined.is_ok());
+    world.run(2_000);
+    let newcomer = 10;
+    let held = records.iter().filter(|record| world.nearest(&record.key().id)[..4].contains(&newcomer));
+    let mut count = 0;
+    for record in held {
+        assert!(world.node(newcomer).store().get(&record.key()).is_some());
+        count += 1;
+    }
+    assert!(count > 5, "{count}");
+    assert!(world.node(newcomer).is_settled());
+    assert!(world.sent[before..].iter().any(|(from, _, message)| *from != newcomer && message.copies() > 0));
+
+    // A node that has not compared its range yet: what it says counts for nothing.
+    let slow = world.start();
+    let entry = world.target(0);
+    world.ask(slow, Operation::Join(vec![entry]));
+    let asker = world.contacts[0].clone();
+    let find = crate::message::Find {
+        id: crate::message::RequestId(2),
+        target: world.grid(slow).0,
+        want: crate::message::Want::Record,
+        groups: 4,
+        set: crate::holders::SetName::NONE,
+    };
+    world.hear(slow, Heard::Requested(asker.clone()));
+    let before = world.sent.len();
+    world.hear(slow, Heard::Message(asker.grid(), Message::Find(find)));
+    let said = world.sent[before..].iter().find_map(|(_, _, message)| match message {
+        Message::Found(found) => Some(found.standing),
+        _ => None,
+    });
+    assert_eq!(said, Some(crate::message::Standing::NotYet));
+}
+
+#[test]
+fn a_leavers_records_are_with_its_heirs_before_it_is_gone_and_nobody_asks_it_afterwards() {
+    let mut world = World::of(12, 4);
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    world.run(2_000);
+    let leaver = 7;
+    let held = world.node(leaver).store().len();
+    assert!(held > 5);
+    assert!(matches!(world.perform(leaver, Operation::Leave), Outcome::Departed(Ok(()))));
+    assert_eq!(world.node(leaver).phase(), Phase::Departed);
+    for record in &records {
+        for holder in &world.nearest(&record.key().id)[..4] {
+            assert!(world.node(*holder).store().get(&record.key()).is_some());
+        }
+    }
+    world.run(DELAY);
+    let before = world.sent.len();
+    for record in &records {
+        let answer = world.lookup(2, record.key(), Consistency::All);
+        assert_eq!((answer.verdict, answer.is_settled, answer.confirmations), (Verdict::Found, true, 4));
+    }
+    world.run(180_000);
+    let gone = world.grid(leaver);
+    assert!(world.sent[before..].iter().all(|(_, to, _)| *to != gone));
+    assert!((0..12).all(|index| world.node(index).table().entry(&gone).is_none()));
+}
+
+#[test]
+fn a_stale_holder_is_told_the_greatest_record_by_a_lookup() {
+    let mut world = World::of(12, 4);
+    let mut account = user(1);
+    let (old, new) = (place(&mut account, "n1.example"), place(&mut account, "n2.example"));
+    world.register(0, std::slice::from_ref(&old));
+    world.run(2_000);
+    let holders = world.nearest(&old.key().id);
+    let give = |world: &mut World, holder: usize| {
+        let copy = Copy { record: new.clone(), rival: None, age: Ticks(0) };
+        let items = std::iter::once(StoreItem { copy, set: crate::holders::SetName::NONE }).collect();
+        let store = Message::Store(crate::message::Store { id: crate::message::RequestId(1), items });
+        let giver = world.grid(holders[5]);
+        world.hear(holder, Heard::Message(giver, store));
+    };
+    give(&mut world, holders[0]);
+    let answer = world.lookup(holders[6], old.key(), Consistency::All);
+    assert_eq!((answer.record.as_ref(), answer.confirmations), (Some(&new), 1));
+    world.run(1_000);
+    for holder in &holders[..4] {
+        assert_eq!(world.node(*holder).store().get(&new.key()).unwrap().held().record(), &new);
+    }
+}
+
+#[test]
+fn a_conflict_surfaces_to_the_writer_even_if_one_holder_alone_knows() {
+    let mut world = World::of(12, 4);
+    let mut account = user(1);
+    let mut thief = account.clone();
+    let (ours, theirs) = (place(&mut account, "n1.example"), place(&mut thief, "n2.example"));
+    let holders = world.nearest(&ours.key().id);
+    let copy = Copy { record: theirs.clone(), rival: None, age: Ticks(0) };
+    let items = std::iter::once(StoreItem { copy, set: crate::holders::SetName::NONE }).collect();
+    let store = Message::Store(crate::message::Store { id: crate::message::RequestId(1), items });
+    let giver = world.grid(holders[5]);
+    world.hear(holders[0], Heard::Message(giver, store));
+    let registered = world.register(holders[6], std::slice::from_ref(&ours));
+    world.run(1_000);
+    let registration = &registered.records[0];
+    match &registration.greater {
+        Some(proof) => assert!(proof.record == theirs || proof.rival.as_ref() == Some(&theirs)),
+        None => panic!("acknowledged {}", registration.is_acknowledged),
+    }
+    let answer = world.lookup(holders[6], ours.key(), Consistency::All);
+    assert_eq!(answer.verdict, Verdict::Conflict);
+}
+
+#[test]
+fn absent_and_unreachable_are_told_apart_when_nodes_die() {
+    let mut world = World::of(12, 4);
+    let key: Key = user(1).guid().into();
+    let order = world.nearest(&key.id);
+    let asker = order[11];
+    world.nodes[order[0]] = None;
+    let answer = world.lookup(asker, key, Consistency::Quorum);
+    assert_eq!((answer.verdict, answer.is_settled), (Verdict::Absent, true));
+    order[1..11].iter().for_each(|index| world.nodes[*index] = None);
+    let answer = world.lookup(asker, key, Consistency::Quorum);
+    assert_eq!((answer.verdict, answer.is_settled), (Verdict::Unreachable, false));
+}
+
+#[test]
+fn every_operation_ends_by_its_deadline_though_all_others_are_dead() {
+    let mut world = World::of(6, 4);
+    let record = place(&mut user(1), "n1.example");
+    (1..6).for_each(|index| world.nodes[index] = None);
+    let begun = world.now;
+    let lookup = world.ask(0, Operation::Lookup(record.key(), Consistency::All));
+    let register = world.ask(0, Operation::Register(vec![record]));
+    assert!(matches!(world.outcome(lookup), Outcome::Answered(Ok(_))));
+    assert!(matches!(world.outcome(register), Outcome::Registered(Ok(_))));
+    assert!(matches!(world.perform(0, Operation::Leave), Outcome::Departed(Ok(()))));
+    assert!(world.now - begun < 125_000, "{}", world.now - begun);
+    world.run(1_000);
+    assert!(world.node(0).is_idle() && world.node(0).next_wake().is_none());
+}
+
+#[test]
+fn a_cancelled_operation_ends_at_once_and_nothing_is_left_of_it() {
+    let mut world = World::of(8, 4);
+    for operation in [
+        Operation::Lookup(user(1).guid().into(), Consistency::All),
+        Operation::Register(vec![place(&mut user(1), "nowhere.example")]),
+        Operation::Leave,
+    ] {
+        // So that leaving has something to wait for.
+        world.register(0, &[place(&mut user(5), "n0.example"), place(&mut user(6), "n0.example")]);
+        world.run(1_000);
+        let id = world.ask(0, operation);
+        let is_done = world.outcomes.contains_key(&id);
+        world.ask(0, Operation::Cancel(id));
+        let outcome = world.outcomes.remove(&id).unwrap();
+        let is_cancelled = matches!(
+            outcome,
+            Outcome::Answered(Err(LookupError::Cancelled))
+                | Outcome::Registered(Err(RegisterError::Cancelled))
+                | Outcome::Departed(Err(DepartError::Cancelled))
+        );
+        assert!(is_cancelled || is_done, "{outcome:?}");
+        world.run(10_000);
+        assert!(world.outcomes.is_empty());
+    }
+}
+
+#[test]
+fn a_departed_node_refuses_as_stopped() {
+    let mut world = World::of(3, 4);
+    let under_way = world.ask(1, Operation::Lookup(user(1).guid().into(), Consistency::All));
+    assert!(matches!(world.perform(1, Operation::Away(Ticks::minutes(1))), Outcome::Departed(Ok(()))));
+    assert!(matches!(world.outcome(under_way), Outcome::Answered(Err(LookupError::Stopped))));
+    let key = user(1).guid().into();
+    let refused = world.perform(1, Operation::Lookup(key, Consistency::Quorum));
+    assert!(matches!(refused, Outcome::Answered(Err(LookupError::Stopped))));
+    let refused = world.perform(1, Operation::Register(vec![]));
+    assert!(matches!(refused, Outcome::Registered(Err(RegisterError::Stopped))));
+    assert!(matches!(world.perform(1, Operation::Join(vec![])), Outcome::Joined(Err(JoinError::NotNow))));
+    assert!(matches!(world.perform(1, Operation::Leave), Outcome::Departed(Err(DepartError::NotJoined))));
+}
+
+#[test]
+fn a_node_that_left_may_come_back() {
+    let mut world = World::of(5, 4);
+    assert!(matches!(world.perform(4, Operation::Leave), Outcome::Departed(Ok(()))));
+    world.run(1_000);
+    let secret = {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&5u64.to_be_bytes());
+        Arc::new(SecretKey::from_seed(seed))
+    };
+    let node = NodeState::node(secret, "n4.example".parse().unwrap(), world.config.clone(), 77);
+    assert_eq!(node.grid(), world.grid(4));
+    world.nodes[4] = Some(node);
+    let entry = world.target(0);
+    assert!(matches!(world.perform(4, Operation::Join(vec![entry])), Outcome::Joined(Ok(_))));
+    world.run(10_000);
+    let back = world.grid(4);
+    let known = (0..4).filter(|index| world.node(*index).table().entry(&back).is_some()).count();
+    assert_eq!(known, 4);
+}
+
+#[test]
+fn who_gave_up_joining_may_begin_a_network_that_settles() {
+    let mut world = World::new(NodeConfig { holders: 4, ..NodeConfig::default() });
+    let first = world.start();
+    let nowhere = Target::address("nowhere.example".parse().unwrap());
+    let id = world.ask(first, Operation::Join(vec![nowhere]));
+    assert!(matches!(world.outcome(id), Outcome::Joined(Err(JoinError::NoEntryPoint { .. }))));
+    assert!(matches!(world.perform(first, Operation::Join(vec![])), Outcome::Joined(Ok(_))));
+    assert!(world.node(first).is_settled());
+    for _ in 0..3 {
+        assert!(world.join_one().is_ok());
+    }
+    let answer = world.lookup(1, user(1).guid().into(), Consistency::All);
+    assert_eq!((answer.verdict, answer.is_settled), (Verdict::Absent, true));
+}
+
+#[test]
+fn a_home_that_is_also_the_entry_point_gets_its_copy() {
+    let mut world = World::of(16, 2);
+    let mut seeds = 0..;
+    // A user who lives on a server that is no holder of the record.
+    let record = seeds
+        .find_map(|seed| {
+            let record = place(&mut user(seed), "n3.example");
+            (!world.nearest(&record.key().id)[..4].contains(&3)).then_some(record)
+        })
+        .unwrap();
+    let client = world.client(&[3, 4]);
+    assert!(world.register(client, std::slice::from_ref(&record)).records[0].is_acknowledged);
+    world.run(5_000);
+    assert!(world.node(3).store().get(&record.key()).is_some());
+    assert_eq!(world.node(3).homed().collect::<Vec<_>>(), [&record]);
+}
+
+#[test]
+fn many_records_reach_exactly_their_holders_with_few_messages() {
+    let mut world = World::of(100, 16);
+    let records: Vec<_> = (0..500).map(|seed| place(&mut user(seed), "n0.example")).collect();
+    let before = world.sent.len();
+    let registered = world.register(0, &records);
+    assert!(registered.records.iter().all(|registration| registration.is_acknowledged));
+    let stores = |world: &World| {
+        let sent = world.sent[before..].iter();
+        sent.filter(|(from, _, message)| *from == 0 && matches!(message, Message::Store(_))).count()
+    };
+    world.run(3_000);
+    assert!(stores(&world) <= 110, "{}", stores(&world));
+    for record in &records {
+        let expected = sorted(world.nearest(&record.key().id)[..16].to_vec());
+        assert_eq!(world.holders(&record.key()), expected);
+    }
+    let rng = &mut rng(1);
+    for _ in 0..50 {
+        let (asker, record) = (below(rng, 100), &records[below(rng, 500)]);
+        let answer = world.lookup(asker, record.key(), Consistency::Quorum);
+        assert_eq!((answer.verdict, answer.is_settled), (Verdict::Found, true));
+        assert!(answer.round_trips <= 1);
+    }
+}

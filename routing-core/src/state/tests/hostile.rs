@@ -1,0 +1,320 @@
+//! What others may say to hurt a node, and that it does not.
+
+use super::*;
+use crate::holders::{Scale, SetName};
+use crate::key::Hash;
+use crate::message::{
+    Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Range, RequestId, Sample, Sampled,
+    Standing as Weight, Store, StoreResult, StoreVerdict, Stored, Want,
+};
+use crate::testing;
+
+fn say(world: &mut World, from: usize, to: usize, message: Message) {
+    let from = world.grid(from);
+    world.hear(to, Heard::Message(from, message));
+}
+
+fn store(copies: Vec<Copy>) -> Message {
+    let items = copies.into_iter().map(|copy| StoreItem { copy, set: SetName(1) });
+    Message::Store(Store { id: RequestId(1), items: items.collect() })
+}
+
+fn copy(record: &Arc<Record>) -> Copy {
+    Copy { record: record.clone(), rival: None, age: Ticks(0) }
+}
+
+fn found(id: RequestId, contacts: &[Arc<Contact>]) -> Message {
+    let named = contacts.iter().map(|contact| Named { contact: contact.clone(), is_hearsay: false });
+    Message::Found(Found {
+        id,
+        standing: Weight::Settled,
+        is_complete: false,
+        scale: Scale::UNKNOWN,
+        copy: None,
+        contacts: Some(named.collect()),
+    })
+}
+
+#[test]
+fn a_farewell_in_anothers_name_changes_nothing() {
+    let mut world = World::of(4, 4);
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&3u64.to_be_bytes());
+    let (secret, other) = (SecretKey::from_seed(seed), SecretKey::from_seed([99; 32]));
+    let card = |secret: &SecretKey| {
+        Arc::new(Contact::sign(secret, "n2.example".parse().unwrap(), 9, Standing::Left, Versions::CURRENT))
+    };
+    assert_eq!(card(&secret).grid(), world.grid(2));
+    let counted = world.node(0).stats().peers_misbehaved;
+    for contact in [card(&secret), card(&other)] {
+        say(&mut world, 1, 0, Message::Farewell(Farewell { contact, acquainted: List::default() }));
+    }
+    assert!(world.node(0).table().entry(&world.grid(1)).is_some());
+    assert!(world.node(0).table().entry(&world.grid(2)).is_some());
+    assert_eq!(world.node(0).stats().peers_misbehaved, counted + 2);
+}
+
+#[test]
+fn an_answer_from_somebody_else_than_was_asked_is_ignored() {
+    let mut world = World::of(8, 4);
+    let record = place(&mut user(1), "n1.example");
+    world.register(0, std::slice::from_ref(&record));
+    world.run(1_000);
+    let before = world.sent.len();
+    let asker = *world.nearest(&record.key().id).last().unwrap();
+    let lookup = world.ask(asker, Operation::Lookup(record.key(), Consistency::All));
+    let asked: Vec<(Grid, RequestId)> =
+        world.sent[before..].iter().filter_map(|(_, to, message)| Some((*to, message.id()?))).collect();
+    assert!(!asked.is_empty());
+    let counted = world.node(asker).stats().answers_unexpected;
+    for (peer, id) in &asked {
+        let other = (0..8).find(|other| world.grid(*other) != *peer && *other != asker).unwrap();
+        say(&mut world, other, asker, found(*id, &[]));
+    }
+    assert_eq!(world.node(asker).stats().answers_unexpected, counted + asked.len() as u64);
+    match world.outcome(lookup) {
+        Outcome::Answered(Ok(answer)) => assert_eq!((answer.verdict, answer.confirmations), (Verdict::Found, 4)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_forged_record_is_refused_and_counted() {
+    let mut world = World::of(2, 4);
+    let mut account = user(1);
+    let (good, body) = (place(&mut account, "a.example"), place(&mut account, "b.example"));
+    let (genesis, signature) = (good.genesis().clone(), *good.signature());
+    let forged = Arc::new(Record::from_parts(genesis, vec![], body.body().clone(), signature));
+    say(&mut world, 1, 0, store(vec![copy(&forged), copy(&good)]));
+    assert_eq!(world.node(0).store().get(&good.key()).unwrap().held().record(), &good);
+    let stats = world.node(0).stats();
+    assert_eq!((stats.records_invalid, stats.peers_misbehaved), (1, 1));
+    let verdicts = world.sent.iter().rev().find_map(|(_, _, message)| match message {
+        Message::Stored(stored) => Some(stored.results.iter().map(|result| result.verdict.clone()).collect::<Vec<_>>()),
+        _ => None,
+    });
+    let invalid = StoreVerdict::Refused(crate::message::Refusal::Invalid);
+    assert_eq!(verdicts, Some(vec![invalid, StoreVerdict::Kept]));
+}
+
+#[test]
+fn numbers_out_of_all_proportion_are_answered_calmly() {
+    let mut world = World::of(5, 4);
+    let ancient = Copy { age: Ticks(u64::MAX), ..copy(&place(&mut user(1), "n0.example")) };
+    let id = RequestId(u32::MAX);
+    let start = Id([0xff; 32]);
+    let mut messages = vec![
+        store(vec![]),
+        store(vec![ancient.clone(), ancient]),
+        Message::Fetch(Fetch { id, keys: List::default() }),
+        Message::Fetch(Fetch { id, keys: vec![Key::from(user(1).guid()); 8_192].into_iter().collect() }),
+        Message::Unknown(id),
+        Message::Stored(Stored { id, results: List::default(), contacts: List::default() }),
+        Message::Fetched(Fetched { id, copies: List::default() }),
+        Message::Sampled(Sampled { id, has_more: true, contacts: List::default() }),
+        Message::Compared(Compared { id, difference: Difference::Same }),
+    ];
+    for extreme in [0, 1, 64, 252, 253, 255] {
+        let range = Arc::new(Range { start, bits: extreme, digest: Hash([0; 32]) });
+        messages.push(Message::Compare(Compare { id, range }));
+        messages.push(Message::Sample(Sample { id, start, bits: extreme, count: 0 }));
+        messages.push(Message::Sample(Sample { id, start, bits: extreme, count: u16::MAX }));
+    }
+    for groups in [0, 1, u16::MAX] {
+        for want in [Want::Contacts, Want::Introductions, Want::Record, Want::Claim] {
+            messages.push(Message::Find(Find { id, target: start, want, groups, set: SetName(u32::MAX) }));
+        }
+    }
+    let client = world.client(&[0]);
+    for message in messages {
+        let is_request = message.is_request();
+        for from in [1, client] {
+            let before = world.sent.len();
+            say(&mut world, from, 0, message.clone());
+            assert_eq!(world.sent.len() - before, usize::from(is_request), "{message:?}");
+        }
+    }
+    world.run(70_000);
+}
+
+#[test]
+fn a_contact_that_is_the_node_itself_or_named_twice_is_no_other() {
+    let mut world = World::of(3, 4);
+    let own = world.node(0).contact().clone();
+    let one = world.node(1).contact().clone();
+    let before = world.node(0).table().len();
+    world.hear(0, Heard::Requested(own.clone()));
+    world.hear(0, Heard::Linked(Target::contact(&own), own.clone()));
+    let farewell = Farewell { contact: one.clone(), acquainted: vec![own, one.clone(), one].into_iter().collect() };
+    say(&mut world, 1, 0, Message::Farewell(farewell));
+    assert_eq!(world.node(0).table().len(), before);
+}
+
+#[test]
+fn an_old_record_said_to_be_greater_does_not_spoil_a_registration() {
+    let mut world = World::of(8, 4);
+    let mut account = user(1);
+    let (old, new) = (place(&mut account, "n1.example"), place(&mut account, "n2.example"));
+    world.register(0, std::slice::from_ref(&old));
+    world.run(1_000);
+    let holders = world.nearest(&old.key().id);
+    // The nearest holder answers each write with what it had before.
+    fn stale(message: &Message) -> Option<Message> {
+        let Message::Store(store) = message else { return None };
+        let old = place(&mut user(1), "n1.example");
+        let results = store.items.iter().map(|_| StoreResult {
+            verdict: StoreVerdict::Newer(Arc::new(Copy { record: old.clone(), rival: None, age: Ticks(0) })),
+            sees_other_set: false,
+        });
+        Some(Message::Stored(Stored { id: store.id, results: results.collect(), contacts: List::default() }))
+    }
+    world.liars.insert(holders[0], stale);
+    let asker = holders[6];
+    let counted = world.node(asker).stats().peers_misbehaved;
+    // So slow are the others that the lie is heard first.
+    let write = world.ask(asker, Operation::Register(vec![new.clone()]));
+    let id = world
+        .sent
+        .iter()
+        .rev()
+        .find_map(|(from, to, message)| (*from == asker && *to == world.grid(holders[0])).then(|| message.clone()));
+    let lie = stale(&id.unwrap()).unwrap();
+    say(&mut world, holders[0], asker, lie);
+    match world.outcome(write) {
+        Outcome::Registered(Ok(registered)) => {
+            assert!(registered.records[0].is_acknowledged);
+            assert_eq!(registered.records[0].greater, None);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.node(asker).stats().peers_misbehaved, counted + 1);
+}
+
+/// Answers everything with something that was not asked for.
+fn cross(message: &Message) -> Option<Message> {
+    Some(match message {
+        Message::Find(find) => Message::Sampled(Sampled { id: find.id, has_more: false, contacts: List::default() }),
+        Message::Store(store) => found(store.id, &[]),
+        Message::Sample(sample) => found(sample.id, &[]),
+        Message::Compare(compare) => {
+            Message::Stored(Stored { id: compare.id, results: List::default(), contacts: List::default() })
+        }
+        Message::Fetch(fetch) => Message::Compared(Compared { id: fetch.id, difference: Difference::Same }),
+        _ => return None,
+    })
+}
+
+/// The same in another way.
+fn cross_again(message: &Message) -> Option<Message> {
+    Some(match message {
+        Message::Find(Find { id, .. }) | Message::Sample(Sample { id, .. }) => {
+            Message::Stored(Stored { id: *id, results: List::default(), contacts: List::default() })
+        }
+        Message::Store(Store { id, .. }) => {
+            Message::Sampled(Sampled { id: *id, has_more: true, contacts: List::default() })
+        }
+        _ => return None,
+    })
+}
+
+#[test]
+fn an_answer_of_another_kind_than_was_asked_for_holds_up_nobody() {
+    for lie in [cross, cross_again] {
+        let mut world = World::of(20, 2);
+        for liar in [3, 8, 13] {
+            world.liars.insert(liar, lie);
+        }
+        let begun = world.now;
+        let joined = world.join_one();
+        assert!(joined.is_ok(), "{joined:?}");
+        assert!(world.now - begun < 20_000, "joined after {}", world.now - begun);
+        let client = world.client(&[0, 1]);
+        let records: Vec<_> = (0..30).map(|seed| place(&mut user(seed), "n0.example")).collect();
+        for asker in [20, client] {
+            let begun = world.now;
+            world.register(asker, &records);
+            assert!(world.now - begun < 20_000, "registered after {}", world.now - begun);
+        }
+    }
+}
+
+#[test]
+fn a_link_lost_while_the_table_fills_does_not_hold_up_a_join() {
+    let mut world = World::of(30, 2);
+    let joiner = world.start();
+    let entries = vec![world.target(0)];
+    let join = world.ask(joiner, Operation::Join(entries));
+    let asked = loop {
+        let asked =
+            world.sent.iter().find(|(from, _, message)| *from == joiner && matches!(message, Message::Sample(_)));
+        if let Some((_, to, _)) = asked {
+            break *to;
+        }
+        world.step();
+    };
+    let peer = (0..30).find(|index| world.grid(*index) == asked).unwrap();
+    world.nodes[peer] = None;
+    let lost = Target::contact(&world.contacts[peer]);
+    world.hear(joiner, Heard::Lost(lost, LossReason::Closed));
+    let begun = world.now;
+    assert!(matches!(world.outcome(join), Outcome::Joined(Ok(_))));
+    assert!(world.now - begun < 20_000, "joined after {}", world.now - begun);
+}
+
+#[test]
+fn a_comparison_cannot_be_split_for_ever() {
+    fn split(message: &Message) -> Option<Message> {
+        let Message::Compare(Compare { id, .. }) = message else { return None };
+        let difference = Difference::Split(Arc::new([Hash([1; 32]); 16]));
+        Some(Message::Compared(Compared { id: *id, difference }))
+    }
+    let mut world = World::of(4, 4);
+    world.liars.insert(2, split);
+    let joiner = world.start();
+    let entries = vec![world.target(0), world.target(1)];
+    let join = world.ask(joiner, Operation::Join(entries));
+    while !world.outcomes.contains_key(&join) {
+        world.step();
+        let compares = world.sent.iter().filter(|(_, to, _)| *to == world.grid(2)).count();
+        assert!(compares < 20_000 && world.now < 100_000);
+    }
+    assert!(matches!(world.outcome(join), Outcome::Joined(Ok(_))));
+    assert!(world.node(joiner).stats().peers_misbehaved > 0);
+    world.run(10_000);
+    assert!(world.node(joiner).is_settled());
+}
+
+#[test]
+fn a_chain_of_ever_nearer_contacts_does_not_overflow_the_depth() {
+    let mut world = World::new(NodeConfig { answer_timeout: Ticks::seconds(20), ..NodeConfig::default() });
+    let rng = &mut testing::rng(1);
+    let key: Key = user(1).guid().into();
+    let mut chain: Vec<Arc<Contact>> = testing::contacts(rng, 300);
+    chain.sort_by_key(|contact| std::cmp::Reverse(key.id.distance(&contact.grid().0)));
+    let entry = Target::contact(&chain[0]);
+    let card = Contact::client(&SecretKey::from_seed([200; 32]));
+    let client = world.add(NodeState::client(Arc::new(card), vec![entry.clone()], world.config.clone(), 1));
+    let lookup = world.ask(client, Operation::Lookup(key, Consistency::All));
+    world.hear(client, Heard::Linked(entry, chain[0].clone()));
+    for index in 0..chain.len() {
+        let id = world.sent.iter().rev().find(|(_, to, _)| *to == chain[index].grid()).and_then(|sent| sent.2.id());
+        let named = chain.get(index + 1).cloned().into_iter().collect::<Vec<_>>();
+        world.now += 10;
+        world.hear(client, Heard::Message(chain[index].grid(), found(id.unwrap(), &named)));
+    }
+    match world.outcome(lookup) {
+        Outcome::Answered(Ok(answer)) => assert_eq!((answer.round_trips, answer.trace.len()), (u8::MAX, 300)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn users_that_nobody_knows_cannot_move_in_without_bound() {
+    let mut world = World::new(NodeConfig { records_max: 3, ..NodeConfig::default() });
+    world.start();
+    world.start();
+    world.perform(0, Operation::Join(vec![]));
+    let copies = (0..20).map(|seed| copy(&place(&mut user(seed), "n0.example"))).collect();
+    say(&mut world, 1, 0, store(copies));
+    assert_eq!((world.node(0).store().len(), world.node(0).homed().count()), (3, 3));
+}
