@@ -320,6 +320,14 @@ impl<A> Search<A> {
         }
     }
 
+    /// Begins again with the same candidates: what they know may have changed since they answered.
+    pub fn begin_again(&mut self) {
+        self.has_arrived = false;
+        for candidate in &mut self.candidates {
+            candidate.state = State::Fresh;
+        }
+    }
+
     /// Whether everybody in the window has answered.
     pub fn is_finished(&self) -> bool {
         self.window().iter().all(|seat| match seat {

@@ -139,6 +139,7 @@ impl NodeState {
             dials: Vec::new(),
             newcomer: None,
             departed: BTreeMap::new(),
+            strangers: Vec::new(),
             rng,
             stats: Stats::default(),
             effects: Effects::new(),
@@ -217,6 +218,7 @@ impl NodeState {
             self.on_heard(heard);
         }
         self.on_due();
+        self.upkeep.meet_strangers(&mut self.core);
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }

@@ -24,8 +24,6 @@ const BIN_LOAD: usize = 24;
 const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
 const EXPECTED_LEAST: u64 = 8;
-/// By how much the one estimate must exceed the other, in 256ths of a power of two: half as much again.
-const NOTABLY: u16 = 150;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -47,6 +45,7 @@ pub struct Entry {
 const ANSWERED: u8 = 1;
 const RECENT: u8 = 2;
 const LINKED: u8 = 4;
+const PROBED: u8 = 8;
 
 impl Entry {
     fn new(contact: Arc<Contact>) -> Self {
@@ -248,6 +247,7 @@ impl RoutingTable {
             smoothed => ((u32::from(smoothed) * 7 + u32::from(sample) + 4) / 8) as u16,
         };
         entry.failures = 0;
+        entry.set(PROBED, false);
         entry.set(RECENT, true);
         if !entry.has_answered() {
             entry.set(ANSWERED, true);
@@ -266,8 +266,17 @@ impl RoutingTable {
     pub fn on_failure(&mut self, grid: &Grid) -> Option<u8> {
         let entry = self.entry_mut(grid)?;
         entry.failures = entry.failures.saturating_add(1);
+        entry.set(PROBED, false);
         entry.set(RECENT, false);
         Some(entry.failures)
+    }
+
+    /// Upkeep has asked `grid`, and waits for what comes of it. Says whether it did so already.
+    pub fn begin_probe(&mut self, grid: &Grid) -> bool {
+        let Some(entry) = self.entry_mut(grid) else { return false };
+        let was_probed = entry.flags & PROBED != 0;
+        entry.set(PROBED, true);
+        was_probed
     }
 
     /// Whether a link to `grid` stands. Unknown contacts have none.
@@ -387,9 +396,9 @@ impl RoutingTable {
         }
     }
 
-    /// One of two medians: over the whole table, which is exact once the table is complete and too small before, or over
-    /// the own neighbourhood, which is complete from the beginning but small: it counts where it says notably
-    /// more, so that its chance does not.
+    /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
+    /// and over the own neighbourhood, which is complete from the beginning but small. Too great is the safe side: a set
+    /// is then widened too seldom by a little, not too often by much.
     fn estimate_scale(&mut self) {
         self.scale_count = self.count;
         // The own slice is complete at least as far as the neighbourhood reaches, in a full table as far as its share.
@@ -401,7 +410,7 @@ impl RoutingTable {
             near += self.by_shared_bits[depth] as usize;
         }
         let (whole, near) = (self.scale_of_slice(0, self.count), self.scale_of_slice(depth as u32, near));
-        self.own_scale = if near.0 > whole.0.saturating_add(NOTABLY) { near } else { whole };
+        self.own_scale = whole.max(near);
     }
 
     /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,

@@ -6,12 +6,15 @@ use crate::holders::{Place, SetName};
 use crate::id::{Grid, Key, Kind};
 use crate::message::{
     Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
-    Message, Named, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
+    Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::table::Entry;
 use rand_core::Rng;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// How many strangers wait to be met at most.
+const STRANGERS_MAX: usize = 16;
 /// The most bytes that an answer is filled with: three quarters of a frame, so that whatever else it holds fits, too.
 const ANSWER_BYTES_MAX: usize = 786_432;
 
@@ -53,13 +56,22 @@ impl Core {
             (Standing::NotYet, false, None)
         } else {
             let view = self.view(&find.target, groups, viewer);
+            let is_whole = view.untold.is_empty();
+            let strangers: SmallVec<[_; 3]> = view.untold.iter().map(|entry| entry.contact().clone()).collect();
+            let differs = view.name != find.set;
+            let contacts = differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>());
+            // Whether this node is a holder it must judge by all it knows, told or not.
+            let own_view = (!is_whole).then(|| self.view(&find.target, groups, Viewer::Own));
+            let full = own_view.as_ref().unwrap_or(&view);
             // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
             // set widened, so its lack means nothing.
-            let may_lack_it = view.own_place == Place::Widened && copy.is_none();
-            let standing =
-                if self.is_settled_for(&view) && !may_lack_it { Standing::Settled } else { Standing::NotYet };
-            let differs = view.name != find.set;
-            (standing, view.is_whole, differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>()))
+            let may_lack_it = full.own_place == Place::Widened && copy.is_none();
+            let is_settled = self.is_settled_for(&find.target, full) && !may_lack_it;
+            drop((own_view, view));
+            if self.strangers.len() < STRANGERS_MAX {
+                self.strangers.extend(strangers);
+            }
+            (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };
         let is_complete = is_whole && self.table.is_complete_at(&find.target);
         let found = Found { id: find.id, standing, is_complete, scale: self.table.own_scale(), copy, contacts };
@@ -76,7 +88,7 @@ impl Core {
                 break;
             }
             let verdict = self.keep(&item.copy);
-            if matches!(verdict, StoreVerdict::Refused(crate::message::Refusal::Invalid)) {
+            if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
                 self.stats.peers_misbehaved += 1;
             }
             let mut sees_other_set = false;

@@ -48,6 +48,9 @@ pub(crate) struct Core {
     pub(crate) newcomer: Option<BTreeSet<Grid>>,
     /// The newest cards of those who left: what is heard of them by gossip changes nothing.
     pub(crate) departed: BTreeMap<Grid, u64>,
+    /// Somebody asked for a place next to which these are known by hearsay only: upkeep meets them, so that the next who
+    /// asks can be told.
+    pub(crate) strangers: Vec<Arc<Contact>>,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) stats: Stats,
     /// The effects of the turn in progress.
@@ -57,6 +60,9 @@ pub(crate) struct Core {
 /// How many departed nodes are remembered.
 const DEPARTED_MAX: usize = 4_096;
 
+/// How many of those left out of a view are remembered, to be met soon.
+const UNTOLD_MAX: usize = 3;
+
 /// The holders of a place as this node sees them.
 pub(crate) struct View<'a> {
     /// The others among them with their places, nearest first, without this node.
@@ -65,8 +71,9 @@ pub(crate) struct View<'a> {
     pub(crate) name: SetName,
     /// What this node itself is to the place.
     pub(crate) own_place: Place,
-    /// Whether nobody was left out of it because the one who asks may not be told: then it is all that is known.
-    pub(crate) is_whole: bool,
+    /// The nearest of those who were left out of it because the one who asks may not be told of them. With none, it is
+    /// all that is known.
+    pub(crate) untold: SmallVec<[&'a Entry; UNTOLD_MAX]>,
 }
 
 /// Whom a view is for.
@@ -247,10 +254,12 @@ impl Core {
         };
         let mut others: SmallVec<[(&Entry, Place); 24]> = SmallVec::new();
         let mut members: SmallVec<[u64; 24]> = SmallVec::new();
-        let mut is_whole = true;
+        let mut untold: SmallVec<[&Entry; UNTOLD_MAX]> = SmallVec::new();
         for entry in self.table.nearest(target).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
             if !may_be_told(entry) {
-                is_whole = false;
+                if untold.len() < UNTOLD_MAX {
+                    untold.push(entry);
+                }
                 continue;
             }
             let distance = entry.prefix() ^ target.prefix();
@@ -280,12 +289,13 @@ impl Core {
             }
         }
         let own_place = own_place.unwrap_or(Place::Outside);
-        View { others, name: SetName::of(members.into_iter()), own_place, is_whole }
+        View { others, name: SetName::of(members.into_iter()), own_place, untold }
     }
 
     /// Whether what this node says of `key` counts: it is a holder, and not new to the range.
-    pub(crate) fn is_settled_for(&self, view: &View<'_>) -> bool {
-        if view.own_place == Place::Outside {
+    pub(crate) fn is_settled_for(&self, key: &Id, view: &View<'_>) -> bool {
+        // Who knows too few there to be one of them by the density is mistaken about being one.
+        if view.own_place == Place::Outside || self.table.lacks(self.grid().0.common_bits(key)) {
             return false;
         }
         let Some(compared) = &self.newcomer else { return true };

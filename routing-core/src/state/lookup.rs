@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// How many holders must agree for a quick answer.
 const QUICK_HOLDERS: usize = 3;
+/// How long a search that found nobody who knows everybody near its target waits before it begins again, and how often.
+pub(super) const SEARCH_PAUSE: Ticks = Ticks::seconds(1);
+pub(super) const SEARCH_TRIES_MAX: u8 = 5;
 /// How many more than needed are asked, so that one slow or new holder does not cost a round trip.
 const SPARE_HOLDERS: usize = 2;
 
@@ -99,6 +102,9 @@ pub(crate) struct Lookup {
     linked: Vec<Grid>,
     hedge: Option<Tick>,
     is_hedged: bool,
+    /// When to begin again, and how often that was done, where nobody who knows everybody was found.
+    retry: Option<Tick>,
+    tries: u8,
     deadline: Tick,
     trace: Vec<Hop>,
 }
@@ -114,7 +120,7 @@ impl Lookup {
         let search = core.search(key.id, core.config.holders);
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, core.config.holders, super::core::Viewer::Own);
-            let standing = if core.is_settled_for(&view) { Standing::Settled } else { Standing::NotYet };
+            let standing = if core.is_settled_for(&key.id, &view) { Standing::Settled } else { Standing::NotYet };
             let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
             Said { standing, copy, named: None }
         });
@@ -131,6 +137,8 @@ impl Lookup {
             linked: Vec::new(),
             hedge: None,
             is_hedged: false,
+            retry: None,
+            tries: 0,
             deadline: core.now + core.config.lookup_deadline,
             trace: Vec::new(),
         };
@@ -143,7 +151,7 @@ impl Lookup {
 
     /// When this lookup wants to be woken.
     pub(super) fn next_wake(&self) -> Tick {
-        self.hedge.map_or(self.deadline, |hedge| hedge.min(self.deadline))
+        self.hedge.into_iter().chain(self.retry).fold(self.deadline, Tick::min)
     }
 
     pub(super) fn on_linked(&mut self, core: &mut Core, contact: &Arc<Contact>) -> bool {
@@ -211,6 +219,11 @@ impl Lookup {
             self.finish(core, depth, false);
             return false;
         }
+        if self.retry.take_if(|retry| core.now >= *retry).is_some() {
+            self.search.begin_again();
+            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
+            return self.advance(core, depth);
+        }
         if self.hedge.is_some_and(|hedge| core.now >= hedge) {
             self.hedge = None;
             self.is_hedged = true;
@@ -223,7 +236,17 @@ impl Lookup {
     /// Ends the lookup if enough has been heard, else asks whom it takes. `led_by` is the depth of what was heard.
     fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
         if !self.search.has_arrived() && self.dialled == 0 && !self.is_anybody_asked() && self.search.next().is_none() {
-            // Nobody who knows everybody here was found; everybody who could be asked has answered.
+            // Nobody who knows everybody here was found; everybody who could be asked has answered. In a network that has
+            // just formed they meet whom they were asked about, and know more in a moment.
+            if self.retry.is_some() {
+                return true;
+            }
+            let has_heard = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
+            if has_heard && self.best.is_none() && self.tries < SEARCH_TRIES_MAX {
+                self.tries += 1;
+                self.retry = Some(core.now + SEARCH_PAUSE);
+                return true;
+            }
             self.search.arrive();
         }
         if self.search.has_arrived() {

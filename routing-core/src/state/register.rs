@@ -13,6 +13,7 @@
 mod writing;
 
 use super::core::{Core, Viewer};
+use super::lookup::{SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
@@ -90,6 +91,8 @@ pub(crate) struct Register {
     undecided: usize,
     is_reported: bool,
     depth: u8,
+    /// When paused lanes begin again.
+    retry: Option<Tick>,
     deadline: Tick,
 }
 
@@ -110,6 +113,9 @@ struct Lane {
     next: usize,
     end: usize,
     search: Option<Search<()>>,
+    /// How often the search has begun again, and whether it waits to do so.
+    tries: u8,
+    is_paused: bool,
 }
 
 impl Register {
@@ -122,7 +128,9 @@ impl Register {
         records.sort_by_key(|record| record.key());
         let lanes = records.len().div_ceil(usize::from(core.config.holders) * 4).clamp(1, LANES_MAX);
         let cut = |lane: usize| records.len() * lane / lanes;
-        let lanes = (0..lanes).map(|lane| Lane { next: cut(lane), end: cut(lane + 1), search: None }).collect();
+        let lanes = (0..lanes)
+            .map(|lane| Lane { next: cut(lane), end: cut(lane + 1), search: None, tries: 0, is_paused: false })
+            .collect();
         let mut homes: BTreeMap<Address, Vec<u32>> = BTreeMap::new();
         for (index, record) in records.iter().enumerate() {
             core.take_home(record);
@@ -147,6 +155,7 @@ impl Register {
             in_flight: 0,
             is_reported: false,
             depth: 0,
+            retry: None,
             deadline: core.now + allowance,
         };
         for target in entries {
@@ -163,7 +172,7 @@ impl Register {
     }
 
     pub(super) fn next_wake(&self) -> Tick {
-        self.deadline
+        self.retry.map_or(self.deadline, |retry| retry.min(self.deadline))
     }
 
     pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
@@ -312,6 +321,15 @@ impl Register {
     }
 
     pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+        if self.retry.take_if(|retry| core.now >= *retry).is_some() {
+            for lane in self.lanes.iter_mut().filter(|lane| lane.is_paused) {
+                lane.is_paused = false;
+                if let Some(search) = &mut lane.search {
+                    search.begin_again();
+                }
+            }
+            return self.advance(core, self.depth);
+        }
         if core.now < self.deadline {
             return true;
         }
@@ -361,7 +379,7 @@ impl Register {
     }
 
     fn begin_search(&mut self, core: &Core, lane: usize) {
-        let Lane { next, end, search } = &mut self.lanes[lane];
+        let Lane { next, end, search, .. } = &mut self.lanes[lane];
         if search.is_none() && next < end {
             // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
             let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
@@ -371,10 +389,10 @@ impl Register {
 
     fn advance_lane(&mut self, core: &mut Core, lane: usize, led_by: u8) {
         loop {
-            let Lane { next, end, search } = &mut self.lanes[lane];
-            if next == end {
+            if self.lanes[lane].next == self.lanes[lane].end || self.lanes[lane].is_paused {
                 return;
             }
+            let Lane { next, search, .. } = &mut self.lanes[lane];
             let target = self.writings[*next].record.key().id;
             if core.is_node() && search.is_none() && (core.table.is_empty() || core.table.is_complete_at(&target)) {
                 let index = *next;
@@ -383,7 +401,7 @@ impl Register {
                 continue;
             }
             self.begin_search(core, lane);
-            let Lane { next, end, search } = &mut self.lanes[lane];
+            let Lane { next, end, search, .. } = &mut self.lanes[lane];
             let Some(search) = search else { return };
             let asks: Vec<Arc<Contact>> = if search.has_arrived() {
                 Vec::new()
@@ -399,6 +417,20 @@ impl Register {
                 search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
             // Arrived: the holders are those in the window, and each of them will say if it sees others.
             if search.has_arrived() || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+                let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
+                let lane_state = &mut self.lanes[lane];
+                if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())
+                    && has_heard
+                    && lane_state.tries < SEARCH_TRIES_MAX
+                {
+                    // As in a lookup: those who were asked know more in a moment.
+                    lane_state.tries += 1;
+                    lane_state.is_paused = true;
+                    self.retry = Some(core.now + SEARCH_PAUSE);
+                    return;
+                }
+                lane_state.tries = 0;
+                let Lane { next, end, search: Some(search), .. } = lane_state else { return };
                 let stretch = Stretch::of(search, core.config.holders);
                 let first = *next;
                 let covered = (first + 1..*end)

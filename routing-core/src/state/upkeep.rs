@@ -26,10 +26,10 @@ const PASSED_OVER_MAX: usize = 64;
 /// How many failures in a row make a contact be forgotten.
 const FORGOTTEN_FAILURES: u8 = 4;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
-const REFILL_PAUSE: Ticks = Ticks::seconds(4);
+const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::minutes(10);
-/// How many contacts one such request brings at most: about a quarter of a megabyte.
-const REFILL_CONTACTS: usize = 2_048;
+/// How many contacts one such request brings at most: what a second of the repair budget pays for.
+const REFILL_CONTACTS: usize = 512;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet.
@@ -83,6 +83,9 @@ impl Upkeep {
     pub(super) fn hurry(&mut self, now: Tick) {
         self.near.clear();
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
+        // The network grows, or shrinks: what was enough to know may be too little now.
+        self.refill_pause = REFILL_PAUSE;
+        self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
     }
 
     pub(super) fn on_wake(&mut self, core: &mut Core) {
@@ -97,26 +100,40 @@ impl Upkeep {
         }
     }
 
+    /// Probes those next to places that somebody asked for. Each is asked once, so this costs no more than the far sweep
+    /// would have in time.
+    pub(super) fn meet_strangers(&mut self, core: &mut Core) {
+        for contact in std::mem::take(&mut core.strangers) {
+            let is_stranger =
+                core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0);
+            if self.far_wake.is_some() && is_stranger && !core.table.begin_probe(&contact.grid()) {
+                let place = contact.grid().0;
+                self.probe(core, &contact, place);
+            }
+        }
+    }
+
     /// Who joined while the network was small knows a small part of what there is now. Where far fewer are known than the
     /// density tells, somebody is asked for more, as on joining.
     fn refill(&mut self, core: &mut Core) {
         self.refill_wake = Some(core.now + self.refill_pause);
-        let Some(shared) = (0..=REFILL_DEPTH_MAX).find(|shared| core.table.lacks(*shared)) else {
+        let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
+        if lacking.is_empty() {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             return;
-        };
-        // Whoever answers next may know no more than this node: the wait grows, and shrinks with each shortage found.
+        }
+        // One of them, drawn: of the farthest perhaps nobody is known yet who knows anybody.
+        let shared = lacking[core.rng.next_u64() as usize % lacking.len()];
         self.refill_pause = REFILL_PAUSE;
-        let start = core.grid().0.flip(shared);
-        // Somebody in that part knows it best; else anybody who has answered, drawn.
-        let skip = (core.rng.next_u64() % 8) as usize;
-        let answered = |contact: &&crate::table::Entry| contact.has_answered() && contact.failures() == 0;
-        let informants: Vec<Arc<Contact>> =
-            core.table.nearest(&start).filter(answered).take(skip + 1).map(|entry| entry.contact().clone()).collect();
-        if let Some(informant) = informants.last() {
+        // Somebody of that part knows it best, met before or not; a drawn place in it, so that each attempt asks another.
+        let mut place = core.grid().0.flip(shared);
+        core.rng.fill_bytes(&mut place.0[(shared as usize + 8) / 8..]);
+        let informant = core.table.nearest(&place).find(|contact| contact.failures() == 0);
+        if let Some(informant) = informant.map(|entry| entry.contact().clone()) {
+            let start = core.grid().0.flip(shared);
             let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
             let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
-            core.ask(informant, false, Purpose::Refill, 0, |id| Message::Sample(Sample { id, ..sample }));
+            core.ask(&informant, false, Purpose::Refill, 0, |id| Message::Sample(Sample { id, ..sample }));
         }
     }
 
