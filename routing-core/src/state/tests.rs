@@ -270,7 +270,7 @@ fn two_or_three_nodes_hold_everything_and_each_finds_it() {
             for consistency in [Consistency::Quick, Consistency::Quorum, Consistency::All] {
                 let answer = world.lookup(node, record.key(), consistency);
                 assert_eq!((answer.verdict, answer.is_settled), (Verdict::Found, true), "{count} {node}");
-                assert!(answer.round_trips <= 1);
+                assert!(answer.round_trips <= 2, "{}", answer.round_trips);
             }
         }
     }

@@ -27,7 +27,7 @@ const PASSED_OVER_MAX: usize = 64;
 const FORGOTTEN_FAILURES: u8 = 4;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
-const REFILL_PAUSE_MAX: Ticks = Ticks::minutes(10);
+const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
 const REFILL_CONTACTS: usize = 512;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
@@ -125,9 +125,10 @@ impl Upkeep {
         // One of them, drawn: of the farthest perhaps nobody is known yet who knows anybody.
         let shared = lacking[core.rng.next_u64() as usize % lacking.len()];
         self.refill_pause = REFILL_PAUSE;
-        // Somebody of that part knows it best, met before or not; a drawn place in it, so that each attempt asks another.
-        let mut place = core.grid().0.flip(shared);
-        core.rng.fill_bytes(&mut place.0[(shared as usize + 8) / 8..]);
+        // Anybody may know those whom nobody around here knows: a drawn place, so that each attempt asks another. Asked only
+        // within that part, two groups that do not know of each other would never hear of each other.
+        let mut place = core.grid().0;
+        core.rng.fill_bytes(&mut place.0);
         let informant = core.table.nearest(&place).find(|contact| contact.failures() == 0);
         if let Some(informant) = informant.map(|entry| entry.contact().clone()) {
             let start = core.grid().0.flip(shared);
