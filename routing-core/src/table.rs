@@ -8,7 +8,8 @@
 //! half of the budget is dealt to the slices outside in equal shares; where there are more slices than contacts to
 //! deal, the nearer ones get theirs and the farther ones become sparser.
 //!
-//! What a node was told about is *hearsay* until it answered us itself. Hearsay never displaces a contact that has.
+//! What a node was told about is *hearsay* until it answered us itself. Outside the own slice hearsay takes the place only
+//! of contacts that have failed us; inside it everybody is kept, and room is made among the farther ones.
 
 use crate::contact::{Contact, Group};
 use crate::holders::Scale;
