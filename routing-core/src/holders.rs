@@ -58,14 +58,45 @@ impl Scale {
 /// As many groups as an ordinary set of holders has, and some more: sets of so many cost no allocation.
 const INLINE_GROUPS: usize = 20;
 
+/// Different groups in the order in which they were met, each with a mark.
+#[derive(Clone, Debug, Default)]
+struct Groups {
+    met: SmallVec<[(Group, bool); INLINE_GROUPS]>,
+    /// A bit for each group that was met, by its number modulo 64: most new ones are told by it without a search.
+    bits: u64,
+}
+
+impl Groups {
+    fn len(&self) -> usize {
+        self.met.len()
+    }
+
+    fn marked(&self) -> usize {
+        self.met.iter().filter(|(_, mark)| *mark).count()
+    }
+
+    /// Adds a group, or its mark if it is there. Says whether it is new.
+    fn add(&mut self, group: Group, mark: bool) -> bool {
+        let bit = 1 << (group.0 % 64);
+        if self.bits & bit != 0
+            && let Some((_, known)) = self.met.iter_mut().find(|(known, _)| *known == group)
+        {
+            *known |= mark;
+            return false;
+        }
+        self.bits |= bit;
+        self.met.push((group, mark));
+        true
+    }
+}
+
 /// Decides, for nodes told in order of distance, which of them are holders.
 #[derive(Clone, Debug)]
 pub struct Admission {
     groups_max: usize,
     radius: Option<u64>,
-    groups: SmallVec<[Group; INLINE_GROUPS]>,
-    /// Groups within the unwidened set; equal to all of them unless `widened`.
-    core_groups: usize,
+    /// The groups of the unwidened set.
+    groups: Groups,
     widened: bool,
 }
 
@@ -86,27 +117,21 @@ impl Admission {
         Self {
             groups_max: groups_max.into(),
             radius: scale.radius(groups_max),
-            groups: SmallVec::new(),
-            core_groups: 0,
+            groups: Groups::default(),
             widened: false,
         }
     }
 
     /// What the next node is, `distance` (leading 64 bits) away. Nodes must be told in order of distance.
     pub fn admit(&mut self, distance: u64, group: Group) -> Place {
-        if self.core_groups < self.groups_max {
-            if !self.groups.contains(&group) {
-                self.groups.push(group);
-                self.core_groups += 1;
+        if self.groups.len() < self.groups_max {
+            if self.groups.add(group, false) {
                 self.widened =
-                    self.core_groups == self.groups_max && self.radius.is_some_and(|radius| distance < radius / 2);
+                    self.groups.len() == self.groups_max && self.radius.is_some_and(|radius| distance < radius / 2);
             }
             return Place::Core;
         }
         if self.widened && self.radius.is_some_and(|radius| distance <= radius) {
-            if !self.groups.contains(&group) {
-                self.groups.push(group);
-            }
             return Place::Widened;
         }
         Place::Outside
@@ -119,26 +144,8 @@ impl Admission {
 /// neighbour whose estimate of the density leaves the same set unwidened.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    core: GroupCount,
-    all: GroupCount,
-}
-
-#[derive(Clone, Debug, Default)]
-struct GroupCount {
-    groups: SmallVec<[(Group, bool); INLINE_GROUPS]>,
-}
-
-impl GroupCount {
-    fn add(&mut self, group: Group, voted: bool) {
-        match self.groups.iter_mut().find(|(known, _)| *known == group) {
-            Some((_, counted)) => *counted |= voted,
-            None => self.groups.push((group, voted)),
-        }
-    }
-
-    fn voted(&self) -> usize {
-        self.groups.iter().filter(|(_, voted)| *voted).count()
-    }
+    core: Groups,
+    all: Groups,
 }
 
 impl Tally {
@@ -154,23 +161,23 @@ impl Tally {
 
     /// Whether more than half of the groups said it.
     pub fn is_majority(&self) -> bool {
-        let more_than_half = |count: &GroupCount| count.voted() * 2 > count.groups.len();
+        let more_than_half = |groups: &Groups| groups.marked() * 2 > groups.len();
         more_than_half(&self.core) && more_than_half(&self.all)
     }
 
     /// Whether some group is in the set only because it is widened.
     pub fn is_widened(&self) -> bool {
-        self.all.groups.len() > self.core.groups.len()
+        self.all.len() > self.core.len()
     }
 
     /// How many groups said it.
     pub fn voted(&self) -> usize {
-        self.all.voted()
+        self.all.marked()
     }
 
     /// How many groups there are in all.
     pub fn groups(&self) -> usize {
-        self.all.groups.len()
+        self.all.len()
     }
 }
 
@@ -185,7 +192,8 @@ impl SetName {
 
     /// The name of these holders: the leading 64 bits of their ids, nearest first.
     pub fn of(prefixes: impl Iterator<Item = u64>) -> Self {
-        let bytes: SmallVec<[u8; INLINE_GROUPS * 8]> = prefixes.flat_map(u64::to_be_bytes).collect();
+        let mut bytes: SmallVec<[u8; INLINE_GROUPS * 8]> = SmallVec::new();
+        prefixes.for_each(|prefix| bytes.extend_from_slice(&prefix.to_be_bytes()));
         let [a, b, c, d, ..] = *blake3::hash(&bytes).as_bytes();
         SetName(u32::from_be_bytes([a, b, c, d]).max(1))
     }

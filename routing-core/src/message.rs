@@ -171,7 +171,9 @@ pub struct Found {
     pub standing: Standing,
     /// Whether the place lies where the peer knows everybody: a hint that the search has arrived.
     pub is_complete: bool,
-    /// How many nodes the keyspace seems to hold, for those who have no table of their own.
+    /// How many nodes the keyspace seems to hold by the peer's own contacts: one word of many, for nodes to agree upon.
+    pub own_scale: Scale,
+    /// How many it holds by what the peer has heard from all over it, for those who have no table of their own.
     pub scale: Scale,
     /// The record, if one is wanted and held.
     pub copy: Option<Arc<Copy>>,
@@ -449,7 +451,8 @@ impl Message {
             Message::Find(find) => varint(find.id.0) + 32 + 1 + varint(find.groups.into()) + varint(find.set.0),
             Message::Found(found) => {
                 let contacts = found.contacts.as_ref().map_or(0, |contacts| list(contacts, Named::encoded_len));
-                varint(found.id.0) + 2 + varint(found.scale.0.into()) + optional_copy(&found.copy) + 1 + contacts
+                let scales = varint(found.own_scale.0.into()) + varint(found.scale.0.into());
+                varint(found.id.0) + 2 + scales + optional_copy(&found.copy) + 1 + contacts
             }
             Message::Store(store) => {
                 varint(store.id.0) + list(&store.items, |item| item.copy.encoded_len() + varint(item.set.0))

@@ -261,10 +261,11 @@ impl<A> Search<A> {
     /// The name of the set that the asker sees. It is told to others once the search has arrived; before, nobody's view
     /// of the target is worth comparing.
     pub fn set_name(&self) -> SetName {
-        if !self.has_arrived {
-            return SetName::NONE;
-        }
-        let seats = self.window();
+        if self.has_arrived { self.name_of(&self.window()) } else { SetName::NONE }
+    }
+
+    /// The name of the set with these seats.
+    pub fn name_of(&self, seats: &[Seat]) -> SetName {
         let own = self.own.map_or(0, |(grid, _)| grid.0.prefix());
         SetName::of(seats.iter().map(|seat| match seat {
             Seat::Own(..) => own,
@@ -274,12 +275,11 @@ impl<A> Search<A> {
 
     /// The next whom to ask on the way, or `None` while enough questions are in flight or nobody is left to ask.
     pub fn next(&self) -> Option<&Arc<Contact>> {
-        let window = self.window();
         let in_flight = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
         if in_flight >= self.alpha && !self.has_arrived {
             return None;
         }
-        window.iter().find_map(|seat| match seat {
+        self.window().iter().find_map(|seat| match seat {
             Seat::Other(index, _) if self.may_ask(*index) => Some(&self.candidates[*index].contact),
             _ => None,
         })

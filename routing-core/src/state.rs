@@ -487,7 +487,7 @@ impl NodeState {
         let round_trip = self.core.now.since(pending.sent);
         self.core.table.on_answer(&from, round_trip);
         if let Message::Found(found) = &message {
-            self.core.table.on_scale(&from, found.scale);
+            self.core.table.on_scale(&from, found.own_scale);
         }
         match (&pending.purpose, &message) {
             (Purpose::Operation(id) | Purpose::Bequest(id), _) => self.on_operation_answer(*id, &pending, &message),

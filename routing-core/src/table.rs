@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// How many contacts a bin holds on average before the number of bins doubles.
-const BIN_LOAD: usize = 24;
+const BIN_LOAD: usize = 12;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
@@ -29,6 +29,10 @@ const EXPECTED_LEAST: u64 = 8;
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
 const REGIONS_LEAST: usize = 8;
+/// Fewer contacts say nothing about a density.
+const NEAR_LEAST: usize = 16;
+/// A region that nobody has spoken for.
+const UNHEARD: i16 = i16::MIN;
 /// A round-trip time that nobody has measured yet.
 const UNMEASURED: u16 = u16::MAX;
 
@@ -129,18 +133,25 @@ pub struct RoutingTable {
     /// One more than the most shared bits of whoever was left out of a full table: the own slice, which is complete,
     /// begins there at the earliest.
     given_up: usize,
-    /// The size of the table when `own_scale` was estimated last.
-    scale_count: usize,
+    /// How the budget is dealt; worked out while `partial`.
+    shares: Shares,
+    /// The size of the table when the median over all of it was taken last, and that median.
+    whole_count: usize,
+    whole_scale: Scale,
     own_scale: Scale,
-    /// What was heard last of each region of the keyspace, and the median of it.
-    heard_scales: [Scale; REGIONS],
-    agreed_scale: Option<Scale>,
+    /// What the own neighbourhood says of the density.
+    near_scale: Scale,
+    /// By how much more the last word from each region of the keyspace said than the own neighbourhood did then, and the
+    /// median of it. Both grow with the network, so their difference holds longer than the word.
+    heard_offsets: [i16; REGIONS],
+    agreed_offset: Option<i16>,
 }
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
+#[derive(Clone, Debug, Default)]
 struct Shares {
     depth: usize,
-    quota: Vec<usize>,
+    quota: Vec<u32>,
 }
 
 impl RoutingTable {
@@ -157,10 +168,13 @@ impl RoutingTable {
             by_shared_bits: Vec::new(),
             partial: false,
             given_up: 0,
-            scale_count: 0,
+            shares: Shares::default(),
+            whole_count: 0,
+            whole_scale: Scale::UNKNOWN,
             own_scale: Scale::UNKNOWN,
-            heard_scales: [Scale::UNKNOWN; REGIONS],
-            agreed_scale: None,
+            near_scale: Scale::UNKNOWN,
+            heard_offsets: [UNHEARD; REGIONS],
+            agreed_offset: None,
         }
     }
 
@@ -219,9 +233,9 @@ impl RoutingTable {
         }
         let entry = Entry::new(contact.clone());
         if self.count >= self.budget {
-            self.partial = true;
+            self.set_partial();
             if !self.make_room_in_cell(&entry) {
-                self.given_up = self.given_up.max(self.shared_bits(entry.prefix) + 1);
+                self.give_up(self.shared_bits(entry.prefix));
                 return Offered::NoRoom;
             }
         }
@@ -297,13 +311,16 @@ impl RoutingTable {
 
     /// Others know more contacts than could be kept or were told: only the own slice is complete from now on.
     pub fn set_partial(&mut self) {
-        self.partial = true;
+        if !self.partial {
+            self.partial = true;
+            self.on_changed();
+        }
     }
 
     /// Whether everybody near `target` is likely to be known. A hint that saves round trips; nothing rests on it.
     pub fn is_complete_at(&self, target: &Id) -> bool {
         let shared = self.own.common_bits(target);
-        (!self.partial || shared as usize >= self.shares().depth) && !self.lacks(shared)
+        (!self.partial || shared as usize >= self.shares.depth) && !self.lacks(shared)
     }
 
     /// Whether far fewer contacts are known than there should be in the part of the keyspace that shares exactly `shared`
@@ -320,7 +337,7 @@ impl RoutingTable {
         if !self.partial {
             return nodes;
         }
-        nodes.min(self.shares().quota.get(shared as usize).map_or(u64::MAX, |quota| *quota as u64))
+        nodes.min(self.shares.quota.get(shared as usize).map_or(u64::MAX, |quota| (*quota).into()))
     }
 
     /// All contacts in order of their distance to `target`.
@@ -370,65 +387,77 @@ impl RoutingTable {
     }
 
     /// How many nodes the keyspace seems to hold, by which sets of holders are widened: the median of what nodes from all
-    /// over the keyspace say. One that sees few nodes around it errs by a sixth; the median of 32 of them hardly does, and
-    /// ids ground in one place move one of them. Until enough have spoken, the own estimate.
+    /// over the keyspace say. One that sees few nodes around it errs by an eighth; the median of 32 of them hardly does,
+    /// and ids ground in one place move one of them. Until enough have spoken, the own estimate.
     pub fn scale(&self) -> Scale {
-        self.agreed_scale.unwrap_or(self.own_scale)
+        self.agreed_scale().unwrap_or(self.own_scale)
     }
 
-    /// What this table alone says of the density: a median over equal parts, never a count, which ids ground in one place
-    /// would inflate. It is what others are told.
+    /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
         self.own_scale
     }
 
+    fn agreed_scale(&self) -> Option<Scale> {
+        let offset = self.agreed_offset.filter(|_| self.near_scale != Scale::UNKNOWN)?;
+        Some(Scale(self.near_scale.0.saturating_add_signed(offset).max(1)))
+    }
+
     /// A node from elsewhere says how many nodes the keyspace seems to hold. The latest word of each of 32 regions counts.
     pub fn on_scale(&mut self, from: &Grid, scale: Scale) {
-        let region = &mut self.heard_scales[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
-        if scale == Scale::UNKNOWN || *region == scale {
+        let region = &mut self.heard_offsets[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
+        let offset = (i32::from(scale.0) - i32::from(self.near_scale.0)) as i16;
+        if scale == Scale::UNKNOWN || self.near_scale == Scale::UNKNOWN || *region == offset {
             return;
         }
-        *region = scale;
-        let mut heard: SmallVec<[Scale; REGIONS]> =
-            self.heard_scales.iter().copied().filter(|scale| *scale != Scale::UNKNOWN).collect();
+        *region = offset;
+        let mut heard: SmallVec<[i16; REGIONS]> =
+            self.heard_offsets.iter().copied().filter(|offset| *offset != UNHEARD).collect();
         if heard.len() >= REGIONS_LEAST {
-            heard.sort_unstable();
-            self.agreed_scale = Some(heard[heard.len() / 2]);
+            let middle = heard.len() / 2;
+            self.agreed_offset = Some(*heard.select_nth_unstable(middle).1);
         }
     }
 
-    /// The greater of two medians: over the whole table, which is exact once the table is complete and too small before,
-    /// and over the own neighbourhood, which is complete from the beginning but small. Too great is the safe side: a set
-    /// is then widened too seldom by a little, not too often by much.
+    /// What the own table says: the median over the whole of it, which is exact once everybody is in it. Until then, and
+    /// where the budget leaves some out, what the own neighbourhood says, which is complete from the beginning; few nodes
+    /// are in it, so it errs by an eighth, and ids ground to lie there inflate it.
     fn estimate_scale(&mut self) {
-        self.scale_count = self.count;
-        // The own slice is complete at least as far as the neighbourhood reaches, in a full table as far as its share.
-        let complete = if self.partial { self.neighbourhood.max(self.budget / 2) } else { self.neighbourhood };
-        let mut depth = self.by_shared_bits.len();
-        let mut near = 0;
-        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= complete {
+        if self.count.abs_diff(self.whole_count) > self.whole_count / 8 {
+            self.whole_count = self.count;
+            self.whole_scale = self.scale_of_all();
+        }
+        self.near_scale = self.scale_of_neighbourhood();
+        let there = self.agreed_scale().unwrap_or(self.near_scale).nodes();
+        let is_whole = !self.partial && self.whole_scale.nodes() >= there - there / 16;
+        self.own_scale = if is_whole { self.whole_scale } else { self.near_scale };
+    }
+
+    /// How many nodes there are if the keyspace is everywhere as dense as the own slice: the largest that the own
+    /// neighbourhood is sure to fill.
+    fn scale_of_neighbourhood(&self) -> Scale {
+        let (mut depth, mut near) = (self.by_shared_bits.len(), 0);
+        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
             depth -= 1;
             near += self.by_shared_bits[depth] as usize;
         }
-        let (whole, near) = (self.scale_of_slice(0, self.count), self.scale_of_slice(depth as u32, near));
-        self.own_scale = whole.max(near);
+        if near < NEAR_LEAST || depth > 40 { Scale::UNKNOWN } else { Scale::of_nodes(((near as u64) << depth) + 1) }
     }
 
-    /// The number of nodes that the keyspace would hold if it were everywhere as dense as in the own slice at `depth`,
-    /// of which `known` are known.
-    fn scale_of_slice(&self, depth: u32, known: usize) -> Scale {
+    /// How many nodes there are by the median over equal parts of the keyspace of those known in each.
+    fn scale_of_all(&self) -> Scale {
         // Parts of eight nodes on average: enough of them for a median, enough in each to count.
-        let part_bits = (known / 8).max(1).ilog2().min(8);
-        if known < 16 || depth + part_bits > 60 {
+        let part_bits = (self.count / 8).max(1).ilog2().min(8);
+        if self.count < NEAR_LEAST {
             return Scale::UNKNOWN;
         }
         let mut counts = vec![0u64; 1 << part_bits];
-        for entry in self.in_range(self.own.prefix(), depth) {
-            counts[(entry.prefix << depth >> (64 - part_bits)) as usize] += 1;
+        for entry in self.iter() {
+            counts[entry.prefix.checked_shr(64 - part_bits).unwrap_or(0) as usize] += 1;
         }
         let middle = counts.len() / 2;
         let (_, median, _) = counts.select_nth_unstable(middle);
-        Scale::of_nodes(median.saturating_mul(1 << (depth + part_bits)))
+        Scale::of_nodes(median.saturating_mul(1 << part_bits))
     }
 
     fn shared_bits(&self, prefix: u64) -> usize {
@@ -452,9 +481,7 @@ impl RoutingTable {
         if self.count > self.bins.len() * BIN_LOAD {
             self.double_bins();
         }
-        if self.count.abs_diff(self.scale_count) > self.scale_count / 8 {
-            self.estimate_scale();
-        }
+        self.on_changed();
     }
 
     fn take(&mut self, bin: usize, index: usize) -> Entry {
@@ -467,7 +494,14 @@ impl RoutingTable {
             // The network has shrunk, or what filled the table was not there: whoever was left out may come again.
             self.given_up = 0;
         }
+        self.on_changed();
         entry
+    }
+
+    /// Contacts have come or gone: what follows from their number is worked out anew.
+    fn on_changed(&mut self) {
+        self.estimate_scale();
+        self.deal();
     }
 
     fn double_bins(&mut self) {
@@ -486,8 +520,11 @@ impl RoutingTable {
         self.bins = bins;
     }
 
-    /// How the budget is dealt once it binds.
-    fn shares(&self) -> Shares {
+    /// Deals the budget, once it binds.
+    fn deal(&mut self) {
+        if !self.partial {
+            return;
+        }
         let mut depth = self.by_shared_bits.len();
         let mut inside = 0;
         while depth > self.given_up && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
@@ -496,17 +533,20 @@ impl RoutingTable {
         }
         let mut left = self.budget - inside;
         let slices_outside = (1u64 << depth.min(62)) - 1;
-        let mut quota = vec![0; depth];
+        let quota = &mut self.shares.quota;
+        quota.clear();
+        quota.resize(depth, 0);
         // From the nearest bucket outwards: each may have one contact (or the equal share) for each of its slices, as
         // long as that leaves the farther ones at least as much.
         for shared in (0..depth).rev() {
             let slices = 1u64 << (depth - 1 - shared).min(62);
             let equal_share =
                 (slices.saturating_mul(self.budget as u64 - inside as u64) / slices_outside.max(1)).max(slices);
-            quota[shared] = (left / (shared + 1)).min(usize::try_from(equal_share).unwrap_or(usize::MAX)).max(1);
-            left = left.saturating_sub(quota[shared]);
+            let share = (left / (shared + 1)).min(usize::try_from(equal_share).unwrap_or(usize::MAX)).max(1);
+            quota[shared] = share as u32;
+            left = left.saturating_sub(share);
         }
-        Shares { depth, quota }
+        self.shares.depth = depth;
     }
 
     /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
@@ -515,24 +555,23 @@ impl RoutingTable {
         if !self.partial && self.count < self.budget {
             return self.budget - self.count;
         }
-        self.shares().quota.get(shared_bits as usize).copied().unwrap_or(self.budget / 2)
+        self.shares.quota.get(shared_bits as usize).map_or(self.budget / 2, |quota| *quota as usize)
     }
 
     /// The cell that a place outside the own slice belongs to: so many leading bits, and how many contacts it may hold.
-    fn cell(shares: &Shares, shared: usize) -> (u32, usize) {
-        let quota = shares.quota[shared];
+    fn cell(&self, shared: usize) -> (u32, usize) {
+        let quota = self.shares.quota[shared];
         let bits = quota.ilog2();
-        (shared as u32 + 1 + bits, quota.div_ceil(1 << bits))
+        (shared as u32 + 1 + bits, quota.div_ceil(1 << bits) as usize)
     }
 
     /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.
     fn make_room_in_cell(&mut self, entry: &Entry) -> bool {
-        let shares = self.shares();
         let shared = self.shared_bits(entry.prefix);
-        if shared >= shares.depth {
+        if shared >= self.shares.depth {
             return true;
         }
-        let (bits, room) = Self::cell(&shares, shared);
+        let (bits, room) = self.cell(shared);
         let mates = self.in_range(entry.prefix, bits);
         let (mut count, mut worst) = (0, None::<&Entry>);
         for mate in mates {
@@ -556,10 +595,11 @@ impl RoutingTable {
 
     /// Drops one contact: from the part of the keyspace that is farthest over its share, the worst of its fullest cell.
     fn evict(&mut self) {
-        let shares = self.shares();
-        let excess = |shared: &usize| self.by_shared_bits[*shared] as i64 - shares.quota[*shared] as i64;
-        let Some(shared) = (0..shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else { return };
-        let (bits, _) = Self::cell(&shares, shared);
+        let excess = |shared: &usize| i64::from(self.by_shared_bits[*shared]) - i64::from(self.shares.quota[*shared]);
+        let Some(shared) = (0..self.shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
+            return;
+        };
+        let (bits, _) = self.cell(shared);
         let bucket = self.own.flip(shared as u32).prefix();
         let mut members: Vec<(u64, &Entry)> = self
             .in_range(bucket, shared as u32 + 1)
@@ -573,7 +613,15 @@ impl RoutingTable {
         });
         if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
             self.remove(&grid);
-            self.given_up = self.given_up.max(shared + 1);
+            self.give_up(shared);
+        }
+    }
+
+    /// Somebody who shares so many leading bits with the own id was left out.
+    fn give_up(&mut self, shared: usize) {
+        if self.given_up <= shared {
+            self.given_up = shared + 1;
+            self.deal();
         }
     }
 }
@@ -584,8 +632,8 @@ pub struct Nearest<'a> {
     target: Id,
     home: usize,
     next_bin: usize,
-    /// The current bin, farthest first, so that the next is popped from its end.
-    sorted: SmallVec<[&'a Entry; 40]>,
+    /// The current bin with the distances, farthest first, so that the next is popped from its end.
+    sorted: SmallVec<[(u64, &'a Entry); 24]>,
 }
 
 impl<'a> Iterator for Nearest<'a> {
@@ -596,16 +644,16 @@ impl<'a> Iterator for Nearest<'a> {
             if self.next_bin == self.table.bins.len() {
                 return None;
             }
-            self.sorted.extend(&self.table.bins[self.home ^ self.next_bin]);
+            let (target, place) = (self.target, self.target.prefix());
+            let bin = &self.table.bins[self.home ^ self.next_bin];
+            self.sorted.extend(bin.iter().map(|entry| (entry.prefix ^ place, entry)));
             self.next_bin += 1;
-            let target = self.target;
-            let far_first = |a: &&Entry, b: &&Entry| {
-                let prefixes = (b.prefix ^ target.prefix()).cmp(&(a.prefix ^ target.prefix()));
-                prefixes.then_with(|| target.distance(&b.contact.grid().0).cmp(&target.distance(&a.contact.grid().0)))
-            };
-            self.sorted.sort_unstable_by(far_first);
+            self.sorted.sort_unstable_by(|(a, one), (b, other)| {
+                let in_full = || target.distance(&other.contact.grid().0).cmp(&target.distance(&one.contact.grid().0));
+                b.cmp(a).then_with(in_full)
+            });
         }
-        self.sorted.pop()
+        self.sorted.pop().map(|(_, entry)| entry)
     }
 }
 

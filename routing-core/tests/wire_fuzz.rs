@@ -82,7 +82,7 @@ fn a_length_that_the_frame_does_not_hold_costs_no_memory() {
     let farewell = Farewell { contact: CARDS[0].clone(), acquainted: List::default() };
     let farewell = encode(&Message::Farewell(farewell));
     let heads: [(Vec<u8>, usize); 8] = [
-        (vec![1, 5, 0, 0, 0, 0, 1], CONTACTS_MAX),
+        (vec![1, 5, 0, 0, 0, 0, 0, 1], CONTACTS_MAX),
         (vec![2, 5], COPIES_MAX),
         (vec![3, 5], COPIES_MAX),
         (vec![3, 5, 0], CONTACTS_MAX),
@@ -328,10 +328,11 @@ impl Dice {
             }
             1 => {
                 let standing = if self.coin() { Standing::Settled } else { Standing::NotYet };
-                let (is_complete, scale) = (self.coin(), Scale(self.number() as u16));
+                let (is_complete, own_scale, scale) =
+                    (self.coin(), Scale(self.number() as u16), Scale(self.number() as u16));
                 let copy = self.coin().then(|| Arc::new(self.copy()));
                 let contacts = self.coin().then(|| self.list(Self::named));
-                Message::Found(Found { id, standing, is_complete, scale, copy, contacts })
+                Message::Found(Found { id, standing, is_complete, own_scale, scale, copy, contacts })
             }
             2 => {
                 Message::Store(Store { id, items: self.list(|dice| StoreItem { copy: dice.copy(), set: dice.set() }) })

@@ -99,11 +99,19 @@ fn messages() -> Vec<(&'static str, Message)> {
         age: Ticks(age),
     };
 
-    let found_nothing =
-        Found { id, standing: Standing::Settled, is_complete: true, scale: Scale::UNKNOWN, copy: None, contacts: None };
+    let found_nothing = Found {
+        id,
+        standing: Standing::Settled,
+        is_complete: true,
+        own_scale: Scale::UNKNOWN,
+        scale: Scale::UNKNOWN,
+        copy: None,
+        contacts: None,
+    };
     let found = Found {
         standing: Standing::NotYet,
         is_complete: false,
+        own_scale: Scale::of_nodes(9_000),
         scale: Scale::of_nodes(10_000),
         copy: Some(Arc::new(copy(&recovered, Some(&rotated), 86_400_000))),
         contacts: Some(contacts.clone()),

@@ -115,7 +115,7 @@ pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> R
         seed: scenario.seed,
         transport: options.transport.name(),
         nodes: runner.sandbox.members().len() as u64,
-        threads: 1,
+        threads: network.threads() as u64,
         ticks: network.now().0,
         virtual_seconds: network.now().since(Tick(0)).as_seconds(),
         wall_seconds,
@@ -197,6 +197,9 @@ impl<'a> Runner<'a> {
         let mut sandbox =
             RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
         sandbox.network_mut().set_loss(scenario.network.loss);
+        // The driver's nodes share a thread: they are for comparing, not for speed.
+        let threads = if options.driver { 1 } else { options.threads().get() };
+        sandbox.network_mut().set_threads(threads);
         let mut servers: Vec<(PathBuf, Vec<Server>, usize)> = Vec::new();
         let mut nodes = 0;
         for step in &scenario.steps {

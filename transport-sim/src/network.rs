@@ -11,26 +11,29 @@
 //! same run, whether nodes are run directly or by the async driver: both get the same turns, and of what a turn wants
 //! done only the order of requests and messages counts here.
 //!
+//! [`turns`](self) spreads the turns of a tick over threads; what they want done is carried out one after the other.
+//!
 //! A link is free and holds no state here: a request is heard as linked in the requester's next turn where the peer runs,
 //! else as lost after the dial time-out.
+
+mod links;
+mod turns;
 
 use crate::connection::{Port, SimClock, SimConnection, Time};
 use crate::delay::Delay;
 use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
 use routing_core::contact::{Address, Contact};
-use routing_core::driver::COMMANDS_MAX;
-use routing_core::effect::{Effect, Effects, Notice, Operation, OperationId, Outcome, Target};
-use routing_core::heard::{Heard, LossReason};
+use routing_core::effect::{Notice, Operation, OperationId, Outcome};
+use routing_core::heard::Heard;
 use routing_core::id::Grid;
 use routing_core::message::Message;
-use routing_core::state::{NodeState, Phase};
+use routing_core::state::NodeState;
 use routing_core::time::{Cadence, Tick, Ticks};
 use rustc_hash::FxHashMap;
-use siphasher::sip::SipHasher13;
 use std::future::Future;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use turns::{Spare, Turn, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
 const INBOX_MAX: usize = 256;
@@ -161,6 +164,8 @@ struct Slot {
     /// The chained hash of all that was delivered.
     chain: u64,
     live: Option<Box<Live>>,
+    /// Whether it said farewell before it went.
+    has_left: bool,
 }
 
 /// A network of nodes and clients, and its time.
@@ -181,10 +186,12 @@ pub struct Network {
     /// What the clocks of async code show, and where it is woken.
     time: Time,
     bell: Bell,
+    workers: Workers,
+    // Empty between two ticks, kept for their room.
     due: Vec<Event>,
-    asked: Vec<(OperationId, Operation)>,
-    heard: Vec<Heard>,
-    effects: Effects,
+    called: Vec<(NodeIndex, bool)>,
+    turns: Vec<Turn>,
+    spare: Vec<Spare>,
 }
 
 impl Network {
@@ -206,10 +213,11 @@ impl Network {
             keeps_notices: false,
             time: Time::default(),
             bell: Bell::default(),
+            workers: Workers::new(1),
             due: Vec::new(),
-            asked: Vec::new(),
-            heard: Vec::new(),
-            effects: Vec::new(),
+            called: Vec::new(),
+            turns: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -241,6 +249,19 @@ impl Network {
     /// What was counted since the beginning.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// From now on the nodes of a tick take their turns on so many threads, the caller's among them. The run is the same
+    /// on any number.
+    pub fn set_threads(&mut self, threads: usize) {
+        if threads != self.workers.threads() {
+            self.workers = Workers::new(threads);
+        }
+    }
+
+    /// On how many threads nodes take their turns.
+    pub fn threads(&self) -> usize {
+        self.workers.threads()
     }
 
     /// Opens a ledger for the traffic of some operations, and gives its number.
@@ -311,7 +332,7 @@ impl Network {
             last_operation: 0,
             ledger: 0,
         };
-        self.slots.push(Slot { grid, chain: 0, live: Some(Box::new(live)) });
+        self.slots.push(Slot { grid, chain: 0, live: Some(Box::new(live)), has_left: false });
         index
     }
 
@@ -358,9 +379,10 @@ impl Network {
         self.live(node).map(|live| live.place)
     }
 
-    /// What the node does. Those that were dropped count as killed.
+    /// What the node does. Clients that were dropped count as killed.
     pub fn condition(&self, node: NodeIndex) -> Condition {
-        self.live(node).map_or(Condition::Killed, |live| live.condition)
+        let gone = if self.slots[node.0 as usize].has_left { Condition::Left } else { Condition::Killed };
+        self.live(node).map_or(gone, |live| live.condition)
     }
 
     /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`] operations at most, so more wait
@@ -489,17 +511,42 @@ impl Network {
         let now = self.wheel.advance(&mut due);
         self.time.set(now);
         due.sort_by_key(Event::rank);
-        let mut events = due.drain(..).peekable();
-        while let Some(event) = events.next() {
+        // (node, whether it wanted to run at this tick by itself)
+        let mut called: Vec<(NodeIndex, bool)> = std::mem::take(&mut self.called);
+        for event in due.drain(..) {
             let node = event.rank().0;
-            let mut is_woken = self.receive(now, event);
-            while let Some(event) = events.next_if(|event| event.rank().0 == node) {
-                is_woken |= self.receive(now, event);
+            let is_woken = self.receive(now, event);
+            match called.last_mut() {
+                Some((last, woken)) if *last == node => *woken |= is_woken,
+                _ => called.push((node, is_woken)),
             }
-            self.take_turn(now, node, is_woken);
         }
-        drop(events);
         self.due = due;
+        let mut turns = std::mem::take(&mut self.turns);
+        for (node, is_woken) in called.drain(..) {
+            turns.extend(self.begin_turn(now, node, is_woken));
+        }
+        self.called = called;
+        self.workers.run(&mut turns);
+        for turn in &mut turns {
+            let slot = &mut self.slots[turn.node.0 as usize];
+            (slot.chain, slot.live) = (turn.chain, turn.live.take());
+        }
+        for turn in &mut turns {
+            self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
+            let has_more = self.live(turn.node).is_some_and(|live| !live.asked.is_empty());
+            if let Some(next) = if has_more { Some(Tick(now.0 + 1)) } else { turn.next_wake } {
+                self.wake_at(turn.node, next);
+            }
+        }
+        for turn in turns.drain(..) {
+            if turn.is_over {
+                self.slots[turn.node.0 as usize].has_left = true;
+                self.drop_node(turn.node);
+            }
+            self.spare.push(turn.into_spare());
+        }
+        self.turns = turns;
         now
     }
 
@@ -542,160 +589,21 @@ impl Network {
     }
 
     /// Lets a node take its turn, if it runs at this tick; else it will at the next one of its cadence.
-    fn take_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) {
-        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return };
+    fn begin_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) -> Option<Turn> {
+        let live = self.slots[node.0 as usize].live.as_deref_mut()?;
         if live.condition != Condition::Running || live.inbox.is_empty() && !is_woken {
-            return;
+            return None;
         }
         if live.cadence.at_or_after(now) != now {
-            return self.wake_at(node, now);
+            self.wake_at(node, now);
+            return None;
         }
-        let slot = &mut self.slots[node.0 as usize];
-        let Some(live) = slot.live.as_deref_mut() else { return };
-        let mut asked = std::mem::take(&mut self.asked);
-        let mut heard = std::mem::take(&mut self.heard);
-        let mut effects = std::mem::take(&mut self.effects);
         self.counters.events += live.messages_waiting as u64 + u64::from(is_woken);
         live.messages_waiting = 0;
-        for (_, heard_now) in live.inbox.drain(..) {
-            if let Heard::Message(sender, message) = &heard_now {
-                let mut hasher = SipHasher13::new();
-                (slot.chain, now.0, sender.0.prefix(), message).hash(&mut hasher);
-                slot.chain = hasher.finish();
-            }
-            heard.push(heard_now);
-        }
-        asked.extend(live.asked.drain(..live.asked.len().min(COMMANDS_MAX)));
-        let (is_gone, next) = match &mut live.runner {
-            Runner::Direct(state) => {
-                state.turn(now, &mut asked, &mut heard, &mut effects);
-                (state.phase() == Phase::Departed, state.next_wake())
-            }
-            Runner::Driven(driven) => {
-                driven.turn(&mut asked, &mut heard, &mut effects);
-                (driven.state().phase() == Phase::Departed, driven.state().next_wake())
-            }
-            Runner::Hosted(hosted) => (hosted.turn(now, &mut heard, &mut effects), hosted.next_wake()),
-        };
         live.wake = None;
-        if is_gone {
-            live.condition = Condition::Left;
-        }
-        let has_more = !live.asked.is_empty();
-        self.carry_out(now, node, &mut effects);
-        if is_gone {
-            self.slots[node.0 as usize].live = None;
-        } else if let Some(next) = if has_more { Some(Tick(now.0 + 1)) } else { next } {
-            self.wake_at(node, next);
-        }
-        asked.clear();
-        heard.clear();
-        effects.clear();
-        self.asked = asked;
-        self.heard = heard;
-        self.effects = effects;
-    }
-
-    /// Carries out what is for the links, in order. How the rest lies in between counts for nothing: the driver tells of
-    /// outcomes and notices last, and keeps records first.
-    fn carry_out(&mut self, now: Tick, node: NodeIndex, effects: &mut Effects) {
-        let ended_before = self.finished.len();
-        // A link that was just asked for: if a message to the peer follows at once, that message opens it.
-        let mut requested: Option<Target> = None;
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Request(target) => {
-                    if let Some(earlier) = requested.replace(target) {
-                        self.request(now, node, earlier, false);
-                    }
-                }
-                Effect::Send(to, message) => {
-                    let opens_link = requested.as_ref().is_some_and(|target| target.grid == Some(to));
-                    if let Some(target) = requested.take() {
-                        self.request(now, node, target, opens_link);
-                    }
-                    self.send(now, node, to, message, opens_link);
-                }
-                // Links hold no state here.
-                Effect::Accept(_) | Effect::Close(_) => {
-                    if let Some(target) = requested.take() {
-                        self.request(now, node, target, false);
-                    }
-                }
-                Effect::Complete(operation, outcome) => {
-                    self.finished.push(Finished { node, operation, at: now, outcome })
-                }
-                Effect::Notify(notice) if self.keeps_notices => self.notices.push((node, notice)),
-                // Nothing outlives the run.
-                Effect::Keep(_) | Effect::Forget(_) | Effect::Remember(_) | Effect::Notify(_) => {}
-            }
-        }
-        if let Some(target) = requested {
-            self.request(now, node, target, false);
-        }
-        // Those that end in one turn have ended at once: they are told of in order of asking.
-        self.finished[ended_before..].sort_by_key(|finished| finished.operation);
-    }
-
-    /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
-    /// brings the news to the peer.
-    fn request(&mut self, now: Tick, node: NodeIndex, target: Target, is_followed: bool) {
-        self.counters.links_opened += 1;
-        let peer = match target.grid {
-            Some(grid) => self.index_of(&grid),
-            None => self.index_at(&target.address),
-        };
-        let running = peer.filter(|peer| self.condition(*peer) == Condition::Running);
-        let contact = running.and_then(|peer| self.live(peer)).map(|live| live.contact.clone());
-        let next = Tick(now.0 + 1);
-        match (running, contact) {
-            (Some(_), Some(contact)) if is_followed => {
-                let heard = Heard::Linked(target, contact);
-                match self.live_mut(node) {
-                    // Who knows what somebody's own code waits for?
-                    Some(Live { runner: Runner::Hosted(_), .. }) => {
-                        self.wheel.put(next, Event::Hear { to: node, heard: Box::new(heard) });
-                    }
-                    // In the state machine nothing waits for this but the message that follows, so it needs no turn.
-                    Some(live) => live.inbox.push((node, heard)),
-                    None => {}
-                }
-            }
-            (Some(peer), Some(contact)) => {
-                if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
-                    self.wheel.put(next, Event::Hear { to: peer, heard: Box::new(Heard::Requested(own)) });
-                }
-                self.wheel.put(next, Event::Hear { to: node, heard: Box::new(Heard::Linked(target, contact)) });
-            }
-            _ => {
-                let heard = Box::new(Heard::Lost(target, LossReason::Unreachable));
-                self.wheel.put(now + DIAL_TIMEOUT, Event::Hear { to: node, heard });
-            }
-        }
-    }
-
-    fn send(&mut self, now: Tick, from: NodeIndex, to: Grid, message: Message, opens_link: bool) {
-        let bytes = message.encoded_len() as u64 + FRAME_OVERHEAD;
-        self.counters.sent.add(bytes);
-        let receiver = self.index_of(&to);
-        if message.is_for_operation() {
-            // A request is counted for who sends it, an answer for who gets it.
-            let asker = if message.is_request() { Some(from) } else { receiver };
-            let ledger = asker.and_then(|asker| self.live(asker)).map_or(0, |live| live.ledger);
-            self.ledgers[ledger].add(bytes);
-        } else {
-            self.counters.records_moved += message.copies() as u64;
-        }
-        let Some(live) = self.live_mut(from) else { return };
-        let (sequence, place) = (live.sequence, live.place);
-        live.sequence += 1;
-        let sender = u64::from(from.0);
-        if self.loss > 0.0 && self.delay.lost(self.loss, sender, sequence) {
-            return;
-        }
-        let Some((to, there)) = receiver.and_then(|to| Some((to, self.place(to)?))) else { return };
-        let delay = self.delay.one_way(place, there, sender, sequence).0.max(1);
-        self.wheel.put(now + Ticks(delay), Event::Deliver { to, from, sequence, opens_link, message });
+        let slot = &mut self.slots[node.0 as usize];
+        let live = slot.live.take()?;
+        Some(Turn::new(now, node, slot.chain, live, self.spare.pop().unwrap_or_default()))
     }
 }
 
@@ -703,6 +611,7 @@ impl Network {
 mod tests {
     use super::*;
     use crate::delay::DelaySpec;
+    use routing_core::effect::{Effect, Target};
     use routing_core::key::SecretKey;
     use routing_core::message::{Find, RequestId, Want};
     use std::path::Path;
@@ -727,7 +636,7 @@ mod tests {
                 Effect::Notify(Notice::Settled),
             ];
             let mut effects = order.map(|index| effects[index].clone()).to_vec();
-            network.carry_out(Tick(0), nodes[0], &mut effects);
+            network.carry_out(Tick(0), nodes[0], &mut effects, &[]);
             (network.wheel.len(), network.live(nodes[0]).unwrap().inbox.len(), network.counters())
         };
         let (events, heard, counters) = run([0, 1, 2]);

@@ -334,18 +334,38 @@ impl RoutingSandbox {
 
     /// A new user, who lives nowhere yet. The sandbox keeps the keys.
     pub fn new_user(&mut self) -> Guid {
-        let user = self.add_user();
-        self.users[user].guid()
+        self.add_users(1);
+        self.users[self.users.len() - 1].guid()
     }
 
-    fn add_user(&mut self) -> usize {
-        let (signing, recovery) = (self.seed_bytes(), self.seed_bytes());
-        let mut nonce = [0; 16];
-        self.rng.fill_bytes(&mut nonce);
-        let account = Account::new(signing, Some(recovery), nonce);
-        self.by_guid.insert(account.guid(), self.users.len());
-        self.users.push(User { account, home: None, signed: None, acknowledged: None, is_closed: false, rotations: 0 });
-        self.users.len() - 1
+    /// Draws the keys of new users. Making them is curve arithmetic, which all threads share.
+    fn add_users(&mut self, count: usize) {
+        let mut draw = || {
+            let (signing, recovery) = (self.seed_bytes(), self.seed_bytes());
+            let mut nonce = [0; 16];
+            self.rng.fill_bytes(&mut nonce);
+            (signing, recovery, nonce)
+        };
+        let seeds: Vec<([u8; 32], [u8; 32], [u8; 16])> = (0..count).map(|_| draw()).collect();
+        let make = |seeds: &[([u8; 32], [u8; 32], [u8; 16])]| -> Vec<Account> {
+            seeds.iter().map(|(signing, recovery, nonce)| Account::new(*signing, Some(*recovery), *nonce)).collect()
+        };
+        let portion = count.div_ceil(self.network.threads()).max(64);
+        let accounts: Vec<Account> = std::thread::scope(|scope| {
+            let portions: Vec<_> = seeds.chunks(portion).map(|seeds| scope.spawn(move || make(seeds))).collect();
+            portions.into_iter().flat_map(|made| made.join().expect("making keys does not fail")).collect()
+        });
+        for account in accounts {
+            self.by_guid.insert(account.guid(), self.users.len());
+            self.users.push(User {
+                account,
+                home: None,
+                signed: None,
+                acknowledged: None,
+                is_closed: false,
+                rotations: 0,
+            });
+        }
     }
 
     fn user_of(&self, guid: &Guid) -> Result<usize, SandboxError> {

@@ -117,7 +117,7 @@ impl Run {
     fn register(&mut self, homes: usize, users_each: usize, by_clients: bool) {
         for _ in 0..homes {
             let home = self.any_node();
-            let users = self.sandbox.new_users(users_each, home);
+            let users = self.sandbox.new_users(&vec![home; users_each]);
             let asker = if by_clients { self.asker(true) } else { Asker::Node(self.node(home)) };
             self.outstanding += if by_clients { users.len() } else { 1 };
             self.sandbox.start_register(0, &users, &asker).unwrap();

@@ -1,9 +1,9 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
-use super::core::{Core, View, Viewer};
+use super::core::{Core, View};
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
-use crate::id::{Grid, Key, Kind};
+use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{
     Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// How many strangers wait to be met at most.
 const STRANGERS_MAX: usize = 16;
+/// How many of them one question brings.
+const STRANGERS_AT_ONCE: usize = 3;
 /// The most bytes that an answer is filled with: three quarters of a frame, so that whatever else it holds fits, too.
 const ANSWER_BYTES_MAX: usize = 786_432;
 
@@ -31,10 +33,21 @@ fn named(entry: &Entry) -> Named {
     Named { contact: entry.contact().clone(), is_hearsay: !entry.has_answered() }
 }
 
-impl View<'_> {
-    /// Its contacts, as they are named to somebody, who is not named itself.
+/// What somebody is told of the holders of a place.
+struct Told<'a> {
+    /// Those who may be named; `None` if the one who asks sees the same set.
+    view: Option<View<'a>>,
+    /// Whether that, or what it sees already, is all that is known here.
+    is_whole: bool,
+    /// Whether too few of the holders may be named to find the others through them.
+    is_too_little: bool,
+}
+
+impl Told<'_> {
+    /// The contacts, without the one who asks.
     fn named_to(&self, asker: Grid) -> impl Iterator<Item = Named> {
-        self.others.iter().filter(move |(entry, _)| entry.contact().grid() != asker).map(|(entry, _)| named(entry))
+        let entries = self.view.iter().flat_map(|view| view.others.iter()).map(|(entry, _)| *entry);
+        entries.filter(move |entry| entry.contact().grid() != asker).map(named)
     }
 }
 
@@ -43,8 +56,23 @@ impl Core {
         self.effect(Effect::Send(to, message));
     }
 
+    /// What of its `view` of a place this node tells `asker`, who sees the set `seen`. Only contacts that have answered
+    /// are named. That the two agree may rest on hearsay: it names nobody.
+    fn told<'a>(&'a self, view: View<'a>, place: &Id, groups: u16, seen: SetName, asker: Grid) -> Told<'a> {
+        if view.name == seen {
+            return Told { view: None, is_whole: true, is_too_little: false };
+        }
+        let may_be_named = |entry: &Entry| entry.has_answered() || entry.contact().grid() == asker;
+        let nameable = view.others.iter().filter(|(entry, _)| may_be_named(entry)).count();
+        if nameable == view.others.len() {
+            return Told { view: Some(view), is_whole: true, is_too_little: false };
+        }
+        let is_too_little = nameable < usize::from(self.config.alpha);
+        let view = self.view_of(place, groups, may_be_named);
+        Told { view: (view.name != seen).then_some(view), is_whole: false, is_too_little }
+    }
+
     pub(super) fn on_find(&mut self, from: Grid, find: &Find) {
-        let viewer = if find.want == Want::Introductions { Viewer::Newcomer(from) } else { Viewer::Asker(from) };
         let groups = find.groups.min(self.config.holders * 4);
         let key = match find.want {
             Want::Record => Some(Key { kind: Kind::User, id: find.target }),
@@ -55,30 +83,36 @@ impl Core {
         let (standing, is_whole, contacts) = if groups == 0 {
             (Standing::NotYet, false, None)
         } else {
-            let view = self.view(&find.target, groups, viewer);
-            let is_whole = view.untold.is_empty();
-            let strangers: SmallVec<[_; 3]> = view.untold.iter().map(|entry| entry.contact().clone()).collect();
-            let differs = view.name != find.set;
-            let contacts = differs.then(|| view.named_to(from).collect::<List<_, CONTACTS_MAX>>());
-            // Whether this node is a holder it must judge by all it knows, told or not.
-            let own_view = (!is_whole).then(|| self.view(&find.target, groups, Viewer::Own));
-            let full = own_view.as_ref().unwrap_or(&view);
+            let view = self.view(&find.target, groups);
             // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
             // set widened, so its lack means nothing.
-            let may_lack_it = full.own_place == Place::Widened && copy.is_none();
-            let is_settled = self.is_settled_for(&find.target, full) && !may_lack_it;
-            drop((own_view, view));
-            if self.strangers.len() < STRANGERS_MAX {
+            let may_lack_it = view.own_place == Place::Widened && copy.is_none();
+            let is_settled = self.is_settled_for(&find.target, &view) && !may_lack_it;
+            let hearsay = view.others.iter().filter(|(entry, _)| !entry.has_answered());
+            let strangers: SmallVec<[_; STRANGERS_AT_ONCE]> =
+                hearsay.take(STRANGERS_AT_ONCE).map(|(entry, _)| entry.contact().clone()).collect();
+            let told = match find.want {
+                Want::Introductions if view.name != find.set => {
+                    Told { view: Some(view), is_whole: true, is_too_little: false }
+                }
+                _ => self.told(view, &find.target, groups, find.set, from),
+            };
+            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<List<_, CONTACTS_MAX>>());
+            let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
+            drop(told);
+            if is_too_little && self.strangers.len() < STRANGERS_MAX {
                 self.strangers.extend(strangers);
             }
             (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };
         let is_complete = is_whole && self.table.is_complete_at(&find.target);
-        let found = Found { id: find.id, standing, is_complete, scale: self.table.own_scale(), copy, contacts };
+        let (own_scale, scale) = (self.table.own_scale(), self.table.scale());
+        let found = Found { id: find.id, standing, is_complete, own_scale, scale, copy, contacts };
         self.reply(from, Message::Found(found));
     }
 
     pub(super) fn on_store(&mut self, from: Grid, store: &Store) {
+        let holders = self.config.holders;
         let mut results = Vec::with_capacity(store.items.len());
         let mut unseen: Vec<Named> = Vec::new();
         let mut bytes = 0;
@@ -93,11 +127,10 @@ impl Core {
             }
             let mut sees_other_set = false;
             if item.set != SetName::NONE {
-                let view = self.view(&item.copy.record.key().id, self.config.holders, Viewer::Asker(from));
-                sees_other_set = view.name != item.set;
-                if sees_other_set {
-                    unseen.extend(view.named_to(from));
-                }
+                let place = item.copy.record.key().id;
+                let told = self.told(self.view(&place, holders), &place, holders, item.set, from);
+                sees_other_set = told.view.is_some();
+                unseen.extend(told.named_to(from));
             }
             bytes += 1 + verdict.encoded_len();
             results.push(StoreResult { verdict, sees_other_set });
@@ -111,7 +144,7 @@ impl Core {
 
     /// Whether both this node and `peer` hold `key`, as this node sees it.
     pub(super) fn is_shared(&self, key: &Key, peer: Grid) -> bool {
-        let view = self.view(&key.id, self.config.holders, Viewer::Own);
+        let view = self.view(&key.id, self.config.holders);
         view.own_place != Place::Outside && view.others.iter().any(|(entry, _)| entry.contact().grid() == peer)
     }
 

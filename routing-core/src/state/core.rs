@@ -60,9 +60,6 @@ pub(crate) struct Core {
 /// How many departed nodes are remembered.
 const DEPARTED_MAX: usize = 4_096;
 
-/// How many of those left out of a view are remembered, to be met soon.
-const UNTOLD_MAX: usize = 3;
-
 /// The holders of a place as this node sees them.
 pub(crate) struct View<'a> {
     /// The others among them with their places, nearest first, without this node.
@@ -71,20 +68,6 @@ pub(crate) struct View<'a> {
     pub(crate) name: SetName,
     /// What this node itself is to the place.
     pub(crate) own_place: Place,
-    /// The nearest of those who were left out of it because the one who asks may not be told of them. With none, it is
-    /// all that is known.
-    pub(crate) untold: SmallVec<[&'a Entry; UNTOLD_MAX]>,
-}
-
-/// Whom a view is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Viewer {
-    /// This node itself: hearsay is used.
-    Own,
-    /// Somebody who asks: only those who have answered us are named, and the asker, if it is a node.
-    Asker(Grid),
-    /// Somebody who joins: may be told hearsay.
-    Newcomer(Grid),
 }
 
 impl Core {
@@ -242,26 +225,21 @@ impl Core {
     }
 
     /// The holders of `target` as this node sees them: the nearest `groups` groups, itself included.
-    pub(crate) fn view(&self, target: &Id, groups: u16, viewer: Viewer) -> View<'_> {
+    pub(crate) fn view(&self, target: &Id, groups: u16) -> View<'_> {
+        self.view_of(target, groups, |_| true)
+    }
+
+    /// The same if there were only those contacts that `counts`.
+    pub(crate) fn view_of(&self, target: &Id, groups: u16, counts: impl Fn(&Entry) -> bool) -> View<'_> {
         let mut admission = Admission::new(groups, self.scale());
         let own = self.grid();
         let own_distance = target.distance(&own.0);
         let own_prefix = target.prefix() ^ own.0.prefix();
         let mut own_place = None;
-        let may_be_told = |entry: &Entry| match viewer {
-            Viewer::Asker(grid) => entry.has_answered() || entry.contact().grid() == grid,
-            Viewer::Own | Viewer::Newcomer(_) => true,
-        };
         let mut others: SmallVec<[(&Entry, Place); 24]> = SmallVec::new();
         let mut members: SmallVec<[u64; 24]> = SmallVec::new();
-        let mut untold: SmallVec<[&Entry; UNTOLD_MAX]> = SmallVec::new();
-        for entry in self.table.nearest(target).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
-            if !may_be_told(entry) {
-                if untold.len() < UNTOLD_MAX {
-                    untold.push(entry);
-                }
-                continue;
-            }
+        let is_reliable = |entry: &&Entry| entry.failures() < UNRELIABLE_FAILURES;
+        for entry in self.table.nearest(target).filter(is_reliable).filter(|entry| counts(entry)) {
             let distance = entry.prefix() ^ target.prefix();
             if own_place.is_none()
                 && self.is_node()
@@ -289,7 +267,7 @@ impl Core {
             }
         }
         let own_place = own_place.unwrap_or(Place::Outside);
-        View { others, name: SetName::of(members.into_iter()), own_place, untold }
+        View { others, name: SetName::of(members.into_iter()), own_place }
     }
 
     /// Whether what this node says of `key` counts: it is a holder, and not new to the range.

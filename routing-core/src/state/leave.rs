@@ -4,7 +4,7 @@
 //! everybody it knows and acquaints its neighbours with each other, so that the graph stays connected. Then it stops.
 //! Who goes away for a while moves nothing: it says so, and that it will be back.
 
-use super::core::{Core, Role, Viewer};
+use super::core::{Core, Role};
 use super::requests::Purpose;
 use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, OperationId, Outcome};
@@ -77,12 +77,12 @@ impl Core {
     /// Who becomes a holder of `key` when this node is gone.
     fn heirs(&self, key: &Key) -> Vec<Arc<Contact>> {
         let holders = self.config.holders;
-        let now = self.view(&key.id, holders, Viewer::Own);
+        let now = self.view(&key.id, holders);
         if now.own_place == Place::Outside {
             return Vec::new();
         }
         // One group more than now: whoever is in that set and not in today's takes this node's place.
-        let with_next = self.view(&key.id, holders + 1, Viewer::Own);
+        let with_next = self.view(&key.id, holders + 1);
         let is_new =
             |entry: &Entry| !now.others.iter().any(|(known, _)| known.contact().grid() == entry.contact().grid());
         let heirs = with_next.others.iter().filter(|(entry, _)| is_new(entry));

@@ -119,7 +119,7 @@ impl Lookup {
     ) -> Option<Self> {
         let search = core.search(key.id, core.config.holders);
         let own = core.is_node().then(|| {
-            let view = core.view(&key.id, core.config.holders, super::core::Viewer::Own);
+            let view = core.view(&key.id, core.config.holders);
             let standing = if core.is_settled_for(&key.id, &view) { Standing::Settled } else { Standing::NotYet };
             let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
             Said { standing, copy, named: None }
@@ -191,7 +191,8 @@ impl Lookup {
                 self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
             }
         }
-        if !core.is_node() && found.scale != Scale::UNKNOWN {
+        // Its entry points were chosen by the asker; those next to the key may be many ids of one liar.
+        if self.linked.contains(&informant) && found.scale != Scale::UNKNOWN {
             self.scales.push(found.scale);
             self.scales.sort_unstable();
             self.search.set_scale(self.scales[self.scales.len() / 2]);
@@ -262,7 +263,8 @@ impl Lookup {
             self.ask_holders(core, led_by, &tally);
         } else {
             while let Some(peer) = self.search.next().cloned() {
-                self.ask(core, &peer, led_by.saturating_add(1));
+                // Before it has arrived nobody's view of the target is worth comparing.
+                self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
             }
         }
         true
@@ -294,32 +296,32 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        let mut fresh: Vec<usize> = window
+        let mut fresh: Vec<(Ticks, usize)> = window
             .iter()
             .filter_map(|seat| match seat {
                 Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
-                    Some(*index)
+                    let round_trip = self.search.candidates()[*index].round_trip();
+                    Some((round_trip.unwrap_or(core.config.answer_timeout), *index))
                 }
                 _ => None,
             })
             .collect();
-        fresh.sort_by_key(|index| self.search.candidates()[*index].round_trip().unwrap_or(core.config.answer_timeout));
+        fresh.sort_unstable();
+        let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
-        let peers: Vec<Arc<Contact>> =
-            fresh.iter().map(|index| self.search.candidates()[*index].contact().clone()).collect();
-        for peer in peers {
+        for (_, index) in &fresh {
             if asked == missing {
                 break;
             }
-            let Some(candidate) = self.search.candidate(&peer.grid()) else { continue };
-            let round_trip = candidate.round_trip();
-            let index = self.search.candidates().iter().position(|candidate| candidate.contact().grid() == peer.grid());
-            if index.is_none_or(|index| !self.search.may_ask(index)) {
+            // Asking changes no candidate's place.
+            if !self.search.may_ask(*index) {
                 continue;
             }
-            slowest = slowest.max(round_trip.unwrap_or(Ticks(core.config.answer_timeout_min.0)));
-            self.ask(core, &peer, led_by.saturating_add(1));
+            let candidate = &self.search.candidates()[*index];
+            slowest = slowest.max(candidate.round_trip().unwrap_or(core.config.answer_timeout_min));
+            let peer = candidate.contact().clone();
+            self.ask(core, &peer, set, led_by.saturating_add(1));
             asked += 1;
         }
         if asked > 0 && fresh.len() > asked && !self.is_hedged {
@@ -327,16 +329,10 @@ impl Lookup {
         }
     }
 
-    fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, depth: u8) {
+    fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, set: SetName, depth: u8) {
         self.search.on_asked(&peer.grid());
         let want = if self.key.kind == Kind::Claim { Want::Claim } else { Want::Record };
-        let find = Find {
-            id: RequestId(0),
-            target: self.key.id,
-            want,
-            groups: core.config.holders,
-            set: self.search.set_name(),
-        };
+        let find = Find { id: RequestId(0), target: self.key.id, want, groups: core.config.holders, set };
         let is_linked = self.linked.contains(&peer.grid());
         core.ask(peer, is_linked, Purpose::Operation(self.id), depth, |id| Message::Find(Find { id, ..find }));
         self.trace.push(Hop { peer: peer.clone(), asked: core.now, depth, said: None });

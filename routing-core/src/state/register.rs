@@ -12,7 +12,7 @@
 
 mod writing;
 
-use super::core::{Core, Viewer};
+use super::core::Core;
 use super::lookup::{SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
@@ -86,6 +86,8 @@ pub(crate) struct Register {
     /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
     homes: BTreeMap<Address, Vec<u32>>,
     scales: Vec<Scale>,
+    /// The entry points that were reached, and how many are still awaited.
+    entries: Vec<Grid>,
     entries_awaited: usize,
     in_flight: usize,
     undecided: usize,
@@ -151,6 +153,7 @@ impl Register {
             lanes,
             homes,
             scales: Vec::new(),
+            entries: Vec::new(),
             entries_awaited: entries.len(),
             in_flight: 0,
             is_reported: false,
@@ -185,6 +188,7 @@ impl Register {
         }
         self.entries_awaited = self.entries_awaited.saturating_sub(1);
         if core.is_worth_knowing(contact) {
+            self.entries.push(contact.grid());
             self.peer(contact, true);
             let acquaintance = core.acquaintance(&contact.grid());
             for lane in 0..self.lanes.len() {
@@ -209,7 +213,8 @@ impl Register {
     pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
         let informant = pending.peer.grid();
         let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
-        if !core.is_node() && found.scale != Scale::UNKNOWN {
+        // Entry points were chosen by the writer; those next to a key may be many ids of one liar.
+        if self.entries.contains(&informant) && found.scale != Scale::UNKNOWN {
             self.scales.push(found.scale);
             self.scales.sort_unstable();
         }
@@ -483,7 +488,7 @@ impl Register {
 
     fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
         let key = self.writings[writing].record.key();
-        let view = core.view(&key.id, core.config.holders, Viewer::Own);
+        let view = core.view(&key.id, core.config.holders);
         let others = view.others.iter();
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;

@@ -6,7 +6,7 @@
 //! what nobody told us comes to light. Who was heard from since the last round is passed over (as a page in use is by
 //! the clock algorithm), so two nodes that know each other do not both probe.
 
-use super::core::{Core, Viewer};
+use super::core::Core;
 use super::requests::Purpose;
 use crate::contact::Contact;
 use crate::effect::Notice;
@@ -173,9 +173,15 @@ impl Upkeep {
         }
     }
 
+    /// A stranger is met once, as part of its joining or this node's; the sweeps share what upkeep may cost.
     fn probe_neighbour(&mut self, core: &mut Core, contact: &Arc<Contact>) {
         let own = core.grid().0;
+        let is_stranger = core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered());
+        let credit = self.credit;
         self.probe(core, contact, own);
+        if is_stranger {
+            self.credit = credit;
+        }
     }
 
     fn probe_far(&mut self, core: &mut Core) {
@@ -226,7 +232,7 @@ impl Upkeep {
     fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id) {
         let is_complete = core.table.is_complete_at(&place);
         let (groups, set) = if is_complete {
-            (core.config.holders, core.view(&place, core.config.holders, Viewer::Own).name)
+            (core.config.holders, core.view(&place, core.config.holders).name)
         } else {
             (0, SetName::NONE)
         };

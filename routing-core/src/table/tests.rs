@@ -146,7 +146,7 @@ fn the_own_slice_is_never_given_up_for_what_is_far() {
         let all = contacts(rng, 6_000);
         for budget in [256, 512, 2_048] {
             let table = filled(own, budget, &all);
-            let depth = table.shares().depth as u32;
+            let depth = table.shares.depth as u32;
             let known = grids(&table);
             let slice = all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= depth);
             assert!(slice.clone().count() <= budget as usize / 2, "seed {seed}, budget {budget}");
@@ -182,9 +182,9 @@ fn a_full_table_keeps_to_its_shares() {
         all.iter().for_each(|contact| {
             table.offer(contact);
         });
-        let shares = table.shares();
+        let shares = &table.shares;
         for (shared, quota) in shares.quota.iter().enumerate() {
-            let there = table.by_shared_bits[shared] as usize;
+            let there = table.by_shared_bits[shared];
             assert!(there.abs_diff(*quota) <= 1, "seed {seed}: {there} of {quota} at {shared} of {}", shares.depth);
         }
         // With 2·√N contacts or more each slice outside the own has as many.
@@ -213,7 +213,7 @@ fn hearsay_never_displaces_a_contact_that_has_answered() {
         answered.iter().for_each(|grid| table.on_answer(grid, Ticks(10)));
         for contact in &all[2_000..] {
             // The own slice is another matter: it is known completely, whoever is in it.
-            if (own.common_bits(&contact.grid().0) as usize) < table.shares().depth {
+            if (own.common_bits(&contact.grid().0) as usize) < table.shares.depth {
                 table.offer(contact);
             }
         }
@@ -227,7 +227,7 @@ fn who_does_not_answer_makes_room_for_hearsay() {
     let rng = &mut rng(1);
     let own = id(rng);
     let mut table = filled(own, 256, &contacts(rng, 2_000));
-    let depth = table.shares().depth;
+    let depth = table.shares.depth;
     let far = table.iter().map(|entry| entry.contact().grid()).find(|grid| own.common_bits(&grid.0) == 0).unwrap();
     table.on_failure(&far);
     table.on_failure(&far);
@@ -252,7 +252,7 @@ fn a_table_knows_where_it_is_complete() {
     for table in [&told, &small] {
         assert!(table.is_complete_at(&own));
         assert!(!table.is_complete_at(&own.flip(0)));
-        let depth = table.shares().depth as u32;
+        let depth = table.shares.depth as u32;
         assert!(table.is_complete_at(&id_near(rng, &own, depth)));
         assert!(!table.is_complete_at(&id_near(rng, &own, depth - 1)));
     }
@@ -268,8 +268,7 @@ fn the_density_is_within_half_of_the_truth_once_the_table_is_complete_and_the_mo
         for seed in 0..5 {
             let rng = &mut rng(seed);
             let own = id(rng);
-            let mut table = filled(own, 32_768, &contacts(rng, nodes));
-            table.estimate_scale();
+            let table = filled(own, 32_768, &contacts(rng, nodes));
             let ratio = nodes_of(table.scale()) / nodes as f64;
             // With few nodes the parts are few, and the median is coarse; too high is the safe side, as it widens less.
             let bounds = if nodes <= 1_000 { 0.75..1.7 } else { 0.75..1.5 };
@@ -287,23 +286,46 @@ fn ids_ground_next_to_one_place_do_not_raise_the_density() {
         for _ in 0..64 {
             table.offer(&contact(id_near(rng, &place, bits)));
         }
-        table.estimate_scale();
         let ratio = nodes_of(table.scale()) / 2_000.0;
         assert!((0.75..1.5).contains(&ratio), "seed {seed}: {ratio}");
     }
 }
 
 #[test]
-fn ids_ground_next_to_the_own_place_do_not_raise_the_density() {
+fn ids_ground_next_to_the_own_place_do_not_raise_the_density_that_others_agree_upon() {
     let rng = &mut rng(1);
     let own = id(rng);
-    let mut table = filled(own, 4_096, &contacts(rng, 2_000));
-    for _ in 0..64 {
-        table.offer(&contact(id_near(rng, &own, 20)));
+    for budget in [4_096, 512] {
+        let mut table = filled(own, budget, &contacts(rng, 2_000));
+        for index in 0..100 {
+            table.offer(&contact(id_near(rng, &own, 20 + (index as u32).trailing_zeros())));
+        }
+        for region in 0..32u8 {
+            table.on_scale(&Grid(Id([region << 3; 32])), Scale::of_nodes(2_000));
+        }
+        table.offer(&contact(id(rng)));
+        let ratio = nodes_of(table.scale()) / 2_000.0;
+        assert!((0.9..1.1).contains(&ratio), "{ratio}");
+        let own_ratio = nodes_of(table.own_scale()) / 2_000.0;
+        assert!(budget < 2_000 || (0.75..1.25).contains(&own_ratio), "a complete table knows better: {own_ratio}");
     }
-    table.estimate_scale();
-    let ratio = nodes_of(table.scale()) / 2_000.0;
-    assert!((0.75..1.25).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn a_full_table_tells_the_density_of_its_neighbourhood_as_that_changes() {
+    for seed in 0..20 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut table = table(own, 256);
+        for nodes in [1_000, 2_000, 4_000, 8_000] {
+            for contact in contacts(rng, nodes - nodes / 2) {
+                table.offer(&contact);
+            }
+            let truth = if nodes == 1_000 { 500.0 } else { nodes as f64 - 500.0 };
+            let ratio = nodes_of(table.own_scale()) / truth;
+            assert!((0.5..1.7).contains(&ratio), "seed {seed}, {truth} nodes: {ratio}");
+        }
+    }
 }
 
 #[test]
@@ -323,18 +345,4 @@ fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
         table.on_failure(&Grid(place));
     }
     assert_eq!(table.entry(&Grid(place)).unwrap().failures(), u8::MAX);
-}
-
-#[test]
-#[ignore = "known: the estimate over the own neighbourhood is of 64 nodes, so that many ids ground there decide it"]
-fn a_hundred_ids_ground_next_to_the_own_place_do_not_raise_the_density() {
-    let rng = &mut rng(1);
-    let own = id(rng);
-    let mut table = filled(own, 4_096, &contacts(rng, 2_000));
-    for index in 0..100 {
-        table.offer(&contact(id_near(rng, &own, 20 + (index as u32).trailing_zeros())));
-    }
-    table.estimate_scale();
-    let ratio = nodes_of(table.scale()) / 2_000.0;
-    assert!((0.75..1.25).contains(&ratio), "{ratio}");
 }

@@ -179,7 +179,7 @@ impl Runner<'_> {
         if register.from == Origin::Node {
             chosen.sort_unstable();
         }
-        let users: Vec<usize> = chosen.iter().flat_map(|home| self.sandbox.new_users(1, *home)).collect();
+        let users = self.sandbox.new_users(&chosen);
         let actions = match register.from {
             Origin::Client => {
                 let asker = Actor::Client(register.entry_points);

@@ -143,15 +143,14 @@ impl RoutingSandbox {
         self.give(node, Operation::Join(targets), Task::Join { tag, started, member });
     }
 
-    /// New users at this server, by number; nothing is registered yet.
-    pub fn new_users(&mut self, count: usize, home: usize) -> Vec<usize> {
-        (0..count)
-            .map(|_| {
-                let user = self.add_user();
-                self.users[user].home = Some(home);
-                user
-            })
-            .collect()
+    /// New users at these servers, one each, by number; nothing is registered yet.
+    pub fn new_users(&mut self, homes: &[usize]) -> Vec<usize> {
+        let first = self.users.len();
+        self.add_users(homes.len());
+        for (user, home) in self.users[first..].iter_mut().zip(homes) {
+            user.home = Some(*home);
+        }
+        (first..self.users.len()).collect()
     }
 
     pub(super) fn sign_placement(&mut self, user: usize, domain: Domain) -> Arc<Record> {

@@ -29,6 +29,7 @@ fn found(id: RequestId, contacts: &[Arc<Contact>]) -> Message {
         id,
         standing: Weight::Settled,
         is_complete: false,
+        own_scale: Scale::UNKNOWN,
         scale: Scale::UNKNOWN,
         copy: None,
         contacts: Some(named.collect()),

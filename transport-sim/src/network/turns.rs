@@ -1,0 +1,249 @@
+//! The turns of one tick, taken on as many threads as there are.
+//!
+//! No node sees another within a tick, so turns may be taken in any order and at the same time: a [`Turn`] owns its node
+//! while it is under way, and what it wants done is carried out afterwards, in order of the nodes.
+//!
+//! A tick is over within microseconds, and its turns with it, so the threads wait for the next one awake; one that has
+//! waited for long sleeps.
+
+use super::{Live, NodeIndex, Runner};
+use routing_core::driver::COMMANDS_MAX;
+use routing_core::effect::{Effect, Effects, Operation, OperationId};
+use routing_core::heard::Heard;
+use routing_core::state::Phase;
+use routing_core::time::Tick;
+use siphasher::sip::SipHasher13;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// With fewer turns than this, handing them to others costs more than it saves.
+const SHARED_LEAST: usize = 4;
+/// How often a thread looks for work before it sleeps: some tens of microseconds.
+const LOOKS: u32 = 20_000;
+
+/// The buffers of a turn, to be used again.
+#[derive(Default)]
+pub(super) struct Spare {
+    asked: Vec<(OperationId, Operation)>,
+    heard: Vec<Heard>,
+    effects: Effects,
+    lengths: Vec<u32>,
+}
+
+/// One node's turn at one tick.
+pub(super) struct Turn {
+    now: Tick,
+    pub(super) node: NodeIndex,
+    /// The chained hash of all that was delivered to the node.
+    pub(super) chain: u64,
+    /// The node itself; always there but for the moment in which it is handed over.
+    pub(super) live: Option<Box<Live>>,
+    asked: Vec<(OperationId, Operation)>,
+    heard: Vec<Heard>,
+    /// What it wants done, and the encoded lengths of the messages among it, in order.
+    pub(super) effects: Effects,
+    pub(super) lengths: Vec<u32>,
+    /// When it wants to run again.
+    pub(super) next_wake: Option<Tick>,
+    /// Whether it does nothing any more.
+    pub(super) is_over: bool,
+}
+
+impl Turn {
+    pub(super) fn new(now: Tick, node: NodeIndex, chain: u64, live: Box<Live>, spare: Spare) -> Self {
+        let Spare { asked, heard, effects, lengths } = spare;
+        Self { now, node, chain, live: Some(live), asked, heard, effects, lengths, next_wake: None, is_over: false }
+    }
+
+    pub(super) fn into_spare(mut self) -> Spare {
+        self.asked.clear();
+        self.heard.clear();
+        self.effects.clear();
+        self.lengths.clear();
+        Spare { asked: self.asked, heard: self.heard, effects: self.effects, lengths: self.lengths }
+    }
+
+    /// Code of somebody's own may share what it likes with others, so it runs on one thread, in order of the nodes.
+    fn may_be_shared(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| matches!(live.runner, Runner::Direct(_)))
+    }
+
+    fn take(&mut self) {
+        let Self { now, chain, asked, heard, effects, .. } = self;
+        let Some(live) = self.live.as_deref_mut() else { return };
+        for (_, heard_now) in live.inbox.drain(..) {
+            if let Heard::Message(sender, message) = &heard_now {
+                let mut hasher = SipHasher13::new();
+                (*chain, now.0, sender.0.prefix(), message).hash(&mut hasher);
+                *chain = hasher.finish();
+            }
+            heard.push(heard_now);
+        }
+        asked.extend(live.asked.drain(..live.asked.len().min(COMMANDS_MAX)));
+        (self.is_over, self.next_wake) = match &mut live.runner {
+            Runner::Direct(state) => {
+                state.turn(*now, asked, heard, effects);
+                (state.phase() == Phase::Departed, state.next_wake())
+            }
+            Runner::Driven(driven) => {
+                driven.turn(asked, heard, effects);
+                (driven.state().phase() == Phase::Departed, driven.state().next_wake())
+            }
+            Runner::Hosted(hosted) => (hosted.turn(*now, heard, effects), hosted.next_wake()),
+        };
+        self.lengths.extend(self.effects.iter().filter_map(|effect| match effect {
+            Effect::Send(_, message) => Some(message.encoded_len() as u32),
+            _ => None,
+        }));
+    }
+}
+
+/// The threads that take turns beside the caller's.
+pub(super) struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    work: Mutex<Work>,
+    /// Counts the ticks that had work to share; each thread looks whether it has changed.
+    round: AtomicU64,
+    /// Whether some thread sleeps and wants to be woken.
+    has_sleepers: AtomicBool,
+    /// The threads are to end.
+    is_over: AtomicBool,
+    /// A thread has panicked: its turns will never be done.
+    has_failed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Work {
+    waiting: Vec<Turn>,
+    done: Vec<Turn>,
+    /// How many turns a thread takes at a time.
+    portion: usize,
+}
+
+impl Shared {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes turns as long as some are waiting.
+    fn take_turns(&self) {
+        let mut portion: Vec<Turn> = Vec::new();
+        loop {
+            {
+                let mut work = self.work();
+                work.done.append(&mut portion);
+                let left = work.waiting.len();
+                let rest = left - work.portion.min(left);
+                portion.extend(work.waiting.drain(rest..));
+            }
+            if portion.is_empty() {
+                return;
+            }
+            portion.iter_mut().for_each(Turn::take);
+        }
+    }
+
+    /// What a thread does beside the caller's.
+    fn serve(&self) {
+        let mut seen = 0;
+        loop {
+            let mut looks = 0;
+            while self.round.load(Ordering::SeqCst) == seen && !self.is_over.load(Ordering::SeqCst) {
+                looks += 1;
+                if looks < LOOKS {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                // Whoever begins a round after this wakes us; whoever began one before it is seen by the next look.
+                self.has_sleepers.store(true, Ordering::SeqCst);
+                if self.round.load(Ordering::SeqCst) == seen && !self.is_over.load(Ordering::SeqCst) {
+                    std::thread::park();
+                }
+            }
+            if self.is_over.load(Ordering::SeqCst) {
+                return;
+            }
+            seen = self.round.load(Ordering::SeqCst);
+            self.take_turns();
+        }
+    }
+}
+
+/// Tells the others if its thread panics.
+struct Alarm<'a>(&'a Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.has_failed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Workers {
+    /// `threads` in all; the caller's is one of them.
+    pub(super) fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let threads = (1..threads.max(1)).map(|_| {
+            let shared = shared.clone();
+            std::thread::spawn(move || {
+                let alarm = Alarm(&shared);
+                alarm.0.serve();
+            })
+        });
+        Self { threads: threads.collect(), shared }
+    }
+
+    /// How many threads take turns, the caller's among them.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len() + 1
+    }
+
+    /// Takes all these turns. Afterwards they are in order of their nodes.
+    pub(super) fn run(&self, turns: &mut Vec<Turn>) {
+        if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(Turn::may_be_shared) {
+            return turns.iter_mut().for_each(Turn::take);
+        }
+        let count = turns.len();
+        {
+            let mut work = self.shared.work();
+            work.portion = (count / (self.threads() * 4)).max(1);
+            work.waiting.append(turns);
+        }
+        self.shared.round.fetch_add(1, Ordering::SeqCst);
+        if self.shared.has_sleepers.swap(false, Ordering::SeqCst) {
+            self.threads.iter().for_each(|thread| thread.thread().unpark());
+        }
+        self.shared.take_turns();
+        loop {
+            {
+                let mut work = self.shared.work();
+                if work.done.len() == count {
+                    turns.append(&mut work.done);
+                    break;
+                }
+            }
+            assert!(!self.shared.has_failed.load(Ordering::SeqCst), "a node panicked in its turn, see above");
+            (0..64).for_each(|_| std::hint::spin_loop());
+        }
+        turns.sort_unstable_by_key(|turn| turn.node);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // One that panicked has said so, and the network panicked with it.
+            let _ = thread.join();
+        }
+    }
+}
