@@ -189,6 +189,11 @@ impl NodeState {
         self.core.newcomer.is_none()
     }
 
+    /// Whether some registration, acknowledged or not, is still on its way to a holder.
+    pub fn is_writing(&self) -> bool {
+        self.operations.values().any(|running| matches!(**running, Running::Register(_)))
+    }
+
     /// What the node has counted.
     pub fn stats(&self) -> Stats {
         self.core.stats

@@ -271,7 +271,9 @@ impl<'a> Runner<'a> {
             }
             let mut is_over = true;
             for step in &mut active {
-                if !step.has_ended && step.plan.actions.is_empty() && step.outstanding == 0 && now >= step.plan.ends {
+                let is_quiet = !self.scenario.steps[step.index].what.writes() || !self.sandbox.is_spreading();
+                let is_done = step.plan.actions.is_empty() && step.outstanding == 0 && now >= step.plan.ends;
+                if !step.has_ended && is_done && is_quiet {
                     step.has_ended = true;
                     let report = self.report(step);
                     step.plan.report = Some(report);

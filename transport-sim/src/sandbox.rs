@@ -55,6 +55,8 @@ pub struct RoutingSandbox {
     done: Vec<tasks::Done>,
     /// Clients whose operation has ended, until they have told every holder.
     retiring: Vec<NodeIndex>,
+    /// Who has written something that was acknowledged, until every holder has it.
+    writers: Vec<NodeIndex>,
     /// The cards of forgotten clients, for new ones: nobody remembers a client, and making keys costs more than most
     /// operations.
     cards: Vec<Arc<Contact>>,
@@ -197,6 +199,7 @@ impl RoutingSandbox {
             tasks: FxHashMap::default(),
             done: Vec::new(),
             retiring: Vec::new(),
+            writers: Vec::new(),
             cards: Vec::new(),
             oracle: None,
         }
@@ -439,9 +442,16 @@ impl RoutingSandbox {
         true
     }
 
+    /// Whether some write that has been acknowledged is still on its way to a holder.
+    pub fn is_spreading(&self) -> bool {
+        !self.writers.is_empty()
+    }
+
     fn step(&mut self) {
         let now = self.network.tick();
         self.settle_tasks();
+        let network = &self.network;
+        self.writers.retain(|node| network.state(*node).is_some_and(NodeState::is_writing));
         if now.0.is_multiple_of(16) && !self.retiring.is_empty() {
             let (network, cards) = (&mut self.network, &mut self.cards);
             self.retiring.retain(|client| {

@@ -126,6 +126,14 @@ impl Do {
         }
     }
 
+    /// Whether it writes records. Such a step ends when each has reached every holder that can be reached.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self,
+            Do::Register(_) | Do::Announce(_) | Do::Migrate(_) | Do::Close(_) | Do::Rotate(_) | Do::Recover(_)
+        )
+    }
+
     /// Whether the step consists of operations, which have outcomes that can be counted and expected.
     pub fn has_operations(&self) -> bool {
         matches!(

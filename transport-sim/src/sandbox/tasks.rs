@@ -317,6 +317,7 @@ impl RoutingSandbox {
                     }
                 }
                 (Task::Write { tag, started, users }, Outcome::Registered(result)) => {
+                    self.writers.push(finished.node);
                     let mut done = Done { tag, asked: users, latency_ms: took(started), ..Done::default() };
                     if let Ok(registered) = result {
                         // Who announces knows best how much there is to announce.
