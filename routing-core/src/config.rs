@@ -25,6 +25,13 @@ pub struct NodeConfig {
     /// How long between two probes of one node of the own neighbourhood in a quiet network.
     /// A guess: a minute finds a dead neighbour well before a grace of ten minutes ends.
     pub neighbour_probe_every: Ticks,
+    /// For how long a silent holder keeps its place, so that a restart moves nothing. A guess: most restarts are shorter.
+    pub grace: Ticks,
+    /// How long between two comparisons with one fellow holder while nothing changes. A guess: what was missed is found
+    /// within the grace.
+    pub compare_every: Ticks,
+    /// How long between two attempts to reach somebody who was given up: that heals a partition.
+    pub revive_every: Ticks,
     /// How long between two probes of one other contact, if the upkeep budget allows it.
     pub contact_probe_every: Ticks,
     /// How long a request waits for its answer while nothing is known of the peer's round-trip time.
@@ -65,6 +72,9 @@ impl Default for NodeConfig {
             upkeep_bytes_per_second: 256,
             repair_bytes_per_second: 65_536,
             neighbour_probe_every: Ticks::minutes(1),
+            grace: Ticks::minutes(10),
+            compare_every: Ticks::minutes(10),
+            revive_every: Ticks::seconds(5),
             contact_probe_every: Ticks::hours(1),
             answer_timeout: Ticks::seconds(2),
             answer_timeout_min: Ticks::millis(300),
@@ -126,6 +136,8 @@ impl NodeConfig {
         for (field, span) in [
             ("neighbour_probe_every", self.neighbour_probe_every),
             ("contact_probe_every", self.contact_probe_every),
+            ("compare_every", self.compare_every),
+            ("revive_every", self.revive_every),
             ("answer_timeout_min", self.answer_timeout_min),
             ("lookup_deadline", self.lookup_deadline),
             ("register_deadline", self.register_deadline),

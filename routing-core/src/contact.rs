@@ -289,6 +289,11 @@ impl Contact {
         self.card.standing == Standing::Left
     }
 
+    /// Whether it has said that it is away for a while.
+    pub fn is_away(&self) -> bool {
+        matches!(self.card.standing, Standing::Away { .. })
+    }
+
     /// Whether its address is of the server `home`.
     pub fn is_at(&self, home: &Domain) -> bool {
         let host = self.card.address.as_str().strip_prefix(home.as_str());

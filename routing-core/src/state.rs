@@ -10,14 +10,17 @@
 //! global; the same state and the same turn give the same effects on every machine. This file only dispatches; each
 //! operation has a file of its own: [`join`](self) is how a node becomes part of the network, and so on.
 
+mod absent;
 mod answer;
 mod compare;
 mod core;
+mod fellowship;
 mod join;
 mod leave;
 mod lookup;
 mod register;
 mod requests;
+mod seen;
 mod upkeep;
 
 use crate::config::NodeConfig;
@@ -37,7 +40,7 @@ use core::{Core, Role};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use join::Joined;
@@ -139,7 +142,12 @@ impl NodeState {
             dials: Vec::new(),
             newcomer: None,
             departed: BTreeMap::new(),
-            strangers: Vec::new(),
+            doubted: Vec::new(),
+            absent: absent::Absent::default(),
+            dead: VecDeque::new(),
+            seen: seen::Seen::default(),
+            upkeep_bytes: 0,
+            fellowship: fellowship::Fellowship::default(),
             rng,
             stats: Stats::default(),
             effects: Effects::new(),
@@ -223,7 +231,7 @@ impl NodeState {
             self.on_heard(heard);
         }
         self.on_due();
-        self.upkeep.meet_strangers(&mut self.core);
+        self.upkeep.ask_doubted(&mut self.core);
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }
@@ -323,7 +331,7 @@ impl NodeState {
 
     fn on_joined(&mut self) {
         self.phase = Phase::Joined;
-        self.upkeep.start(&self.core);
+        self.upkeep.start(&mut self.core);
     }
 
     fn leave(&mut self, id: OperationId) {
@@ -381,27 +389,37 @@ impl NodeState {
             return;
         }
         self.core.effect(Effect::Accept(contact.grid()));
-        // A proven link revives, whoever asked for it.
-        self.core.departed.remove(&contact.grid());
-        self.meet(contact);
-        self.core.table.set_linked(&contact.grid(), true);
+        self.on_proven(contact);
         self.core.table.on_heard(&contact.grid());
+    }
+
+    /// A link has proven that somebody is there, whoever asked for it, and whatever was said of it.
+    fn on_proven(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        self.core.departed.remove(&grid);
+        self.meet(contact);
+        let was_away = self.core.table.on_link(&grid);
+        if was_away {
+            self.core.on_back(&grid);
+        } else if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
+            // It reaches us. Whether we reach it is another question.
+            self.core.doubted.push(contact.clone());
+        }
     }
 
     /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
     fn meet(&mut self, contact: &Arc<Contact>) {
-        if self.core.meet(contact) && self.phase == Phase::Joined {
-            let distance = self.core.grid().0.prefix() ^ contact.grid().0.prefix();
-            if self.upkeep.is_near(distance) {
-                self.upkeep.hurry(self.core.now);
-            }
+        if self.core.meet(contact) && self.phase == Phase::Joined && self.is_near(&contact.grid()) {
+            self.upkeep.hurry(self.core.now);
         }
     }
 
+    fn is_near(&self, grid: &Grid) -> bool {
+        self.upkeep.is_near(self.core.grid().0.prefix() ^ grid.0.prefix())
+    }
+
     fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
-        self.core.departed.remove(&contact.grid());
-        self.meet(contact);
-        self.core.table.set_linked(&contact.grid(), true);
+        self.on_proven(contact);
         let (reached, others) =
             std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
         self.core.dials = others;
@@ -474,7 +492,14 @@ impl NodeState {
                 self.upkeep.hurry(self.core.now);
                 self.core.notify(Notice::NeighbourLeft(from));
             }
-            Standing::Away { .. } | Standing::Here => self.meet(contact),
+            Standing::Away { for_ms } => {
+                self.meet(contact);
+                let span = Core::bounded_absence(Ticks(for_ms)).max(self.core.config.grace);
+                if self.is_near(&from) {
+                    self.core.on_absent(from, self.core.now + span);
+                }
+            }
+            Standing::Here => self.meet(contact),
         }
         self.core.table.set_linked(&from, false);
     }
@@ -490,7 +515,11 @@ impl NodeState {
             return self.on_silence(pending);
         }
         let round_trip = self.core.now.since(pending.sent);
+        if matches!(pending.purpose, Purpose::Revive) {
+            self.on_revived(&pending.peer);
+        }
         self.core.table.on_answer(&from, round_trip);
+        self.core.on_back(&from);
         if let Message::Found(found) = &message {
             self.core.table.on_scale(&from, found.own_scale);
         }
@@ -515,7 +544,7 @@ impl NodeState {
                     self.meet(&named.contact);
                 }
             }
-            (Purpose::HandOver, Message::Stored(_)) => {}
+            (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
@@ -543,7 +572,7 @@ impl NodeState {
     fn on_silence(&mut self, pending: Pending) {
         self.core.stats.requests_expired += 1;
         let grid = pending.peer.grid();
-        self.core.on_contact_failed(&grid);
+        self.on_contact_failed(&pending.peer);
         match &pending.purpose {
             Purpose::Operation(id) | Purpose::Bequest(id) => {
                 self.with_operation(*id, |running, core, comparisons| match running {
@@ -557,8 +586,54 @@ impl NodeState {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::Refill | Purpose::HandOver => {}
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Revive => {}
         }
+    }
+
+    /// A contact left a request unanswered.
+    fn on_contact_failed(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        let is_near = self.phase == Phase::Joined && self.is_near(&grid);
+        match self.core.table.on_failure(&grid) {
+            // A neighbour is asked again at once: much depends on it.
+            Some(1) if is_near => self.core.doubted.push(contact.clone()),
+            Some(2) if is_near => {
+                self.core.on_absent(grid, self.core.now + self.core.config.grace);
+                self.upkeep.on_neighbour_silent(&mut self.core);
+            }
+            Some(failures) if failures >= FORGOTTEN_FAILURES && !self.core.absent.contains(&grid) => {
+                self.core.bury(&grid);
+                self.core.notify(Notice::NeighbourLost(grid));
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody that was given up answers again. If it has not restarted meanwhile, not it was gone but the way to it, and
+    /// with it perhaps to many others: this node joins once more, through it.
+    fn on_revived(&mut self, peer: &Arc<Contact>) {
+        let grid = peer.grid();
+        self.core.dead.retain(|dead| dead.grid() != grid);
+        self.meet(peer);
+        let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
+        let was_cut_off =
+            card == Some(peer.sequence()) && self.core.dead.len() >= usize::from(self.core.config.holders);
+        if was_cut_off {
+            self.rejoin(vec![Target::contact(peer)]);
+        }
+    }
+
+    /// Joins once more, without a caller. Until it has compared its range with others, what this node says counts for
+    /// nothing.
+    fn rejoin(&mut self, entries: Vec<Target>) {
+        let is_joining = self.operations.values().any(|running| matches!(**running, Running::Join(_)));
+        if is_joining || self.phase != Phase::Joined || !self.upkeep.may_rejoin(self.core.now) {
+            return;
+        }
+        self.core.newcomer = Some(BTreeSet::new());
+        let id = OperationId(u64::MAX);
+        let join = join::Join::start_again(&mut self.core, id, entries);
+        self.run(id, Running::Join(join));
     }
 
     /// A join waits for its comparisons, too.
@@ -615,11 +690,32 @@ impl NodeState {
             });
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
-        self.upkeep.on_wake(&mut self.core);
+        self.upkeep.on_wake(&mut self.core, &mut self.comparisons);
+        if self.upkeep.is_alone(&self.core)
+            && let Some(last) = self.core.dead.back().cloned()
+        {
+            self.rejoin(vec![Target::contact(&last)]);
+        }
     }
 }
 
+/// How many failures in a row make a contact be given up.
+const FORGOTTEN_FAILURES: u8 = 4;
+
 impl Core {
+    /// A neighbour does not answer, or has said so before: it keeps its place until then.
+    fn on_absent(&mut self, grid: Grid, until: Tick) {
+        self.absent.add(grid, until);
+        self.fellowship.on_change(&self.contact.grid(), &grid);
+    }
+
+    /// Somebody answers.
+    fn on_back(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.absent.remove(grid) {
+            self.fellowship.on_change(&self.contact.grid(), grid);
+        }
+    }
+
     /// An operation ends without having come to its end: its caller hears why.
     fn end_early(&mut self, id: OperationId, running: &Running, is_cancelled: bool) {
         self.dials.retain(|(_, waiting)| *waiting != id);

@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// How many contacts a bin holds on average before the number of bins doubles.
-const BIN_LOAD: usize = 12;
+const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
@@ -51,11 +51,15 @@ const ANSWERED: u8 = 1;
 const RECENT: u8 = 2;
 const LINKED: u8 = 4;
 const PROBED: u8 = 8;
+const AWAY: u8 = 16;
+/// How many unanswered requests in a row make a contact one that is not relied upon.
+const UNRELIABLE_FAILURES: u8 = 2;
 
 impl Entry {
     fn new(contact: Arc<Contact>) -> Self {
         let (prefix, group) = (contact.grid().0.prefix(), contact.group());
-        Self { contact, prefix, group, round_trip_ms: UNMEASURED, failures: 0, flags: 0 }
+        let flags = if contact.is_away() { AWAY } else { 0 };
+        Self { contact, prefix, group, round_trip_ms: UNMEASURED, failures: 0, flags }
     }
 
     /// The contact's card.
@@ -91,6 +95,11 @@ impl Entry {
     /// How many requests in a row it left unanswered.
     pub fn failures(&self) -> u8 {
         self.failures
+    }
+
+    /// Whether it is relied upon: it has not said that it is away, and answered one of the last two requests, if any.
+    pub fn is_available(&self) -> bool {
+        self.failures < UNRELIABLE_FAILURES && self.flags & AWAY == 0
     }
 
     fn set(&mut self, flag: u8, on: bool) {
@@ -229,6 +238,7 @@ impl RoutingTable {
             }
             entry.contact = contact.clone();
             entry.group = contact.group();
+            entry.set(AWAY, contact.is_away());
             return Offered::Renewed;
         }
         let entry = Entry::new(contact.clone());
@@ -262,6 +272,7 @@ impl RoutingTable {
             smoothed => ((u32::from(smoothed) * 7 + u32::from(sample) + 4) / 8) as u16,
         };
         entry.failures = 0;
+        entry.set(AWAY, false);
         entry.set(PROBED, false);
         entry.set(RECENT, true);
         if !entry.has_answered() {
@@ -292,6 +303,15 @@ impl RoutingTable {
         let was_probed = entry.flags & PROBED != 0;
         entry.set(PROBED, true);
         was_probed
+    }
+
+    /// `grid` has proven a link, so it is not away, whatever its card says. Says whether it was.
+    pub fn on_link(&mut self, grid: &Grid) -> bool {
+        let Some(entry) = self.entry_mut(grid) else { return false };
+        let was_away = entry.flags & AWAY != 0;
+        entry.set(LINKED, true);
+        entry.set(AWAY, false);
+        was_away
     }
 
     /// Whether a link to `grid` stands. Unknown contacts have none.

@@ -86,8 +86,9 @@ impl Core {
             let view = self.view(&find.target, groups);
             // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
             // set widened, so its lack means nothing.
-            let may_lack_it = view.own_place == Place::Widened && copy.is_none();
-            let is_settled = self.is_settled_for(&find.target, &view) && !may_lack_it;
+            let (own_place, is_settled) = self.standing_for(&find.target, &view);
+            let may_lack_it = own_place == Place::Widened && copy.is_none();
+            let is_settled = is_settled && !may_lack_it;
             let hearsay = view.others.iter().filter(|(entry, _)| !entry.has_answered());
             let strangers: SmallVec<[_; STRANGERS_AT_ONCE]> =
                 hearsay.take(STRANGERS_AT_ONCE).map(|(entry, _)| entry.contact().clone()).collect();
@@ -100,8 +101,8 @@ impl Core {
             let contacts = told.view.is_some().then(|| told.named_to(from).collect::<List<_, CONTACTS_MAX>>());
             let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
             drop(told);
-            if is_too_little && self.strangers.len() < STRANGERS_MAX {
-                self.strangers.extend(strangers);
+            if is_too_little && self.doubted.len() < STRANGERS_MAX {
+                self.doubted.extend(strangers);
             }
             (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };
@@ -142,16 +143,11 @@ impl Core {
         self.reply(from, Message::Stored(stored));
     }
 
-    /// Whether both this node and `peer` hold `key`, as this node sees it.
-    pub(super) fn is_shared(&self, key: &Key, peer: Grid) -> bool {
-        let view = self.view(&key.id, self.config.holders);
-        view.own_place != Place::Outside && view.others.iter().any(|(entry, _)| entry.contact().grid() == peer)
-    }
-
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
         let range = &compare.range;
         let bits = u32::from(range.bits);
-        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.is_shared(key, from);
+        self.find_fellows();
+        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.fellowship.is_shared(key, &from);
         let difference = if self.store.digest(shared) == range.digest {
             Difference::Same
         } else {
@@ -161,7 +157,9 @@ impl Core {
             } else {
                 Difference::Split(Arc::new(std::array::from_fn(|part| {
                     let start = crate::state::compare::part(&range.start, range.bits, part as u8);
-                    self.store.digest(|key: &Key| key.id.common_bits(&start) >= bits + 4 && self.is_shared(key, from))
+                    let shared =
+                        |key: &Key| key.id.common_bits(&start) >= bits + 4 && self.fellowship.is_shared(key, &from);
+                    self.store.digest(shared)
                 })))
             }
         };

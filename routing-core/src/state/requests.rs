@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Compare(Id, u8),
     /// The records that a comparison found missing; these are still to be asked for afterwards.
     Fetch(Vec<Key>),
+    /// Somebody that was given up: is it back?
+    Revive,
     /// Records handed over outside an operation.
     HandOver,
     /// Records handed to an heir by a node that leaves, which waits for the answer.
