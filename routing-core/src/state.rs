@@ -110,6 +110,7 @@ pub struct NodeState {
     core: Core,
     phase: Phase,
     operations: BTreeMap<OperationId, Box<Running>>,
+    is_leaving: bool,
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
@@ -156,6 +157,7 @@ impl NodeState {
             core,
             phase: Phase::Outside,
             operations: BTreeMap::new(),
+            is_leaving: false,
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
@@ -232,6 +234,9 @@ impl NodeState {
         }
         self.on_due();
         self.upkeep.ask_doubted(&mut self.core);
+        if self.is_leaving {
+            self.depart_if_ready();
+        }
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }
@@ -338,9 +343,32 @@ impl NodeState {
         if self.phase != Phase::Joined {
             return self.core.effect(Effect::Complete(id, Outcome::Departed(Err(DepartError::NotJoined))));
         }
-        match leave::Leave::start(&mut self.core, id) {
-            Some(leave) => self.run(id, Running::Leave(leave)),
-            None => self.on_departed(),
+        let leave = leave::Leave::start(&mut self.core, id);
+        self.run(id, Running::Leave(leave));
+        self.is_leaving = true;
+    }
+
+    /// A leaver goes once its heirs have what it held, and nobody waits for anything that was asked of it.
+    fn depart_if_ready(&mut self) {
+        let now = self.core.now;
+        let leaving = self.operations.iter().find_map(|(id, running)| match &**running {
+            Running::Leave(leave) => Some((*id, leave.is_ready(), leave.is_due(now))),
+            _ => None,
+        });
+        let is_waited_for = self.operations.values().any(|running| match &**running {
+            Running::Lookup(_) => true,
+            Running::Register(register) => !register.is_reported(),
+            Running::Join(_) | Running::Leave(_) => false,
+        });
+        if let Some((id, true, is_due)) = leaving
+            && (is_due || !is_waited_for)
+        {
+            self.with_operation(id, |running, core, _| {
+                if let Running::Leave(leave) = running {
+                    leave.say_goodbye(core);
+                }
+                false
+            });
         }
     }
 
@@ -356,6 +384,7 @@ impl NodeState {
     /// Everything under way ends; the node does nothing any more.
     fn on_departed(&mut self) {
         self.phase = Phase::Departed;
+        self.is_leaving = false;
         self.upkeep.stop();
         self.core.requests = Requests::default();
         self.core.dials.clear();
@@ -564,7 +593,10 @@ impl NodeState {
             (Running::Register(register), _) => register.on_silence(core, pending),
             (Running::Lookup(lookup), Message::Found(found)) => lookup.on_found(core, pending, found),
             (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
-            (Running::Leave(leave), _) => leave.on_heir(core),
+            (Running::Leave(leave), _) => {
+                leave.on_heir();
+                true
+            }
         });
     }
 
@@ -579,7 +611,10 @@ impl NodeState {
                     Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
                     Running::Register(register) => register.on_silence(core, &pending),
                     Running::Lookup(lookup) => lookup.on_silence(core, &pending),
-                    Running::Leave(leave) => leave.on_heir(core),
+                    Running::Leave(leave) => {
+                        leave.on_heir();
+                        true
+                    }
                 })
             }
             Purpose::Compare(..) | Purpose::Fetch(_) => {
@@ -686,7 +721,10 @@ impl NodeState {
                 Running::Join(join) => join.on_wake(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_wake(core),
                 Running::Lookup(lookup) => lookup.on_wake(core),
-                Running::Leave(leave) => leave.on_wake(core),
+                Running::Leave(leave) => {
+                    leave.say_goodbye(core);
+                    false
+                }
             });
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
