@@ -14,6 +14,7 @@ mod answer;
 mod compare;
 mod core;
 mod join;
+mod kept;
 mod leave;
 mod lookup;
 mod register;
@@ -41,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use join::Joined;
+pub use kept::Kept;
 pub use lookup::{Answer, Hop, Said, Verdict};
 pub use register::{HolderSaid, Registered, Registration};
 
