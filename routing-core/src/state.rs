@@ -16,6 +16,7 @@ mod compare;
 mod core;
 mod fellowship;
 mod join;
+mod kept;
 mod leave;
 mod lookup;
 mod register;
@@ -44,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use join::Joined;
+pub use kept::Kept;
 pub use lookup::{Answer, Hop, Said, Verdict};
 pub use register::{HolderSaid, Registered, Registration};
 
