@@ -10,6 +10,7 @@
 //! global; the same state and the same turn give the same effects on every machine. This file only dispatches; each
 //! operation has a file of its own: [`join`](self) is how a node becomes part of the network, and so on.
 
+mod announce;
 mod answer;
 mod compare;
 mod core;
@@ -37,7 +38,7 @@ use core::{Core, Role};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use join::Joined;
@@ -88,6 +89,7 @@ enum Running {
     Register(register::Register),
     Lookup(lookup::Lookup),
     Leave(leave::Leave),
+    Announce(announce::Announce),
 }
 
 impl Running {
@@ -97,6 +99,7 @@ impl Running {
             Running::Register(register) => register.next_wake(),
             Running::Lookup(lookup) => lookup.next_wake(),
             Running::Leave(leave) => leave.next_wake(),
+            Running::Announce(announce) => announce.next_wake(),
         }
     }
 }
@@ -110,6 +113,7 @@ pub struct NodeState {
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
+    announcing: announce::Schedule,
 }
 
 impl NodeState {
@@ -129,12 +133,13 @@ impl NodeState {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let core = Core {
             table: RoutingTable::new(contact.grid(), config.neighbours_max, config.holders * 4),
-            store: RecordStore::new(config.records_max),
+            store: RecordStore::new(config.records_max).with_bytes_max(config.store_bytes_max),
             config,
             contact,
             role,
             now: Tick(0),
             homed: BTreeMap::new(),
+            callers: VecDeque::new(),
             requests: Requests::starting_at(rng.next_u32()),
             dials: Vec::new(),
             newcomer: None,
@@ -151,6 +156,7 @@ impl NodeState {
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
+            announcing: announce::Schedule::default(),
         }
     }
 
@@ -231,7 +237,8 @@ impl NodeState {
     /// The earliest tick at which a turn would change anything by itself. Waking early does nothing.
     pub fn next_wake(&self) -> Option<Tick> {
         let timers = self.timers.first().map(|(tick, _)| *tick);
-        [timers, self.core.requests.next_due(), self.upkeep.next_wake()].into_iter().flatten().min()
+        let sweeps = [self.upkeep.next_wake(), self.announcing.next_wake()];
+        [timers, self.core.requests.next_due()].into_iter().chain(sweeps).flatten().min()
     }
 
     /// Asserts what must hold between any two turns. For tests and simulations; it walks the whole state.
@@ -240,7 +247,7 @@ impl NodeState {
         let operations: BTreeSet<OperationId> = self.timers.iter().map(|(_, id)| *id).collect();
         assert!(operations.iter().eq(self.operations.keys()), "each operation has its timer");
         assert!(self.core.table.len() <= self.core.config.neighbours_max as usize, "the table keeps its budget");
-        assert!(self.core.store.len() <= self.core.config.records_max as usize, "the store keeps its bound");
+        self.core.store.check();
         assert!(self.core.table.entry(&self.grid()).is_none(), "no node is its own contact");
         let answered = self.core.table.iter().filter(|entry| entry.has_answered()).count();
         assert_eq!(answered, self.core.table.answered(), "neighbours are counted right");
@@ -280,8 +287,7 @@ impl NodeState {
                 register::Register::start(core, id, records, &entries).map(Running::Register)
             }
             Operation::Announce => {
-                let records = core.homed.values().cloned().collect();
-                register::Register::start(core, id, records, &entries).map(Running::Register)
+                announce::Announce::start(core, id).map(Running::Announce)
             }
         };
         if let Some(running) = running {
@@ -324,6 +330,7 @@ impl NodeState {
     fn on_joined(&mut self) {
         self.phase = Phase::Joined;
         self.upkeep.start(&self.core);
+        self.announcing.start(&mut self.core);
     }
 
     fn leave(&mut self, id: OperationId) {
@@ -349,6 +356,7 @@ impl NodeState {
     fn on_departed(&mut self) {
         self.phase = Phase::Departed;
         self.upkeep.stop();
+        self.announcing.stop();
         self.core.requests = Requests::default();
         self.core.dials.clear();
         self.timers.clear();
@@ -384,6 +392,7 @@ impl NodeState {
         // A proven link revives, whoever asked for it.
         self.core.departed.remove(&contact.grid());
         self.meet(contact);
+        self.core.remember_caller(contact);
         self.core.table.set_linked(&contact.grid(), true);
         self.core.table.on_heard(&contact.grid());
     }
@@ -410,7 +419,7 @@ impl NodeState {
                 Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
                 Running::Register(register) => register.on_linked(core, target, contact),
                 Running::Lookup(lookup) => lookup.on_linked(core, contact),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
     }
@@ -424,7 +433,7 @@ impl NodeState {
                 Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_unreachable(core, target),
                 Running::Lookup(lookup) => lookup.on_unreachable(core),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
         if let Some(grid) = target.grid {
@@ -495,7 +504,9 @@ impl NodeState {
             self.core.table.on_scale(&from, found.own_scale);
         }
         match (&pending.purpose, &message) {
-            (Purpose::Operation(id) | Purpose::Bequest(id), _) => self.on_operation_answer(*id, &pending, &message),
+            (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
+                self.on_operation_answer(&pending, &message);
+            }
             (Purpose::Probe, Message::Found(found)) => {
                 for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
                     self.meet(&named.contact);
@@ -516,12 +527,14 @@ impl NodeState {
                 }
             }
             (Purpose::HandOver, Message::Stored(_)) => {}
+            (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
     }
 
-    fn on_operation_answer(&mut self, id: OperationId, pending: &Pending, message: &Message) {
+    fn on_operation_answer(&mut self, pending: &Pending, message: &Message) {
+        let Some(id) = pending.purpose.operation() else { return };
         self.with_operation(id, |running, core, comparisons| match (running, message) {
             (Running::Join(join), Message::Found(found)) => {
                 join.on_found(core, comparisons, pending, found) == join::Progress::Going
@@ -536,6 +549,12 @@ impl NodeState {
             (Running::Lookup(lookup), Message::Found(found)) => lookup.on_found(core, pending, found),
             (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
             (Running::Leave(leave), _) => leave.on_heir(core),
+            (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
+            (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
+            (Running::Announce(announce), Message::Compared(compared)) => {
+                announce.on_compared(core, pending, compared)
+            }
+            (Running::Announce(announce), _) => announce.on_silence(core, pending),
         });
     }
 
@@ -545,19 +564,21 @@ impl NodeState {
         let grid = pending.peer.grid();
         self.core.on_contact_failed(&grid);
         match &pending.purpose {
-            Purpose::Operation(id) | Purpose::Bequest(id) => {
-                self.with_operation(*id, |running, core, comparisons| match running {
+            Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce => {
+                let Some(id) = pending.purpose.operation() else { return };
+                self.with_operation(id, |running, core, comparisons| match running {
                     Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
                     Running::Register(register) => register.on_silence(core, &pending),
                     Running::Lookup(lookup) => lookup.on_silence(core, &pending),
                     Running::Leave(leave) => leave.on_heir(core),
+                    Running::Announce(announce) => announce.on_silence(core, &pending),
                 })
             }
             Purpose::Compare(..) | Purpose::Fetch(_) => {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::Refill | Purpose::HandOver => {}
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Missed => {}
         }
     }
 
@@ -594,7 +615,7 @@ impl NodeState {
             match *running {
                 Running::Join(_) => self.on_joined(),
                 Running::Leave(_) => self.on_departed(),
-                Running::Register(_) | Running::Lookup(_) => {}
+                Running::Register(_) | Running::Lookup(_) | Running::Announce(_) => {}
             }
         }
     }
@@ -612,10 +633,12 @@ impl NodeState {
                 Running::Register(register) => register.on_wake(core),
                 Running::Lookup(lookup) => lookup.on_wake(core),
                 Running::Leave(leave) => leave.on_wake(core),
+                Running::Announce(announce) => announce.on_wake(core),
             });
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
         self.upkeep.on_wake(&mut self.core);
+        self.announce_if_due();
     }
 }
 
@@ -626,10 +649,11 @@ impl Core {
         let outcome = match running {
             Running::Join(join) if join.is_reported() => return,
             Running::Register(register) if register.is_reported() => return,
+            Running::Announce(_) if id == announce::OWN => return,
             Running::Join(_) => {
                 Outcome::Joined(Err(if is_cancelled { JoinError::Cancelled } else { JoinError::NotNow }))
             }
-            Running::Register(_) => {
+            Running::Register(_) | Running::Announce(_) => {
                 Outcome::Registered(Err(if is_cancelled { RegisterError::Cancelled } else { RegisterError::Stopped }))
             }
             Running::Lookup(_) => {
