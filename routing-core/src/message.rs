@@ -13,6 +13,7 @@
 //! Only [`crate::wire`] knows how a message looks on a link.
 
 use crate::contact::Contact;
+use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
 use crate::id::{Id, Key};
 use crate::key::Hash;
@@ -290,6 +291,9 @@ pub struct Range {
     pub bits: u8,
     /// BLAKE3 over (key, [`Brief::hash`]) in the order of keys.
     pub digest: Hash,
+    /// Of user records that name this domain only: its server, which need not be a holder itself, announces them. The
+    /// peer takes those there that it holds. That they are the same renews their ages.
+    pub domain: Option<Domain>,
 }
 
 /// How two holders differ.
@@ -461,7 +465,10 @@ impl Message {
                 let result = |result: &StoreResult| 1 + result.verdict.encoded_len();
                 varint(stored.id.0) + list(&stored.results, result) + list(&stored.contacts, Named::encoded_len)
             }
-            Message::Compare(compare) => varint(compare.id.0) + 65,
+            Message::Compare(compare) => {
+                let domain = compare.range.domain.as_ref().map_or(0, |domain| domain.encoded_len());
+                varint(compare.id.0) + 65 + 1 + domain
+            }
             Message::Compared(compared) => {
                 varint(compared.id.0)
                     + 1

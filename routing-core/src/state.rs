@@ -11,6 +11,7 @@
 //! operation has a file of its own: [`join`](self) is how a node becomes part of the network, and so on.
 
 mod absent;
+mod announce;
 mod answer;
 mod compare;
 mod core;
@@ -93,6 +94,7 @@ enum Running {
     Register(register::Register),
     Lookup(lookup::Lookup),
     Leave(leave::Leave),
+    Announce(announce::Announce),
 }
 
 impl Running {
@@ -102,6 +104,7 @@ impl Running {
             Running::Register(register) => register.next_wake(),
             Running::Lookup(lookup) => lookup.next_wake(),
             Running::Leave(leave) => leave.next_wake(),
+            Running::Announce(announce) => announce.next_wake(),
         }
     }
 }
@@ -116,6 +119,7 @@ pub struct NodeState {
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
+    announcing: announce::Schedule,
 }
 
 impl NodeState {
@@ -135,12 +139,13 @@ impl NodeState {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let core = Core {
             table: RoutingTable::new(contact.grid(), config.neighbours_max, config.holders * 4),
-            store: RecordStore::new(config.records_max),
+            store: RecordStore::new(config.records_max).with_bytes_max(config.store_bytes_max),
             config,
             contact,
             role,
             now: Tick(0),
             homed: BTreeMap::new(),
+            callers: VecDeque::new(),
             requests: Requests::starting_at(rng.next_u32()),
             dials: Vec::new(),
             newcomer: None,
@@ -163,6 +168,7 @@ impl NodeState {
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
+            announcing: announce::Schedule::default(),
         }
     }
 
@@ -246,7 +252,8 @@ impl NodeState {
     /// The earliest tick at which a turn would change anything by itself. Waking early does nothing.
     pub fn next_wake(&self) -> Option<Tick> {
         let timers = self.timers.first().map(|(tick, _)| *tick);
-        [timers, self.core.requests.next_due(), self.upkeep.next_wake()].into_iter().flatten().min()
+        let sweeps = [self.upkeep.next_wake(), self.announcing.next_wake()];
+        [timers, self.core.requests.next_due()].into_iter().chain(sweeps).flatten().min()
     }
 
     /// Asserts what must hold between any two turns. For tests and simulations; it walks the whole state.
@@ -255,7 +262,7 @@ impl NodeState {
         let operations: BTreeSet<OperationId> = self.timers.iter().map(|(_, id)| *id).collect();
         assert!(operations.iter().eq(self.operations.keys()), "each operation has its timer");
         assert!(self.core.table.len() <= self.core.config.neighbours_max as usize, "the table keeps its budget");
-        assert!(self.core.store.len() <= self.core.config.records_max as usize, "the store keeps its bound");
+        self.core.store.check();
         assert!(self.core.table.entry(&self.grid()).is_none(), "no node is its own contact");
         let answered = self.core.table.iter().filter(|entry| entry.has_answered()).count();
         assert_eq!(answered, self.core.table.answered(), "neighbours are counted right");
@@ -294,10 +301,7 @@ impl NodeState {
                 }
                 register::Register::start(core, id, records, &entries).map(Running::Register)
             }
-            Operation::Announce => {
-                let records = core.homed.values().cloned().collect();
-                register::Register::start(core, id, records, &entries).map(Running::Register)
-            }
+            Operation::Announce => announce::Announce::start(core, id).map(Running::Announce),
         };
         if let Some(running) = running {
             self.run(id, running);
@@ -339,6 +343,7 @@ impl NodeState {
     fn on_joined(&mut self) {
         self.phase = Phase::Joined;
         self.upkeep.start(&mut self.core);
+        self.announcing.start(&mut self.core);
     }
 
     fn leave(&mut self, id: OperationId) {
@@ -360,7 +365,7 @@ impl NodeState {
         let is_waited_for = self.operations.values().any(|running| match &**running {
             Running::Lookup(_) => true,
             Running::Register(register) => !register.is_reported(),
-            Running::Join(_) | Running::Leave(_) => false,
+            Running::Join(_) | Running::Leave(_) | Running::Announce(_) => false,
         });
         if let Some((id, true, is_due)) = leaving
             && (is_due || !is_waited_for)
@@ -388,6 +393,7 @@ impl NodeState {
         self.phase = Phase::Departed;
         self.is_leaving = false;
         self.upkeep.stop();
+        self.announcing.stop();
         self.core.requests = Requests::default();
         self.core.dials.clear();
         self.timers.clear();
@@ -421,6 +427,7 @@ impl NodeState {
         }
         self.core.effect(Effect::Accept(contact.grid()));
         self.on_proven(contact);
+        self.core.remember_caller(contact);
         self.core.table.on_heard(&contact.grid());
     }
 
@@ -459,7 +466,7 @@ impl NodeState {
                 Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
                 Running::Register(register) => register.on_linked(core, target, contact),
                 Running::Lookup(lookup) => lookup.on_linked(core, contact),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
     }
@@ -473,7 +480,7 @@ impl NodeState {
                 Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_unreachable(core, target),
                 Running::Lookup(lookup) => lookup.on_unreachable(core),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
         if let Some(grid) = target.grid {
@@ -555,7 +562,9 @@ impl NodeState {
             self.core.table.on_scale(&from, found.own_scale);
         }
         match (&pending.purpose, &message) {
-            (Purpose::Operation(id) | Purpose::Bequest(id), _) => self.on_operation_answer(*id, &pending, &message),
+            (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
+                self.on_operation_answer(&pending, &message);
+            }
             (Purpose::Probe, Message::Found(found)) => {
                 for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
                     self.meet(&named.contact);
@@ -576,12 +585,14 @@ impl NodeState {
                 }
             }
             (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
+            (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
     }
 
-    fn on_operation_answer(&mut self, id: OperationId, pending: &Pending, message: &Message) {
+    fn on_operation_answer(&mut self, pending: &Pending, message: &Message) {
+        let Some(id) = pending.purpose.operation() else { return };
         self.with_operation(id, |running, core, comparisons| match (running, message) {
             (Running::Join(join), Message::Found(found)) => {
                 join.on_found(core, comparisons, pending, found) == join::Progress::Going
@@ -599,6 +610,10 @@ impl NodeState {
                 leave.on_heir();
                 true
             }
+            (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
+            (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
+            (Running::Announce(announce), Message::Compared(compared)) => announce.on_compared(core, pending, compared),
+            (Running::Announce(announce), _) => announce.on_silence(core, pending),
         });
     }
 
@@ -608,8 +623,9 @@ impl NodeState {
         let grid = pending.peer.grid();
         self.on_contact_failed(&pending.peer);
         match &pending.purpose {
-            Purpose::Operation(id) | Purpose::Bequest(id) => {
-                self.with_operation(*id, |running, core, comparisons| match running {
+            Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce => {
+                let Some(id) = pending.purpose.operation() else { return };
+                self.with_operation(id, |running, core, comparisons| match running {
                     Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
                     Running::Register(register) => register.on_silence(core, &pending),
                     Running::Lookup(lookup) => lookup.on_silence(core, &pending),
@@ -617,13 +633,14 @@ impl NodeState {
                         leave.on_heir();
                         true
                     }
+                    Running::Announce(announce) => announce.on_silence(core, &pending),
                 })
             }
             Purpose::Compare(..) | Purpose::Fetch(_) => {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Revive => {}
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
         }
     }
 
@@ -636,7 +653,10 @@ impl NodeState {
             Some(1) if is_near => self.core.doubted.push(contact.clone()),
             Some(2) if is_near => {
                 self.core.on_absent(grid, self.core.now + self.core.config.grace);
-                self.upkeep.on_neighbour_silent(&mut self.core);
+                if self.upkeep.on_neighbour_silent(&self.core) {
+                    // Some of this server's users may have lost all their holders.
+                    self.announcing.hurry(&mut self.core);
+                }
             }
             Some(failures) if failures >= FORGOTTEN_FAILURES && !self.core.absent.contains(&grid) => {
                 self.core.bury(&grid);
@@ -706,7 +726,7 @@ impl NodeState {
             match *running {
                 Running::Join(_) => self.on_joined(),
                 Running::Leave(_) => self.on_departed(),
-                Running::Register(_) | Running::Lookup(_) => {}
+                Running::Register(_) | Running::Lookup(_) | Running::Announce(_) => {}
             }
         }
     }
@@ -727,6 +747,7 @@ impl NodeState {
                     leave.say_goodbye(core);
                     false
                 }
+                Running::Announce(announce) => announce.on_wake(core),
             });
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
@@ -736,6 +757,7 @@ impl NodeState {
         {
             self.rejoin(vec![Target::contact(&last)]);
         }
+        self.announce_if_due();
     }
 }
 
@@ -762,10 +784,11 @@ impl Core {
         let outcome = match running {
             Running::Join(join) if join.is_reported() => return,
             Running::Register(register) if register.is_reported() => return,
+            Running::Announce(_) if id == announce::OWN => return,
             Running::Join(_) => {
                 Outcome::Joined(Err(if is_cancelled { JoinError::Cancelled } else { JoinError::NotNow }))
             }
-            Running::Register(_) => {
+            Running::Register(_) | Running::Announce(_) => {
                 Outcome::Registered(Err(if is_cancelled { RegisterError::Cancelled } else { RegisterError::Stopped }))
             }
             Running::Lookup(_) => {

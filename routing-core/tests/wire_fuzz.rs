@@ -340,7 +340,8 @@ impl Dice {
             3 => Message::Stored(Stored { id, results: self.list(Self::result), contacts: self.list(Self::named) }),
             4 => {
                 let (start, bits, digest) = (Id(self.bytes()), self.number() as u8, Hash(self.bytes()));
-                Message::Compare(Compare { id, range: Arc::new(Range { start, bits, digest }) })
+                let domain = self.coin().then(|| self.any(&["a.example", "x", "chat.example.org"]).parse().unwrap());
+                Message::Compare(Compare { id, range: Arc::new(Range { start, bits, digest, domain }) })
             }
             5 => Message::Compared(Compared { id, difference: self.difference() }),
             6 => Message::Fetch(Fetch { id, keys: self.list(Self::key) }),

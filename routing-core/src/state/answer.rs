@@ -9,6 +9,7 @@ use crate::message::{
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::table::Entry;
+use crate::time::Ticks;
 use rand_core::Rng;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -122,7 +123,9 @@ impl Core {
             if bytes > ANSWER_BYTES_MAX / 2 {
                 break;
             }
-            let verdict = self.keep(&item.copy);
+            let home = item.copy.record.home().filter(|_| item.copy.age == Ticks(0));
+            let is_announced = home.is_some_and(|home| self.speaks_for(&from, home));
+            let verdict = self.keep_from(&item.copy, is_announced);
             if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
                 self.stats.peers_misbehaved += 1;
             }
@@ -145,6 +148,10 @@ impl Core {
 
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
         let range = &compare.range;
+        if let Some(domain) = &range.domain {
+            let difference = self.announced(from, compare, domain);
+            return self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
+        }
         let bits = u32::from(range.bits);
         self.find_fellows();
         let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.fellowship.is_shared(key, &from);

@@ -14,7 +14,7 @@ use crate::message::{Copy, Message, Named, RequestId, StoreVerdict};
 use crate::record::Record;
 use crate::search::{Acquaintance, Search};
 use crate::state::Stats;
-use crate::store::RecordStore;
+use crate::store::{Origin, RecordStore};
 use crate::table::{Entry, Offered, RoutingTable};
 use crate::time::{Tick, Ticks};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) store: RecordStore,
     /// The newest records of the users that this server is home to: what it announces.
     pub(crate) homed: BTreeMap<Guid, Arc<Record>>,
+    /// Who called and has no place in the table, the latest last.
+    pub(crate) callers: VecDeque<Arc<Contact>>,
     pub(crate) requests: Requests,
     /// Addresses dialled without knowing who is there, and which operation waits for them.
     pub(crate) dials: Vec<(Target, OperationId)>,
@@ -75,6 +77,9 @@ const FRAME_BYTES: i64 = 4;
 
 /// How many contacts that were given up are remembered.
 const DEAD_MAX: usize = 1_024;
+/// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
+/// round before a sixteenth of it is replaced, and it costs about as much as verifying a record.
+const LOOKS: usize = 16;
 
 /// The holders of a place as this node sees them.
 pub(crate) struct View<'a> {
@@ -366,7 +371,16 @@ impl Core {
 
     /// Merges a copy into the store, keeps what changed, and tells of conflicts.
     pub(crate) fn keep(&mut self, copy: &Copy) -> StoreVerdict {
-        let kept = self.store.put(copy, self.now);
+        self.keep_from(copy, false)
+    }
+
+    /// The same for a copy that the domain it names announced just now, if `is_announced`, over a proven link.
+    pub(crate) fn keep_from(&mut self, copy: &Copy, is_announced: bool) -> StoreVerdict {
+        let is_foreign = self.look_for_room(copy);
+        let kept = self.store.put_from(copy, self.now, Origin { is_announced, is_foreign });
+        for key in kept.dropped {
+            self.effect(Effect::Forget(key));
+        }
         match &kept.verdict {
             StoreVerdict::Refused(crate::message::Refusal::Invalid) => self.stats.records_invalid += 1,
             StoreVerdict::Conflict(proof) if kept.is_changed => self.notify(Notice::Conflict(proof.clone())),
@@ -380,8 +394,29 @@ impl Core {
                 self.effect(Effect::Keep(copy));
             }
         }
-        self.take_home(&copy.record);
+        // What is held already may be greater: a lesser record brings no user back that has gone.
+        let held = self.store.get(&copy.record.key()).map(|stored| stored.held().record().clone());
+        self.take_home(held.as_ref().unwrap_or(&copy.record));
         kept.verdict
+    }
+
+    /// Before a full store takes in a new record: looks whether this node still is a holder of some of what it has. Says
+    /// whether it is none of the new one.
+    fn look_for_room(&mut self, copy: &Copy) -> bool {
+        let key = copy.record.key();
+        if !self.store.is_full_for(copy) || self.store.get(&key).is_some() || copy.record.verify().is_err() {
+            return false;
+        }
+        for key in self.store.look_again(LOOKS) {
+            let is_held = self.is_holder_of(&key);
+            self.store.mark(&key, is_held);
+        }
+        !self.is_holder_of(&key)
+    }
+
+    /// Whether this node is a holder of `key`, as it sees it.
+    pub(crate) fn is_holder_of(&self, key: &Key) -> bool {
+        self.view(&key.id, self.config.holders).own_place != Place::Outside
     }
 
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be

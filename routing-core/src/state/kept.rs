@@ -9,7 +9,7 @@
 //! a simulator takes it from the state of the node that stops.
 
 use super::NodeState;
-use super::core::{Core, Role, UNRELIABLE_FAILURES};
+use super::core::{Core, Role};
 use crate::config::NodeConfig;
 use crate::contact::{Address, Contact, Standing, Versions};
 use crate::effect::Target;
@@ -88,7 +88,7 @@ impl NodeState {
 impl Core {
     /// Where to begin after a stop: the own neighbourhood, as far as it can be relied upon.
     pub(super) fn remembered(&self) -> Vec<Arc<Contact>> {
-        let reliable = self.table.nearest(&self.grid().0).filter(|entry| entry.failures() < UNRELIABLE_FAILURES);
+        let reliable = self.table.nearest(&self.grid().0).filter(|entry| entry.is_available());
         reliable.take(usize::from(self.config.holders) * 4).map(|entry| entry.contact().clone()).collect()
     }
 }

@@ -431,6 +431,7 @@ impl Lookup {
             .candidates()
             .iter()
             .filter_map(|candidate| candidate.answer()?.copy.as_ref())
+            .chain(self.own.as_ref().and_then(|own| own.copy.as_ref()))
             .filter(|copy| copy.record == *best.record())
             .map(|copy| copy.age)
             .min();

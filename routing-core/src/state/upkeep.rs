@@ -144,19 +144,22 @@ impl Upkeep {
         }
     }
 
-    /// A neighbour has fallen silent. When many do within a short time, all are asked at once whether they are there.
-    pub(super) fn on_neighbour_silent(&mut self, core: &mut Core) {
+    /// A neighbour has fallen silent. When many do within a short time, it is an outage: all are asked at once whether they
+    /// are there. Says whether one has begun.
+    pub(super) fn on_neighbour_silent(&mut self, core: &Core) -> bool {
         if core.now.since(self.silent_since) > OUTAGE {
             (self.silent, self.silent_since) = (0, core.now);
         }
         self.silent += 1;
         self.hurry(core.now);
-        if self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders)) {
+        let is_outage = self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
+        if is_outage {
             (self.silent, self.silent_since) = (0, core.now);
             self.roll_call = usize::from(core.config.holders) * 4;
         }
         // Some keys may have lost the majority of their holders: then places are taken at once.
         self.call(core.now);
+        is_outage
     }
 
     /// Comparisons begin anew, soon.
