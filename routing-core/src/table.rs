@@ -23,8 +23,10 @@ use std::sync::Arc;
 const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
-/// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
-const EXPECTED_LEAST: u64 = 8;
+/// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything, and how
+/// great a shortage must be: of sixteen expected by chance less than a third is there in one part of 700.
+const EXPECTED_LEAST: u64 = 16;
+const SHORTAGE: u64 = 3;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -348,7 +350,7 @@ impl RoutingTable {
     pub fn lacks(&self, shared: u32) -> bool {
         let expected = self.expected_in(shared);
         let known = self.by_shared_bits.get(shared as usize).copied().unwrap_or(0);
-        expected >= EXPECTED_LEAST && u64::from(known) * 2 < expected
+        expected >= EXPECTED_LEAST && u64::from(known) * SHORTAGE < expected
     }
 
     /// How many contacts there should be in that part.

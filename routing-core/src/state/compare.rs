@@ -144,12 +144,16 @@ impl Core {
             .collect();
         let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
         let (start, bits) = range;
-        let missing_there = self.store.list(|key| {
-            !listed.contains(key)
-                && key.id.common_bits(&start) >= u32::from(bits)
-                && self.fellowship.is_shared(key, &fellow.grid())
-        });
-        self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
+        // ask for it themselves.
+        if self.newcomer.is_none() {
+            let missing_there = self.store.list(|key| {
+                !listed.contains(key)
+                    && key.id.common_bits(&start) >= u32::from(bits)
+                    && self.fellowship.is_shared(key, &fellow.grid())
+            });
+            self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        }
         self.fetch(comparisons, fellow, wanted);
     }
 

@@ -328,6 +328,8 @@ impl RoutingSandbox {
     }
 
     pub(super) fn settle_tasks(&mut self) {
+        // What a leaver ended in its last turn has ended, though its leaving is told of first.
+        let mut departed = Vec::new();
         for finished in self.network.take_finished() {
             let key = (finished.node, finished.operation);
             let Some(task) = self.tasks.remove(&key) else { continue };
@@ -388,7 +390,7 @@ impl RoutingSandbox {
                 }
                 (Task::Depart { tag, started }, Outcome::Departed(result)) => {
                     self.oracle = None;
-                    self.abandon(finished.node);
+                    departed.push(finished.node);
                     let correct = u32::from(result.is_ok());
                     Done {
                         tag,
@@ -404,6 +406,9 @@ impl RoutingSandbox {
                 }
             };
             self.done.push(done);
+        }
+        for node in departed {
+            self.abandon(node);
         }
     }
 
