@@ -548,3 +548,6 @@ fn spaced(start: Tick, over: Ticks, index: usize, count: usize) -> Tick {
 fn fraction(sandbox: &mut RoutingSandbox) -> f64 {
     (sandbox.rng().next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -301,6 +301,23 @@ mod tests {
     }
 
     #[test]
+    fn as_many_messages_are_doubled_as_the_rate_says_and_both_copies_take_their_own_time() {
+        let spec = DelaySpec::Uniform { min: Ticks(1), max: Ticks(1_000) };
+        let delay = Delay::load(&spec, Path::new(""), 5).unwrap();
+        let (mut doubled, mut lost_too, mut alike) = (0, 0, 0);
+        for sequence in 0..MESSAGES {
+            if delay.doubled(0.1, 3, sequence) {
+                doubled += 1;
+                lost_too += u64::from(delay.lost(0.1, 3, sequence));
+            }
+            alike += u64::from(delay.one_way(0, 0, 3, sequence) == delay.one_way_again(0, 0, 3, sequence));
+        }
+        let about = |count: u64, share: f64| (count as f64 / MESSAGES as f64 / share - 1.0).abs() < 0.2;
+        assert!(about(doubled, 0.1) && about(lost_too, 0.01) && about(alike, 0.001), "{doubled} {lost_too} {alike}");
+        assert!(!delay.doubled(0.0, 3, 1) && delay.doubled(1.0, 3, 1));
+    }
+
+    #[test]
     fn the_three_kinds_are_read_from_a_scenario() {
         let read = |text| spec(text).unwrap();
         assert_eq!(read("delay = { kind = \"constant\", value = \"5ms\" }"), DelaySpec::Constant { value: Ticks(5) });
