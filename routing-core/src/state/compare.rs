@@ -86,7 +86,7 @@ impl Core {
     fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
         let grid = fellow.grid();
         let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, grid);
-        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), domain: None });
+        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }

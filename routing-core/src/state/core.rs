@@ -336,7 +336,27 @@ impl Core {
 
     /// Whether this node is a holder of `key`, as it sees it.
     pub(crate) fn is_holder_of(&self, key: &Key) -> bool {
-        self.view(&key.id, self.config.holders).own_place != Place::Outside
+        self.is_holder_by(key, self.scale())
+    }
+
+    /// Whether it would be one if the keyspace held so many nodes.
+    pub(crate) fn is_holder_by(&self, key: &Key, scale: Scale) -> bool {
+        let mut admission = Admission::new(self.config.holders, scale);
+        let own = self.grid();
+        let own_distance = own.0.prefix() ^ key.id.prefix();
+        let is_reliable = |entry: &&Entry| entry.failures() < UNRELIABLE_FAILURES;
+        for entry in self.table.nearest(&key.id).filter(is_reliable) {
+            let distance = entry.prefix() ^ key.id.prefix();
+            if distance > own_distance
+                || distance == own_distance && key.id.distance(&own.0) < key.id.distance(&entry.contact().grid().0)
+            {
+                break;
+            }
+            if admission.admit(distance, entry.group()) == Place::Outside {
+                return false;
+            }
+        }
+        self.is_node() && admission.admit(own_distance, self.group_of(&self.contact)) != Place::Outside
     }
 
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be
