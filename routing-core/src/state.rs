@@ -286,9 +286,7 @@ impl NodeState {
                 }
                 register::Register::start(core, id, records, &entries).map(Running::Register)
             }
-            Operation::Announce => {
-                announce::Announce::start(core, id).map(Running::Announce)
-            }
+            Operation::Announce => announce::Announce::start(core, id).map(Running::Announce),
         };
         if let Some(running) = running {
             self.run(id, running);
@@ -551,9 +549,7 @@ impl NodeState {
             (Running::Leave(leave), _) => leave.on_heir(core),
             (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
             (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
-            (Running::Announce(announce), Message::Compared(compared)) => {
-                announce.on_compared(core, pending, compared)
-            }
+            (Running::Announce(announce), Message::Compared(compared)) => announce.on_compared(core, pending, compared),
             (Running::Announce(announce), _) => announce.on_silence(core, pending),
         });
     }

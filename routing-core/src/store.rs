@@ -235,7 +235,8 @@ impl RecordStore {
     pub fn look_again(&mut self, count: usize) -> Vec<Key> {
         let first = self.first_to_go();
         let after = self.hand.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut keys: Vec<Key> = self.records.range((after, Bound::Unbounded)).take(count).map(|(key, _)| *key).collect();
+        let mut keys: Vec<Key> =
+            self.records.range((after, Bound::Unbounded)).take(count).map(|(key, _)| *key).collect();
         self.hand = keys.last().copied().filter(|_| keys.len() == count);
         keys.extend(first);
         keys

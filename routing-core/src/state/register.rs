@@ -28,8 +28,8 @@ use crate::message::{
 use crate::record::{Held, Record};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
-use std::collections::BTreeMap;
 use checking::{Announcing, Check};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use writing::{Stretch, Writing};
 

@@ -83,9 +83,8 @@ impl Register {
         let check = peer.check.get_or_insert_with(|| Box::new(Check::of(whole)));
         let (range, digest) = if let Some(range) = check.due.pop() {
             let queue = std::mem::take(&mut peer.queue);
-            let (mut bundle, rest): (Vec<u32>, Vec<u32>) = queue
-                .into_iter()
-                .partition(|writing| is_within(&self.writings[*writing as usize].record.key(), range));
+            let (mut bundle, rest): (Vec<u32>, Vec<u32>) =
+                queue.into_iter().partition(|writing| is_within(&self.writings[*writing as usize].record.key(), range));
             // Their numbers are in the order of keys.
             bundle.sort_unstable();
             (peer.queue, peer.bundle) = (rest, bundle.clone());

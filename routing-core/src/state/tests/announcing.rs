@@ -38,7 +38,8 @@ impl World {
     }
 
     fn oldest(&self, records: &[Arc<Record>]) -> Ticks {
-        let holders = |record: &Arc<Record>| (0..self.nodes.len()).filter_map(|node| self.age(node, &record.key())).max();
+        let holders =
+            |record: &Arc<Record>| (0..self.nodes.len()).filter_map(|node| self.age(node, &record.key())).max();
         records.iter().filter_map(holders).max().unwrap()
     }
 }
