@@ -26,7 +26,6 @@ use crate::record::Record;
 use crate::store::digest;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The announcement that the node makes by itself: no caller waits for it.
@@ -233,8 +232,7 @@ impl Core {
     /// The newest records of the users who live here and whose keys share the leading `bits` of `start`.
     fn homed_in(&self, start: &Id, bits: u8) -> Vec<Arc<Record>> {
         let (low, high) = start.slice(bits);
-        let guids: RangeInclusive<Guid> = Guid(low)..=Guid(high);
-        self.homed.range(guids).map(|(_, record)| record.clone()).collect()
+        self.homed.range(Guid(low)..=Guid(high)).map(|(_, record)| record.clone()).collect()
     }
 
     /// A holder listed users of this server whom the server has never heard of.

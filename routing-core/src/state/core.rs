@@ -323,8 +323,11 @@ impl Core {
     /// Before a full store takes in a new record: looks whether this node still is a holder of some of what it has. Says
     /// whether it is none of the new one.
     fn look_for_room(&mut self, copy: &Copy) -> bool {
+        if !self.store.is_full_for(copy) || copy.record.verify().is_err() {
+            return false;
+        }
         let key = copy.record.key();
-        if !self.store.is_full_for(copy) || self.store.get(&key).is_some() || copy.record.verify().is_err() {
+        if self.store.get(&key).is_some() {
             return false;
         }
         for key in self.store.look_again(LOOKS) {

@@ -80,6 +80,8 @@ proptest! {
         prop_assert_eq!(contents(&one), contents(&two));
         prop_assert_eq!(one.digest(|_| true), two.digest(|_| true));
         prop_assert_eq!(one.list(|_| true), two.list(|_| true));
+        // A listing says the same as a digest: who differs by one differs by the other.
+        prop_assert_eq!(one.digest(|_| true), digest(one.list(|_| true).into_iter()));
         let fewer = stored(&copies[1..]);
         let is_same = contents(&fewer) == contents(&one);
         prop_assert_eq!(fewer.digest(|_| true) == one.digest(|_| true), is_same);
