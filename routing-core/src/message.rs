@@ -291,9 +291,19 @@ pub struct Range {
     pub bits: u8,
     /// BLAKE3 over (key, [`Brief::hash`]) in the order of keys.
     pub digest: Hash,
-    /// Of user records that name this domain only: its server, which need not be a holder itself, announces them. The
-    /// peer takes those there that it holds. That they are the same renews their ages.
-    pub domain: Option<Domain>,
+    /// Of the records of one server's users only. It need not be a holder itself, and announces them: that they are the
+    /// same renews their ages.
+    pub users: Option<UsersOf>,
+}
+
+/// The users of one server, as far as the one who is asked holds their records.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct UsersOf {
+    /// The domain that the records name.
+    pub domain: Domain,
+    /// By how many nodes the server widens sets of holders: the peer does as the server does, else the two would seldom
+    /// mean the same records.
+    pub scale: Scale,
 }
 
 /// How two holders differ.
@@ -466,8 +476,9 @@ impl Message {
                 varint(stored.id.0) + list(&stored.results, result) + list(&stored.contacts, Named::encoded_len)
             }
             Message::Compare(compare) => {
-                let domain = compare.range.domain.as_ref().map_or(0, |domain| domain.encoded_len());
-                varint(compare.id.0) + 65 + 1 + domain
+                let users = compare.range.users.as_ref();
+                let users = users.map_or(0, |of| of.domain.encoded_len() + varint(of.scale.0.into()));
+                varint(compare.id.0) + 65 + 1 + users
             }
             Message::Compared(compared) => {
                 varint(compared.id.0)

@@ -21,12 +21,11 @@ use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome};
 use crate::id::{Grid, Guid, Id, Key, Kind};
-use crate::message::{Brief, Compare, Compared, Difference, Fetched, Found, KEYS_MAX, Stored};
+use crate::message::{Brief, Compared, Difference, Fetched, Found, KEYS_MAX, Range, Stored, UsersOf};
 use crate::record::Record;
 use crate::store::digest;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The announcement that the node makes by itself: no caller waits for it.
@@ -233,8 +232,7 @@ impl Core {
     /// The newest records of the users who live here and whose keys share the leading `bits` of `start`.
     fn homed_in(&self, start: &Id, bits: u8) -> Vec<Arc<Record>> {
         let (low, high) = start.slice(bits);
-        let guids: RangeInclusive<Guid> = Guid(low)..=Guid(high);
-        self.homed.range(guids).map(|(_, record)| record.clone()).collect()
+        self.homed.range(Guid(low)..=Guid(high)).map(|(_, record)| record.clone()).collect()
     }
 
     /// A holder listed users of this server whom the server has never heard of.
@@ -267,13 +265,13 @@ impl Core {
     /// What this node has to say to a server that announces the users of `domain`: of those whose records it holds, if
     /// they are the same, their ages begin anew. To anybody else it has nothing to say: it is nobody's business who
     /// lives where.
-    pub(super) fn announced(&mut self, from: Grid, compare: &Compare, domain: &Domain) -> Difference {
-        let range = &compare.range;
+    pub(super) fn announced(&mut self, from: Grid, range: &Range, users: &UsersOf) -> Difference {
+        let UsersOf { domain, scale } = users;
         let is_theirs = self.speaks_for(&from, domain);
         let named = self.store.range(Kind::User, &range.start, range.bits);
         let named = named.filter(|(_, stored)| is_theirs && stored.held().record().home() == Some(domain));
         let briefs: Vec<Brief> = named
-            .filter(|(key, _)| self.is_holder_of(key))
+            .filter(|(key, _)| self.is_holder_by(key, *scale))
             .map(|(key, stored)| Brief::of(*key, stored.held().record(), stored.held().rival()))
             .collect();
         if digest(briefs.iter().copied()) == range.digest {
@@ -282,11 +280,12 @@ impl Core {
             }
             return Difference::Same;
         }
-        if briefs.len() <= KEYS_MAX {
+        // Where so many leading bits are shared there is nothing to be split.
+        if briefs.len() <= KEYS_MAX || range.bits > u8::MAX - 4 {
             return Difference::Listing(briefs.into_iter().collect());
         }
         Difference::Split(Arc::new(std::array::from_fn(|index| {
-            let (low, high) = part(&range.start, range.bits, index as u8).slice(range.bits.saturating_add(4));
+            let (low, high) = part(&range.start, range.bits, index as u8).slice(range.bits + 4);
             let in_part = |key: &Key| low <= key.id && key.id <= high;
             digest(briefs.iter().filter(|brief| in_part(&brief.key)).copied())
         })))

@@ -148,8 +148,8 @@ impl Core {
 
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
         let range = &compare.range;
-        if let Some(domain) = &range.domain {
-            let difference = self.announced(from, compare, domain);
+        if let Some(users) = &range.users {
+            let difference = self.announced(from, range, users);
             return self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
         }
         let bits = u32::from(range.bits);

@@ -92,7 +92,7 @@ impl Core {
         let grid = fellow.grid();
         self.find_fellows();
         let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.fellowship.is_shared(key, &grid);
-        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), domain: None });
+        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }

@@ -403,8 +403,11 @@ impl Core {
     /// Before a full store takes in a new record: looks whether this node still is a holder of some of what it has. Says
     /// whether it is none of the new one.
     fn look_for_room(&mut self, copy: &Copy) -> bool {
+        if !self.store.is_full_for(copy) || copy.record.verify().is_err() {
+            return false;
+        }
         let key = copy.record.key();
-        if !self.store.is_full_for(copy) || self.store.get(&key).is_some() || copy.record.verify().is_err() {
+        if self.store.get(&key).is_some() {
             return false;
         }
         for key in self.store.look_again(LOOKS) {
@@ -416,7 +419,26 @@ impl Core {
 
     /// Whether this node is a holder of `key`, as it sees it.
     pub(crate) fn is_holder_of(&self, key: &Key) -> bool {
-        self.view(&key.id, self.config.holders).own_place != Place::Outside
+        self.is_holder_by(key, self.scale())
+    }
+
+    /// Whether it would be one if the keyspace held so many nodes.
+    pub(crate) fn is_holder_by(&self, key: &Key, scale: Scale) -> bool {
+        let mut admission = Admission::new(self.config.holders, scale);
+        let own = self.grid();
+        let own_distance = own.0.prefix() ^ key.id.prefix();
+        for entry in self.table.nearest(&key.id).filter(|entry| entry.is_available()) {
+            let distance = entry.prefix() ^ key.id.prefix();
+            if distance > own_distance
+                || distance == own_distance && key.id.distance(&own.0) < key.id.distance(&entry.contact().grid().0)
+            {
+                break;
+            }
+            if admission.admit(distance, entry.group()) == Place::Outside {
+                return false;
+            }
+        }
+        self.is_node() && admission.admit(own_distance, self.group_of(&self.contact)) != Place::Outside
     }
 
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be

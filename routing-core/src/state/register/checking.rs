@@ -9,7 +9,7 @@
 use super::{HolderSaid, Register, TRIES_MAX};
 use crate::domain::Domain;
 use crate::id::{Id, Key};
-use crate::message::{Brief, Compare, Compared, Difference, Fetch, Message, Range, RequestId};
+use crate::message::{Brief, Compare, Compared, Difference, Fetch, Message, Range, RequestId, UsersOf};
 use crate::state::compare::part;
 use crate::state::core::Core;
 use crate::state::requests::{Pending, Purpose};
@@ -104,7 +104,8 @@ impl Register {
         }
         let (contact, is_linked) = (peer.contact.clone(), std::mem::replace(&mut peer.is_linked, true));
         let (start, bits) = range;
-        let range = Arc::new(Range { start, bits, digest, domain: Some(domain) });
+        let users = Some(UsersOf { domain, scale: core.scale() });
+        let range = Arc::new(Range { start, bits, digest, users });
         self.in_flight += 1;
         let request = Message::Compare(Compare { id: RequestId(u32::MAX), range: range.clone() });
         self.count_bytes(core, &contact, is_linked, request.encoded_len());
