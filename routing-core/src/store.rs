@@ -2,7 +2,7 @@
 //!
 //! A record is merged with what is there by the one order of [`crate::record`]; nothing else decides. Beside it the
 //! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge. What
-//! that is, is said in [`ranking`].
+//! that is, is said in `ranking`.
 
 mod ranking;
 

@@ -423,7 +423,7 @@ impl Network {
         slot.live.as_ref().map_or_else(|| self.absence(node), |live| live.condition)
     }
 
-    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`] operations at most, so more wait
+    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`](routing_core::driver::COMMANDS_MAX) operations at most, so more wait
     /// for the turns after that. Its traffic is counted in `ledger`.
     ///
     /// `None` if the node is gone or was [spawned](Self::spawn), and for [`Operation::Cancel`], which is no operation of
