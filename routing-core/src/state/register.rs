@@ -446,9 +446,15 @@ impl Register {
     fn begin_search(&mut self, core: &Core, lane: usize) {
         let Lane { next, end, search, .. } = &mut self.lanes[lane];
         if search.is_none() && next < end {
+            let key = self.writings[*next].record.key();
             // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
             let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
-            *search = Some(core.search(self.writings[*next].record.key().id, groups));
+            let search = search.insert(core.search(key.id, groups));
+            // A client has no table: each of its searches starts at the entry points.
+            for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
+                let contact = &self.peers[*entry as usize].contact;
+                search.add_known(contact, core.acquaintance(&contact.grid()));
+            }
         }
     }
 
