@@ -35,7 +35,7 @@ use crate::key::SecretKey;
 use crate::message::{Farewell, Message};
 use crate::record::Record;
 use crate::store::RecordStore;
-use crate::table::RoutingTable;
+use crate::table::{Entry, RoutingTable};
 use crate::time::{Tick, Ticks};
 use compare::Comparisons;
 use core::{Core, Role};
@@ -769,6 +769,14 @@ impl Core {
     fn on_absent(&mut self, grid: Grid, until: Tick) {
         self.absent.add(grid, until);
         self.fellowship.on_change(&self.contact.grid(), &grid);
+    }
+
+    /// Somebody around is said to be away: it keeps its place as if it had said so to this node.
+    fn meet_away(&mut self, contact: &Arc<Contact>) {
+        self.meet(contact);
+        if self.table.entry(&contact.grid()).is_some_and(Entry::is_away) {
+            self.on_absent(contact.grid(), self.now + self.config.grace);
+        }
     }
 
     /// Somebody answers.

@@ -101,7 +101,12 @@ impl Entry {
 
     /// Whether it is relied upon: it has not said that it is away, and answered one of the last two requests, if any.
     pub fn is_available(&self) -> bool {
-        self.failures < UNRELIABLE_FAILURES && self.flags & AWAY == 0
+        self.failures < UNRELIABLE_FAILURES && !self.is_away()
+    }
+
+    /// Whether it has said that it is away for a while, and was not heard of since.
+    pub fn is_away(&self) -> bool {
+        self.flags & AWAY != 0
     }
 
     fn set(&mut self, flag: u8, on: bool) {
@@ -310,7 +315,7 @@ impl RoutingTable {
     /// `grid` has proven a link, so it is not away, whatever its card says. Says whether it was.
     pub fn on_link(&mut self, grid: &Grid) -> bool {
         let Some(entry) = self.entry_mut(grid) else { return false };
-        let was_away = entry.flags & AWAY != 0;
+        let was_away = entry.is_away();
         entry.set(LINKED, true);
         entry.set(AWAY, false);
         was_away

@@ -59,6 +59,11 @@ impl Absent {
         self.absent.get(grid).is_some_and(|absence| absence.until.is_some())
     }
 
+    /// Those who keep their places.
+    pub(crate) fn keeping_place(&self) -> impl Iterator<Item = &Grid> {
+        self.absent.iter().filter(|(_, absence)| absence.until.is_some()).map(|(grid, _)| grid)
+    }
+
     /// Whether a place taken from it is still new to whoever took it.
     pub(crate) fn is_to_be_compared(&self, grid: &Grid) -> bool {
         self.absent.get(grid).is_some_and(|absence| !absence.is_compared)

@@ -99,9 +99,13 @@ impl Core {
                 }
                 _ => self.told(view, &find.target, groups, find.set, from),
             };
-            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<List<_, CONTACTS_MAX>>());
+            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<Vec<_>>());
             let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
             drop(told);
+            // Who is new here must know who keeps a place meanwhile.
+            let absentees = if find.want == Want::Introductions { self.away_neighbours(from) } else { Vec::new() };
+            let contacts = if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
+            let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
             if is_too_little && self.doubted.len() < STRANGERS_MAX {
                 self.doubted.extend(strangers);
             }
@@ -111,6 +115,12 @@ impl Core {
         let (own_scale, scale) = (self.table.own_scale(), self.table.scale());
         let found = Found { id: find.id, standing, is_complete, own_scale, scale, copy, contacts };
         self.reply(from, Message::Found(found));
+    }
+
+    /// The neighbours that have said they are away and keep their places, without `asker`.
+    fn away_neighbours(&self, asker: Grid) -> Vec<Named> {
+        let entries = self.absent.keeping_place().filter_map(|grid| self.table.entry(grid));
+        entries.filter(|entry| entry.is_away() && entry.contact().grid() != asker).map(named).collect()
     }
 
     pub(super) fn on_store(&mut self, from: Grid, store: &Store) {

@@ -286,13 +286,13 @@ impl Core {
         self.full_duty(target, groups).unwrap_or_else(|| self.view(target, groups))
     }
 
-    /// The holders of `target` with those who are absent and keep their places; `None` if nobody near is absent, or if a
-    /// majority is.
+    /// The holders of `target` with those who are absent and keep their places; `None` if a majority is absent.
     fn full_duty(&self, target: &Id, groups: u16) -> Option<View<'_>> {
-        if self.absent.is_empty() {
-            return None;
-        }
-        let keeps_place = |entry: &Entry| entry.is_available() || self.absent.keeps_place(&entry.contact().grid());
+        // Of the neighbours it is known until when they keep their places; those farther away have only said so.
+        let keeps_place = |entry: &Entry| {
+            let grid = entry.contact().grid();
+            entry.is_available() || self.absent.keeps_place(&grid) || entry.is_away() && !self.absent.contains(&grid)
+        };
         let view = self.view_of(target, groups, keeps_place);
         let mut tally = Tally::default();
         for (entry, place) in &view.others {
@@ -465,7 +465,7 @@ impl Core {
         }
     }
 
-    /// Offers what somebody named to the table, and gives back what may be used.
+    /// Offers what somebody named to the table, and gives back who may be asked: not those who are away.
     pub(crate) fn meet_all(&mut self, named: &[Named]) -> Vec<Arc<Contact>> {
         let mut usable = Vec::with_capacity(named.len());
         for Named { contact, .. } in named {
@@ -473,7 +473,9 @@ impl Core {
                 if self.is_node() {
                     self.offer(contact);
                 }
-                usable.push(contact.clone());
+                if !contact.is_away() {
+                    usable.push(contact.clone());
+                }
             }
         }
         usable

@@ -555,8 +555,11 @@ impl Register {
 
     fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
         let key = self.writings[writing].record.key();
-        let view = core.view(&key.id, core.config.holders);
-        let others = view.others.iter();
+        // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
+        let is_announced = self.announcing.is_some();
+        let groups = core.config.holders;
+        let view = if is_announced { core.duty(&key.id, groups) } else { core.view(&key.id, groups) };
+        let others = view.others.iter().filter(|(entry, _)| entry.is_available());
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;
         drop(view);
