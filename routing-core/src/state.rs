@@ -436,10 +436,9 @@ impl NodeState {
         let grid = contact.grid();
         self.core.departed.remove(&grid);
         self.meet(contact);
-        let was_away = self.core.table.on_link(&grid);
-        if was_away {
-            self.core.on_back(&grid);
-        } else if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
+        self.core.table.on_link(&grid);
+        self.core.on_back_if_available(&grid);
+        if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
             // It reaches us. Whether we reach it is another question.
             self.core.doubted.push(contact.clone());
         }
@@ -783,6 +782,13 @@ impl Core {
     fn on_back(&mut self, grid: &Grid) {
         if !self.absent.is_empty() && self.absent.remove(grid) {
             self.fellowship.on_change(&self.contact.grid(), grid);
+        }
+    }
+
+    /// Somebody has proven itself or signed a newer card: unless it leaves requests unanswered, it is there.
+    fn on_back_if_available(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.table.entry(grid).is_some_and(Entry::is_available) {
+            self.on_back(grid);
         }
     }
 

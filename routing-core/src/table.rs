@@ -312,13 +312,12 @@ impl RoutingTable {
         was_probed
     }
 
-    /// `grid` has proven a link, so it is not away, whatever its card says. Says whether it was.
-    pub fn on_link(&mut self, grid: &Grid) -> bool {
-        let Some(entry) = self.entry_mut(grid) else { return false };
-        let was_away = entry.is_away();
-        entry.set(LINKED, true);
-        entry.set(AWAY, false);
-        was_away
+    /// `grid` has proven a link, so it is not away, whatever its card says.
+    pub fn on_link(&mut self, grid: &Grid) {
+        if let Some(entry) = self.entry_mut(grid) {
+            entry.set(LINKED, true);
+            entry.set(AWAY, false);
+        }
     }
 
     /// Whether a link to `grid` stands. Unknown contacts have none.

@@ -204,6 +204,9 @@ impl Core {
             }
             self.fellowship.on_change(&self.contact.grid(), &contact.grid());
         }
+        if offered == Offered::Renewed {
+            self.on_back_if_available(&contact.grid());
+        }
         offered
     }
 

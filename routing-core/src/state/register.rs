@@ -20,7 +20,7 @@ use super::upkeep::LINK_BYTES;
 use crate::contact::{Address, Contact};
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale};
+use crate::holders::{Place, Scale, SetName};
 use crate::id::{Grid, Id};
 use crate::message::{
     Brief, COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
@@ -720,12 +720,14 @@ impl Register {
             peer.bundle = peer.queue.drain(..count).collect();
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
             peer.is_linked = true;
+            // Those to whom a record is announced are its holders by duty; that some see stand-ins for who is away changes nothing.
+            let is_announced = self.announcing.is_some();
             let items: Vec<StoreItem> = bundle
                 .iter()
                 .map(|index| {
                     let writing = &self.writings[*index as usize];
                     let copy = Copy { record: writing.record.clone(), rival: None, age: Ticks(0) };
-                    StoreItem { copy, set: writing.set }
+                    StoreItem { copy, set: if is_announced { SetName::NONE } else { writing.set } }
                 })
                 .collect();
             self.in_flight += 1;
