@@ -107,7 +107,7 @@ impl Core {
             let contacts = if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
             let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
             if is_too_little && self.doubted.len() < STRANGERS_MAX {
-                self.doubted.extend(strangers);
+                strangers.iter().for_each(|stranger| self.doubt(stranger));
             }
             (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };

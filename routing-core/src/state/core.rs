@@ -75,6 +75,8 @@ const DEPARTED_MAX: usize = 4_096;
 /// What framing adds to a message, in bytes.
 const FRAME_BYTES: i64 = 4;
 
+/// How many contacts wait to be asked whether they are there: more than a neighbourhood, all of which may fall silent.
+const DOUBTED_MAX: usize = 256;
 /// How many contacts that were given up are remembered.
 const DEAD_MAX: usize = 1_024;
 /// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
@@ -220,6 +222,13 @@ impl Core {
             return false;
         }
         !contact.has_left() && self.departed.get(&contact.grid()).is_none_or(|sequence| contact.sequence() > *sequence)
+    }
+
+    /// Upkeep asks whether it is there, as soon as it can.
+    pub(crate) fn doubt(&mut self, contact: &Arc<Contact>) {
+        if self.doubted.len() < DOUBTED_MAX {
+            self.doubted.push(contact.clone());
+        }
     }
 
     /// Somebody is given up: it may be tried again.
