@@ -156,7 +156,9 @@ impl Core {
                     && self.fellowship.is_shared(key, &fellow.grid())
             });
             let missing_there = missing_there.iter().map(|brief| brief.key);
-            let missing_there = missing_there.filter(|key| self.is_clear_holder(key, &fellow.grid())).collect();
+            // Keys that it does not take this node for a holder of are not in its list.
+            let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
+            let missing_there = missing_there.filter(are_both).collect();
             self.hand_over(fellow, missing_there);
         }
         self.fetch(comparisons, fellow, wanted);

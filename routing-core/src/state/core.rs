@@ -110,7 +110,7 @@ impl Core {
 
     /// By which scale it is beyond doubt who holds what.
     pub(crate) fn clear_scale(&self) -> Scale {
-        self.scale().a_little_denser()
+        self.table.scale_bound()
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
