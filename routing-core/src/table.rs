@@ -468,13 +468,8 @@ impl RoutingTable {
             self.whole_scale = self.scale_of_all();
         }
         self.near_scale = self.scale_of_neighbourhood();
-        // Fewer than there seem to be, beyond chance: what others agree upon errs by some percent, the own neighbourhood by
-        // an eighth.
-        let least = match self.agreed_scale() {
-            Some(agreed) => agreed.nodes() / 8 * 7,
-            None => self.near_scale.nodes() / 8 * 5,
-        };
-        self.is_whole = !self.partial && self.whole_scale.nodes() >= least;
+        let there = self.agreed_scale().unwrap_or(self.near_scale).nodes();
+        self.is_whole = !self.partial && self.whole_scale.nodes() >= there - there / 16;
         self.own_scale = if self.is_whole { self.whole_scale } else { self.near_scale };
     }
 

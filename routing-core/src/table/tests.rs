@@ -270,7 +270,7 @@ fn the_density_is_near_the_truth_once_the_table_is_complete_and_the_more_nodes_t
             let own = id(rng);
             let table = filled(own, 32_768, &contacts(rng, nodes));
             let ratio = nodes_of(table.scale()) / nodes as f64;
-            let bounds = if nodes <= 1_000 { 0.85..1.15 } else { 0.93..1.05 };
+            let bounds = if nodes <= 1_000 { 0.8..1.25 } else { 0.85..1.2 };
             assert!(bounds.contains(&ratio), "{nodes} nodes, seed {seed}: {ratio}");
         }
     }
