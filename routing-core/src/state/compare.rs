@@ -32,6 +32,8 @@ const SPLITS_MAX: u32 = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Comparisons {
     awaited: BTreeMap<Grid, Awaited>,
+    /// Whether some fellow had something else, or did not answer, since that was asked last.
+    has_differed: bool,
 }
 
 /// What is awaited from one fellow.
@@ -44,6 +46,11 @@ struct Awaited {
 impl Comparisons {
     pub(crate) fn is_empty(&self) -> bool {
         self.awaited.is_empty()
+    }
+
+    /// Whether all that was compared since the last time was the same, and nothing is under way.
+    pub(crate) fn take_were_same(&mut self) -> bool {
+        !std::mem::take(&mut self.has_differed) && self.is_empty()
     }
 }
 
@@ -115,6 +122,7 @@ impl Core {
             }
         }
         self.find_fellows();
+        comparisons.has_differed |= compared.difference != Difference::Same;
         match &compared.difference {
             Difference::Same => {}
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
@@ -200,6 +208,7 @@ impl Core {
     }
 
     fn end_one(&mut self, comparisons: &mut Comparisons, fellow: Grid, in_good_order: bool) {
+        comparisons.has_differed |= !in_good_order;
         let Some(awaited) = comparisons.awaited.get_mut(&fellow) else { return };
         awaited.answers -= 1;
         if awaited.answers == 0 || !in_good_order {

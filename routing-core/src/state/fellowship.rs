@@ -19,6 +19,8 @@ pub(crate) struct Fellowship {
     doubted: BTreeSet<Key>,
     /// Whether the keys of the store have been listed.
     is_begun: bool,
+    /// How often what is held here, or who else holds it, may have changed.
+    changes: u64,
 }
 
 impl Fellowship {
@@ -29,6 +31,7 @@ impl Fellowship {
 
     /// A record was kept, perhaps of a new key.
     pub(crate) fn on_kept(&mut self, key: &Key) {
+        self.changes += 1;
         if self.is_begun && !self.reaches.contains_key(key) {
             self.doubted.insert(*key);
         }
@@ -41,6 +44,7 @@ impl Fellowship {
         if self.reaches.is_empty() || (own ^ prefix).leading_zeros() < self.reach_max.leading_zeros() {
             return;
         }
+        self.changes += 1;
         let doubted = &mut self.doubted;
         self.reaches.retain(|key, reach| {
             let stays = key.id.prefix() ^ prefix > *reach;
@@ -53,7 +57,13 @@ impl Fellowship {
 
     /// All is to be worked out anew.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { changes: self.changes + 1, ..Self::default() };
+    }
+
+    /// How often something has changed that may make a comparison come out otherwise: while it is the same number, what
+    /// was the same is the same.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 }
 

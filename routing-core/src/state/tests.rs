@@ -1,5 +1,6 @@
 //! Small networks in virtual time, each node called by [`NodeState::turn`]: what a node does, in sentences.
 
+mod absence;
 mod announcing;
 mod comeback;
 mod hostile;

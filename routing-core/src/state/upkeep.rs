@@ -64,6 +64,8 @@ pub(crate) struct Upkeep {
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
     round: VecDeque<Arc<Contact>>,
     haste: Haste,
+    /// Up to which change of the fellowship it has compared.
+    compared: Option<u64>,
     compare_wake: Option<Tick>,
     /// When somebody who was given up is tried.
     revive_wake: Option<Tick>,
@@ -191,9 +193,13 @@ impl Upkeep {
                 }
             }
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
-            // Who holds nothing has nothing to compare; fellows that hold something compare it with us.
-            let is_needed = self.haste == Haste::Urgent || !core.store.is_empty();
+            // What was the same with everybody is the same until something changes here; whoever changes compares. Who holds
+            // nothing has nothing to compare.
+            let changes = Some(core.fellowship.changes());
+            let is_same = comparisons.take_were_same() && self.compared == changes;
+            let is_needed = self.haste == Haste::Urgent || !is_same && !core.store.is_empty();
             self.round = if is_needed { core.fellows().into() } else { VecDeque::new() };
+            self.compared = changes;
         }
         let rate = core.config.compare_every.0 / (self.round.len() as u64 + 1);
         let pause = if self.haste == Haste::Urgent { EAGER_PAUSE } else { Ticks(rate).max(EAGER_PAUSE) };

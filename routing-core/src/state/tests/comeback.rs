@@ -20,7 +20,7 @@ impl World {
         self.nodes[index] = Some(node);
     }
 
-    fn rejoin(&mut self, index: usize, kept: Kept) -> Result<Joined, JoinError> {
+    pub(super) fn rejoin(&mut self, index: usize, kept: Kept) -> Result<Joined, JoinError> {
         let entry_points = kept.entry_points();
         self.come_back(index, kept);
         match self.perform(index, Operation::Join(entry_points)) {

@@ -1,0 +1,72 @@
+//! Nodes that are not there for a while: their places are kept, and nothing moves because of them.
+
+use super::*;
+
+/// How many copies were given outside of any operation since then.
+fn moved(world: &World, before: usize) -> usize {
+    let is_given = |message: &Message| !message.is_for_operation() && message.copies() > 0;
+    world.sent[before..]
+        .iter()
+        .filter(|(_, _, message)| is_given(message))
+        .map(|(_, _, message)| message.copies())
+        .sum()
+}
+
+fn compared(world: &World, before: usize) -> usize {
+    world.sent[before..].iter().filter(|(_, _, message)| matches!(message, Message::Compare(_))).count()
+}
+
+/// A network whose users live at a server that does not announce them meanwhile.
+fn world_with_records(nodes: usize) -> (World, Vec<Arc<Record>>) {
+    let config = NodeConfig { holders: 4, announce_every: Ticks(0), ..NodeConfig::default() };
+    let mut world = World::with(nodes, config);
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    world.run(60_000);
+    (world, records)
+}
+
+#[test]
+fn what_was_the_same_with_all_fellows_is_compared_again_only_once_something_has_changed() {
+    let (mut world, records) = world_with_records(12);
+    let every = world.config.compare_every.0;
+    world.run(every * 5);
+    let before = world.sent.len();
+    world.run(every * 3);
+    assert_eq!(compared(&world, before), 0);
+    let mut account = user(7);
+    place(&mut account, "n1.example");
+    let moved = place(&mut account, "n2.example");
+    assert_eq!(moved.key(), records[7].key());
+    world.register(3, std::slice::from_ref(&moved));
+    world.run(every * 2);
+    let holders = world.holders(&moved.key());
+    let compared_by = |node: usize| {
+        world.sent[before..].iter().any(|(from, _, message)| *from == node && matches!(message, Message::Compare(_)))
+    };
+    assert!(holders.iter().all(|holder| compared_by(*holder)), "those whose records changed compare");
+}
+
+#[test]
+fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
+    let (mut world, _) = world_with_records(12);
+    world.run(world.config.compare_every.0 * 2);
+    let before = world.sent.len();
+    // The second goes while the first is down, so that it does not hear the farewell.
+    let first = world.node(4).kept();
+    assert!(matches!(world.perform(4, Operation::Away(Ticks::minutes(1))), Outcome::Departed(Ok(()))));
+    world.nodes[4] = None;
+    world.run(1_000);
+    let second = world.node(5).kept();
+    assert!(matches!(world.perform(5, Operation::Away(Ticks::minutes(5))), Outcome::Departed(Ok(()))));
+    world.nodes[5] = None;
+    world.run(1_000);
+    assert!(world.rejoin(4, first).is_ok());
+    let away = world.contacts[5].grid();
+    assert!(world.node(4).table().entry(&away).is_some_and(|entry| entry.is_away()));
+    world.run(200_000);
+    assert!(world.rejoin(5, second).is_ok());
+    world.run(world.config.grace.0 + world.config.compare_every.0 * 2);
+    assert!(world.node(4).table().entry(&away).is_some_and(|entry| entry.is_available()));
+    assert_eq!(moved(&world, before), 0);
+}
