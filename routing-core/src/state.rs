@@ -529,11 +529,10 @@ impl NodeState {
                 self.upkeep.hurry(self.core.now);
                 self.core.notify(Notice::NeighbourLeft(from));
             }
-            Standing::Away { for_ms } => {
+            Standing::Away { .. } => {
                 self.meet(contact);
-                let span = Core::bounded_absence(Ticks(for_ms)).max(self.core.config.grace);
                 if self.is_near(&from) {
-                    self.core.on_absent(from, self.core.now + span);
+                    self.core.on_away(contact);
                 }
             }
             Standing::Here => self.meet(contact),
@@ -770,11 +769,15 @@ impl Core {
         self.fellowship.on_change(&self.contact.grid(), &grid);
     }
 
-    /// Somebody around is said to be away: it keeps its place as if it had said so to this node.
-    fn meet_away(&mut self, contact: &Arc<Contact>) {
+    /// Somebody is said to be away: if so, it keeps its place for as long as it has said, but not without end.
+    fn on_away(&mut self, contact: &Arc<Contact>) {
         self.meet(contact);
-        if self.table.entry(&contact.grid()).is_some_and(Entry::is_away) {
-            self.on_absent(contact.grid(), self.now + self.config.grace);
+        let is_away = self.table.entry(&contact.grid()).is_some_and(Entry::is_away);
+        if let Standing::Away { for_ms } = contact.standing()
+            && is_away
+        {
+            let span = Core::bounded_absence(Ticks(for_ms)).max(self.config.grace);
+            self.on_absent(contact.grid(), self.now + span);
         }
     }
 

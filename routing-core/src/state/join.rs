@@ -136,7 +136,7 @@ impl Join {
         if let Some(contacts) = &found.contacts {
             let away = contacts.iter().map(|named| &named.contact).filter(|contact| contact.is_away());
             for contact in away {
-                core.meet_away(contact);
+                core.on_away(contact);
             }
             for contact in core.meet_all(contacts) {
                 self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
