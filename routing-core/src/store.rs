@@ -2,12 +2,17 @@
 //!
 //! A record is merged with what is there by the one order of [`crate::record`]; nothing else decides. Beside it the
 //! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge.
+//!
+//! Between claims of different claimants the order says nothing. There the first heard stays: see [`claims`].
+
+mod claims;
 
 use crate::id::Key;
 use crate::key::Hash;
 use crate::message::{Brief, Copy, Refusal, StoreVerdict};
 use crate::record::{Held, Merged};
 use crate::time::Tick;
+use claims::FirstHeard;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +21,8 @@ use std::sync::Arc;
 pub struct StoredRecord {
     held: Held,
     announced: Tick,
+    /// Of a claim: since when its key is taken. Boxed, since most records are no claims.
+    first_heard: Option<Box<FirstHeard>>,
 }
 
 impl StoredRecord {
@@ -29,20 +36,8 @@ impl StoredRecord {
         Copy { record: self.held.record().clone(), rival: self.held.rival().cloned(), age: now.since(self.announced) }
     }
 
-    /// The hash of the record, or of record and rival.
-    fn hash(&self) -> Hash {
-        match self.held.rival() {
-            None => self.held.record().hash(),
-            Some(rival) => {
-                let both = [self.held.record().hash().0, rival.hash().0].concat();
-                Hash::of(&both)
-            }
-        }
-    }
-
     fn brief(&self, key: Key) -> Brief {
-        let [a, b, c, d, e, f, g, h, ..] = self.hash().0;
-        Brief { key, hash: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
+        Brief { key, hash: self.held.brief_hash() }
     }
 }
 
@@ -106,14 +101,18 @@ impl RecordStore {
             if is_full {
                 return refused(Refusal::Full);
             }
-            let mut held = Held::new(copy.record.clone());
-            if let Some(rival) = &copy.rival {
-                held.merge(rival.clone());
-            }
+            let held = Held::of(copy.record.clone(), copy.rival.clone());
             let verdict = verdict(&held, copy, now, announced);
-            self.records.insert(key, StoredRecord { held, announced });
+            let first_heard = FirstHeard::of(copy, announced);
+            self.records.insert(key, StoredRecord { held, announced, first_heard });
             return Kept { verdict, is_changed: true };
         };
+        let is_displaced = stored.first_heard.as_mut().is_some_and(|first| first.hear(copy, now));
+        if is_displaced && copy.record.guid() != stored.held.record().guid() {
+            stored.held = Held::of(copy.record.clone(), copy.rival.clone());
+            stored.announced = announced;
+            return Kept { verdict: verdict(&stored.held, copy, now, announced), is_changed: true };
+        }
         let before = stored.held.record().clone();
         let mut is_changed = false;
         for record in std::iter::once(&copy.record).chain(&copy.rival) {
@@ -144,7 +143,7 @@ impl RecordStore {
         for (key, stored) in self.records.iter().filter(|(key, _)| admit(key)) {
             hasher.update(&[key.kind as u8]);
             hasher.update(&key.id.0);
-            hasher.update(&stored.hash().0);
+            hasher.update(&stored.held.hash().0);
         }
         Hash(*hasher.finalize().as_bytes())
     }

@@ -5,7 +5,7 @@ use crate::config::NodeConfig;
 use crate::contact::{Contact, Group};
 use crate::effect::{Effect, Effects, Notice, OperationId, Target};
 use crate::holders::{Admission, Place, Scale, SetName};
-use crate::id::{Grid, Guid, Id, Key};
+use crate::id::{Grid, Guid, Id, Key, Kind};
 use crate::key::SecretKey;
 use crate::message::{Copy, Message, Named, RequestId, StoreVerdict};
 use crate::record::Record;
@@ -271,12 +271,16 @@ impl Core {
     }
 
     /// Whether what this node says of `key` counts: it is a holder, and not new to the range.
-    pub(crate) fn is_settled_for(&self, key: &Id, view: &View<'_>) -> bool {
+    pub(crate) fn is_settled_for(&self, key: &Key, view: &View<'_>) -> bool {
         // Who knows too few there to be one of them by the density is mistaken about being one.
-        if view.own_place == Place::Outside || self.table.lacks(self.grid().0.common_bits(key)) {
+        if view.own_place == Place::Outside || self.table.lacks(self.grid().0.common_bits(&key.id)) {
             return false;
         }
         let Some(compared) = &self.newcomer else { return true };
+        // Whose a claim is, a newcomer knows only when all votes are counted.
+        if key.kind == Kind::Claim {
+            return false;
+        }
         let mut tally = crate::holders::Tally::default();
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), compared.contains(&entry.contact().grid()));

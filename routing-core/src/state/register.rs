@@ -18,7 +18,7 @@ use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::holders::{Place, Scale};
-use crate::id::Grid;
+use crate::id::{Grid, Kind};
 use crate::message::{
     COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
@@ -57,6 +57,17 @@ pub struct Registration {
     pub holders: Vec<(Arc<Contact>, HolderSaid)>,
     /// The greater record, or the proof of a conflict, that a holder answered with.
     pub greater: Option<Arc<Copy>>,
+}
+
+impl Registration {
+    /// Whether it is known that the claim was refused: most holders have answered, it is not acknowledged, and some of
+    /// them keep another claimant's.
+    pub fn is_anothers(&self) -> bool {
+        let count = |admit: fn(&HolderSaid) -> bool| self.holders.iter().filter(|(_, said)| admit(said)).count();
+        let answered = count(|said| !matches!(said, HolderSaid::Waiting | HolderSaid::Silent));
+        let refused = count(|said| *said == HolderSaid::Refused(Refusal::OtherClaimant));
+        !self.is_acknowledged && refused > 0 && answered * 2 > self.holders.len()
+    }
 }
 
 /// What one holder made of a record.
@@ -355,7 +366,7 @@ impl Register {
         if writing.is_decided {
             return;
         }
-        if let Some(is_acknowledged) = writing.decide(core.own_seat(), core.config.holders, scale) {
+        if let Some(is_acknowledged) = writing.decide(core.own_seat(), core.config.holders_of(writing.kind()), scale) {
             writing.is_decided = true;
             writing.is_acknowledged = is_acknowledged;
             self.undecided -= 1;
@@ -386,9 +397,12 @@ impl Register {
     fn begin_search(&mut self, core: &Core, lane: usize) {
         let Lane { next, end, search, .. } = &mut self.lanes[lane];
         if search.is_none() && next < end {
-            // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
-            let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
-            *search = Some(core.search(self.writings[*next].record.key().id, groups));
+            let key = self.writings[*next].record.key();
+            // One record asks for its own holders only, many for everybody in their stretch of the keyspace. The holders
+            // of one claim are nearly as many as that.
+            let is_stretch = key.kind != Kind::Claim && *end - *next > 1;
+            let groups = core.config.holders_of(key.kind) * if is_stretch { 4 } else { 1 };
+            *search = Some(core.search(key.id, groups));
         }
     }
 
@@ -406,8 +420,7 @@ impl Register {
                 continue;
             }
             self.begin_search(core, lane);
-            let Lane { next, end, search, .. } = &mut self.lanes[lane];
-            let Some(search) = search else { return };
+            let Some(search) = &mut self.lanes[lane].search else { return };
             let asks: Vec<Arc<Contact>> = if search.has_arrived() {
                 Vec::new()
             } else {
@@ -436,10 +449,12 @@ impl Register {
                 }
                 lane_state.tries = 0;
                 let Lane { next, end, search: Some(search), .. } = lane_state else { return };
-                let stretch = Stretch::of(search, core.config.holders);
                 let first = *next;
+                let kind = self.writings[first].kind();
+                let stretch = Stretch::of(search, core.config.holders_of(kind));
                 let covered = (first + 1..*end)
-                    .take_while(|index| stretch.covers(&self.writings[*index].record.key().id))
+                    .map(|index| self.writings[index].record.key())
+                    .take_while(|key| key.kind == kind && stretch.covers(&key.id))
                     .count();
                 *next = first + 1 + covered;
                 let found = self.lanes[lane].search.take();
@@ -450,11 +465,7 @@ impl Register {
                 }
                 continue;
             }
-            let (target, groups, set) = (
-                *search.target(),
-                if *end - *next > 1 { core.config.holders * 4 } else { core.config.holders },
-                search.set_name(),
-            );
+            let (target, groups, set) = (*search.target(), search.groups(), search.set_name());
             for peer in asks {
                 let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
                 self.peer(&peer, true);
@@ -488,7 +499,7 @@ impl Register {
 
     fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
         let key = self.writings[writing].record.key();
-        let view = core.view(&key.id, core.config.holders);
+        let view = core.view(&key.id, core.config.holders_of(key.kind));
         let others = view.others.iter();
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;
@@ -497,9 +508,10 @@ impl Register {
     }
 
     fn assign_from_search(&mut self, core: &mut Core, writing: usize, search: &Search<()>) {
-        let target = self.writings[writing].record.key().id;
+        let key = self.writings[writing].record.key();
+        let groups = core.config.holders_of(key.kind);
         // The stretch's search may have had another target: its candidates are sorted anew.
-        let mut own_search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        let mut own_search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
         for candidate in
             search.candidates().iter().filter(|candidate| !matches!(candidate.state(), crate::search::State::Silent))
         {
@@ -567,8 +579,9 @@ impl Register {
 
     /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
     fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
-        let target = self.writings[writing as usize].record.key().id;
-        let mut search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        let key = self.writings[writing as usize].record.key();
+        let groups = core.config.holders_of(key.kind);
+        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
         for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.holds_seat()) {
             search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
         }

@@ -1,0 +1,142 @@
+//! Whose a claimed text is, for a node that is new to the range: what most of its fellow holders keep.
+//!
+//! What it hears first means nothing, since it was not there when the text was claimed. So while it compares, claims are
+//! not taken: what a fellow lists is its vote. When all have been compared with, each claim that somebody voted for is
+//! fetched once; whoever does not hand over what it listed is passed over for another voter. Then the votes are counted.
+
+use super::Comparisons;
+use crate::ballot::Ballot;
+use crate::contact::Contact;
+use crate::id::{Grid, Id, Key, Kind};
+use crate::message::{Brief, Copy};
+use crate::record::Held;
+use crate::state::core::Core;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What fellow holders keep of the claims that this node comes to hold.
+#[derive(Debug, Default)]
+pub(super) struct ClaimVotes {
+    votes: BTreeMap<Key, Vec<Vote>>,
+}
+
+#[derive(Debug)]
+struct Vote {
+    fellow: Arc<Contact>,
+    /// The name of what it keeps, as in [`Brief`].
+    hash: u64,
+    copy: Option<Copy>,
+    /// Whether it was asked for that.
+    is_asked: bool,
+}
+
+impl ClaimVotes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.votes.is_empty()
+    }
+
+    fn note(&mut self, fellow: &Arc<Contact>, brief: &Brief) {
+        let votes = self.votes.entry(brief.key).or_default();
+        if !votes.iter().any(|vote| vote.fellow.grid() == fellow.grid()) {
+            votes.push(Vote { fellow: fellow.clone(), hash: brief.hash, copy: None, is_asked: false });
+        }
+    }
+
+    /// A voter handed over what it keeps, which may be something newer than it has listed.
+    fn hear(&mut self, fellow: &Grid, copy: &Copy) {
+        let votes = self.votes.get_mut(&copy.record.key());
+        if let Some(vote) = votes.and_then(|votes| votes.iter_mut().find(|vote| vote.fellow.grid() == *fellow)) {
+            let held = Held::of(copy.record.clone(), copy.rival.clone());
+            (vote.hash, vote.copy) = (held.brief_hash(), Some(copy.clone()));
+        }
+    }
+
+    /// Whom to ask for what next: one voter for each claim that nobody has handed over yet.
+    fn next_fetches(&mut self) -> BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> {
+        let mut fetches: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
+        for (key, votes) in &mut self.votes {
+            let mut known: Vec<u64> = votes.iter().filter(|vote| vote.copy.is_some()).map(|vote| vote.hash).collect();
+            for vote in votes.iter_mut().filter(|vote| !vote.is_asked) {
+                if !known.contains(&vote.hash) {
+                    known.push(vote.hash);
+                    vote.is_asked = true;
+                    let of_fellow = fetches.entry(vote.fellow.grid());
+                    of_fellow.or_insert_with(|| (vote.fellow.clone(), Vec::new())).1.push(*key);
+                }
+            }
+        }
+        fetches
+    }
+}
+
+/// What most voters keep. A vote for something that nobody has handed over counts for nothing.
+fn count(key: &Key, mut votes: Vec<Vote>) -> Option<Copy> {
+    votes.sort_by_key(|vote| key.id.distance(&vote.fellow.grid().0));
+    let mut ballot = Ballot::default();
+    let copies = || votes.iter().filter_map(|vote| vote.copy.as_ref().map(|copy| (vote.hash, copy)));
+    for vote in &votes {
+        if let Some((_, copy)) = copies().find(|(hash, _)| *hash == vote.hash) {
+            ballot.cast(vote.fellow.group(), copy);
+        }
+    }
+    let winner = ballot.winner()?;
+    let ages = copies().filter(|(_, copy)| copy.record == *winner.record()).map(|(_, copy)| copy.age);
+    Some(Copy { record: winner.record().clone(), rival: winner.rival().cloned(), age: ages.min().unwrap_or_default() })
+}
+
+impl Core {
+    /// Whether this node does not take what it hears under `key`, but waits for the votes of its fellow holders.
+    pub(super) fn is_voted_on(&self, key: &Key) -> bool {
+        key.kind == Kind::Claim && self.newcomer.is_some()
+    }
+
+    /// What a fellow lists is its vote, if it is a holder.
+    pub(super) fn note_votes(&self, votes: &mut ClaimVotes, fellow: &Arc<Contact>, listed: &[Brief]) {
+        for brief in listed {
+            let has_room = votes.votes.len() < self.config.records_max as usize;
+            if has_room && self.is_voted_on(&brief.key) && self.is_shared(&brief.key, fellow.grid()) {
+                votes.note(fellow, brief);
+            }
+        }
+    }
+
+    /// A fellow has exactly what this node has in a range: it votes for that.
+    pub(super) fn note_same(&self, votes: &mut ClaimVotes, fellow: &Arc<Contact>, (start, bits): (Id, u8)) {
+        let is_in_range = |key: &Key| self.is_voted_on(key) && key.id.common_bits(&start) >= u32::from(bits);
+        self.note_votes(votes, fellow, &self.store.list(is_in_range));
+    }
+
+    /// A fellow hands over the claim that it votes for.
+    pub(super) fn note_claim(&mut self, votes: &mut ClaimVotes, fellow: &Grid, copy: &Copy) {
+        let is_rival = |rival: &crate::record::Record| {
+            rival.key() == copy.record.key() && rival.guid() == copy.record.guid() && rival.verify().is_ok()
+        };
+        if copy.record.verify().is_ok() && copy.rival.as_deref().is_none_or(is_rival) {
+            votes.hear(fellow, copy);
+        } else {
+            self.stats.records_invalid += 1;
+        }
+    }
+
+    /// Asks for claims that were voted for and not seen yet. Says whether there are any.
+    pub(super) fn fetch_claims(&mut self, comparisons: &mut Comparisons) -> bool {
+        let fetches = comparisons.claims.next_fetches();
+        let is_any = !fetches.is_empty();
+        for (fellow, keys) in fetches.into_values() {
+            self.fetch(comparisons, &fellow, keys);
+        }
+        is_any
+    }
+
+    /// All votes are in: what most fellow holders keep is kept here, too, whatever this node heard first.
+    pub(super) fn count_votes(&mut self, comparisons: &mut Comparisons) {
+        for (key, votes) in std::mem::take(&mut comparisons.claims).votes {
+            let Some(copy) = count(&key, votes) else { continue };
+            let is_anothers = |stored: &crate::store::StoredRecord| stored.held().record().guid() != copy.record.guid();
+            if self.store.get(&key).is_some_and(is_anothers) {
+                self.store.remove(&key);
+            }
+            self.keep(&copy);
+        }
+    }
+}
