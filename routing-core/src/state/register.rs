@@ -402,7 +402,12 @@ impl Register {
             // of one claim are nearly as many as that.
             let is_stretch = key.kind != Kind::Claim && *end - *next > 1;
             let groups = core.config.holders_of(key.kind) * if is_stretch { 4 } else { 1 };
-            *search = Some(core.search(key.id, groups));
+            let search = search.insert(core.search(key.id, groups));
+            // A client has no table: each of its searches starts at the entry points.
+            for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
+                let contact = &self.peers[*entry as usize].contact;
+                search.add_known(contact, core.acquaintance(&contact.grid()));
+            }
         }
     }
 

@@ -574,6 +574,17 @@ fn a_home_that_is_also_the_entry_point_gets_its_copy() {
 }
 
 #[test]
+fn a_client_registers_records_from_all_over_the_keyspace_at_once() {
+    let mut world = World::of(30, 4);
+    let records: Vec<_> = (0..20).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    let client = world.client(&[5, 6]);
+    let registered = world.register(client, &records);
+    for registration in &registered.records {
+        assert!(registration.is_acknowledged && registration.holders.len() >= 4, "{registration:?}");
+    }
+}
+
+#[test]
 fn many_records_reach_exactly_their_holders_with_few_messages() {
     let mut world = World::of(100, 16);
     let records: Vec<_> = (0..500).map(|seed| place(&mut user(seed), "n0.example")).collect();
