@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
-use crate::scenario::{self, Do, Join, Kill, Lookup, Origin, Register, Who};
+use crate::scenario::{self, Claim, Do, Join, Kill, Lookup, Of, Origin, Register, Who};
 use routing_core::domain::Domain;
 use routing_core::time::Tick;
 use std::collections::{BTreeSet, VecDeque};
@@ -17,7 +17,8 @@ pub(super) enum Action {
     Join { domain: Domain, weight: u64, region: Option<String>, every: u32, entry_points: u32 },
     Register { users: Vec<usize>, asker: Actor },
     Announce(usize),
-    Lookup { user: usize, asker: Actor },
+    Claim { name: usize, claimants: usize, asker: Actor },
+    Lookup { what: Wanted, asker: Actor },
     Move { user: usize, asker: Actor },
     Change { user: usize, change: Change, asker: Actor },
     Leave(usize),
@@ -27,6 +28,13 @@ pub(super) enum Action {
     Cadence(usize, u32),
     Loss(f64),
     Delay(DelaySpec),
+}
+
+/// What is looked up, by number.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    User(usize),
+    Name(usize),
 }
 
 /// Who carries an operation out; the entry points are drawn when it begins.
@@ -82,6 +90,7 @@ impl Runner<'_> {
                 users = new;
                 actions
             }
+            Do::Claim(claim) => self.plan_claims(claim),
             Do::Lookup(lookup) => self.plan_lookups(lookup),
             Do::Migrate(change) => {
                 let asker = Actor::of(change.from, change.entry_points);
@@ -112,7 +121,6 @@ impl Runner<'_> {
             }
             // Refused before anything ran.
             Do::Recover(_)
-            | Do::Claim(_)
             | Do::Away(_)
             | Do::Restart(_)
             | Do::Churn(_)
@@ -199,15 +207,32 @@ impl Runner<'_> {
         (actions, users)
     }
 
+    /// New names, of which the first are claimed twice.
+    fn plan_claims(&mut self, claim: &Claim) -> Vec<Action> {
+        let asker = Actor::of(claim.from, claim.entry_points);
+        let claims = (0..claim.names).map(|number| {
+            let claimants = if number < claim.rivals { 2 } else { 1 };
+            Action::Claim { name: self.sandbox.new_name(), claimants, asker }
+        });
+        claims.collect()
+    }
+
     fn plan_lookups(&mut self, lookup: &Lookup) -> Vec<Action> {
-        let known: Vec<usize> = self.users_where(|user| user.acknowledged().is_some());
+        let mut known: Vec<Wanted> = Vec::new();
+        if lookup.of != Of::Names {
+            known.extend(self.users_where(|user| user.acknowledged().is_some()).into_iter().map(Wanted::User));
+        }
+        if matches!(lookup.of, Of::Names | Of::All) {
+            let names = self.sandbox.names().iter().enumerate().filter(|(_, name)| name.is_acknowledged());
+            known.extend(names.map(|(index, _)| Wanted::Name(index)));
+        }
         if known.is_empty() {
             return Vec::new();
         }
         let asker = Actor::of(lookup.from, lookup.entry_points);
         let weights: Vec<f64> = (1..=known.len()).map(|rank| libm::pow(rank as f64, -lookup.zipf)).collect();
         let draw = Weighted::new(&weights);
-        (0..lookup.count).map(|_| Action::Lookup { user: known[draw.draw(&mut self.sandbox)], asker }).collect()
+        (0..lookup.count).map(|_| Action::Lookup { what: known[draw.draw(&mut self.sandbox)], asker }).collect()
     }
 
     fn plan_changes(&mut self, change: &scenario::Change, what: Change, busy: &mut BTreeSet<usize>) -> Vec<Action> {
@@ -281,6 +306,17 @@ pub(super) fn asker(sandbox: &mut RoutingSandbox, asker: Actor) -> Asker {
         Actor::Client(entry_points) => Asker::Client(doors(sandbox, entry_points as usize)),
         Actor::AnyNode => doors(sandbox, 1).first().map_or(Asker::Client(Vec::new()), |node| Asker::Node(*node)),
         Actor::Member(member) => Asker::Node(sandbox.members()[member].node),
+    }
+}
+
+/// Several who do something at once: clients, or different nodes as far as there are so many.
+pub(super) fn askers_elsewhere(sandbox: &mut RoutingSandbox, actor: Actor, count: usize) -> Vec<Asker> {
+    match actor {
+        Actor::AnyNode => {
+            let nodes = doors(sandbox, count);
+            nodes.iter().cycle().take(count).map(|node| Asker::Node(*node)).collect()
+        }
+        Actor::Client(_) | Actor::Member(_) => (0..count).map(|_| asker(sandbox, actor)).collect(),
     }
 }
 
