@@ -155,7 +155,7 @@ proptest! {
             let mut now = NOW;
             for copy in &copies {
                 store.put(copy, now);
-                now = now + Ticks(below(rng, 12_000) as u64);
+                now += Ticks(below(rng, 12_000) as u64);
             }
             let held = store.iter().next().unwrap().1.held();
             prop_assert_eq!(held.record().guid(), expected);
