@@ -216,13 +216,13 @@ mod tests {
         let name = sandbox.new_name();
         let nodes: Vec<_> = sandbox.members().iter().map(|member| member.node).collect();
         for door in [1, 8] {
-            sandbox.start_claim(1, name, &Asker::Client(vec![nodes[door]])).unwrap();
+            sandbox.start_claim(0, name, &Asker::Client(vec![nodes[door]])).unwrap();
         }
         sandbox.tick(5_000);
         let done = sandbox.take_done();
         assert_eq!(done.iter().map(|done| (done.asked, done.correct)).collect::<Vec<_>>(), [(1, 1), (1, 1)]);
         assert!(sandbox.names()[name].is_acknowledged() && sandbox.names()[name].claimants().len() == 2);
-        sandbox.start_lookup_name(1, name, Consistency::All, &Asker::Node(nodes[4])).unwrap();
+        sandbox.start_lookup_name(0, name, Consistency::All, &Asker::Node(nodes[4])).unwrap();
         sandbox.tick(5_000);
         assert_eq!(sandbox.take_done()[0].correct, 1);
         let (kept, is_split) = sandbox.claimants_kept(&sandbox.names()[name].key());
