@@ -5,7 +5,6 @@
 
 use super::Record;
 use super::order::{Conflict, conflict};
-use crate::key::Hash;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -72,20 +71,6 @@ impl Held {
     /// How winner and rival contradict each other.
     pub fn conflict(&self) -> Option<Conflict> {
         self.rival.as_ref().and_then(|rival| conflict(&self.record, rival))
-    }
-
-    /// The hash of the record, or of record and rival.
-    pub fn hash(&self) -> Hash {
-        match &self.rival {
-            None => self.record.hash(),
-            Some(rival) => Hash::of(&[self.record.hash().0, rival.hash().0].concat()),
-        }
-    }
-
-    /// Its first eight bytes: how holders name what they hold to each other.
-    pub fn brief_hash(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.hash().0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// Both, the winner first.

@@ -14,12 +14,12 @@
 
 mod claims;
 
-use super::core::{Core, UNRELIABLE_FAILURES};
+use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Contact, Group};
 use crate::effect::Notice;
 use crate::holders::SetName;
-use crate::id::{Grid, Id, Key};
+use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, Message, Range, Store, StoreItem};
 use crate::record::Held;
 use claims::ClaimVotes;
@@ -66,11 +66,18 @@ pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
 
 impl Core {
     /// The nodes with whom this one may hold a key together: the nearest 3 k groups. A key that two nodes hold lies
-    /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids. `holders` is k.
-    fn fellows(&self, holders: u16) -> Vec<Arc<Contact>> {
+    /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids. Only who holds
+    /// claims looks as far as their k reaches.
+    pub(super) fn fellows(&self) -> Vec<Arc<Contact>> {
+        let holds_claims = self.store.range(Kind::Claim, &self.grid().0, 0).next().is_some();
+        self.fellows_of(if holds_claims { Kind::Claim } else { Kind::User })
+    }
+
+    fn fellows_of(&self, kind: Kind) -> Vec<Arc<Contact>> {
+        let holders = self.config.holders.max(self.config.holders_of(kind));
         let mut groups: Vec<Group> = Vec::new();
         let mut fellows = Vec::new();
-        for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
+        for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.is_available()) {
             if !groups.contains(&entry.group()) {
                 if groups.len() == usize::from(holders) * 3 {
                     break;
@@ -86,16 +93,22 @@ impl Core {
     pub(super) fn begin_as_newcomer(&mut self, comparisons: &mut Comparisons) {
         self.newcomer = Some(BTreeSet::new());
         (comparisons.claims, comparisons.is_wide) = Default::default();
-        for fellow in self.fellows(self.config.holders) {
+        for fellow in self.fellows() {
             self.compare(comparisons, &fellow, self.grid().0, 0);
         }
         self.settle_if_compared(comparisons);
     }
 
+    /// Compares all that both hold.
+    pub(super) fn compare_with(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>) {
+        self.compare(comparisons, fellow, self.grid().0, 0);
+    }
+
     fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
         let grid = fellow.grid();
-        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, grid);
-        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared) });
+        self.find_fellows();
+        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.fellowship.is_shared(key, &grid);
+        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }
@@ -117,6 +130,7 @@ impl Core {
                 return self.end_one(comparisons, fellow.grid(), false);
             }
         }
+        self.find_fellows();
         match &compared.difference {
             Difference::Same => self.note_same(&mut comparisons.claims, fellow, range),
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
@@ -126,7 +140,8 @@ impl Core {
                 for (index, digest) in digests.iter().enumerate().filter(|_| bits <= 60) {
                     let start = part(&start, bits, index as u8);
                     let shared = |key: &Key| {
-                        key.id.common_bits(&start) >= u32::from(bits) + 4 && self.is_shared(key, fellow.grid())
+                        key.id.common_bits(&start) >= u32::from(bits) + 4
+                            && self.fellowship.is_shared(key, &fellow.grid())
                     };
                     if self.store.digest(shared) != *digest {
                         self.compare(comparisons, fellow, start, bits + 4);
@@ -149,13 +164,16 @@ impl Core {
             .collect();
         let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
         let (start, bits) = range;
-        let missing_there = self.store.list(|key| {
-            !listed.contains(key)
-                && !self.is_voted_on(key)
-                && key.id.common_bits(&start) >= u32::from(bits)
-                && self.is_shared(key, fellow.grid())
-        });
-        self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
+        // ask for it themselves.
+        if self.newcomer.is_none() {
+            let missing_there = self.store.list(|key| {
+                !listed.contains(key)
+                    && key.id.common_bits(&start) >= u32::from(bits)
+                    && self.fellowship.is_shared(key, &fellow.grid())
+            });
+            self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        }
         self.fetch(comparisons, fellow, wanted);
     }
 
@@ -219,7 +237,7 @@ impl Core {
         if !comparisons.claims.is_empty() && !comparisons.is_wide {
             comparisons.is_wide = true;
             let compared = self.newcomer.clone().unwrap_or_default();
-            for fellow in self.fellows(self.config.claim_holders) {
+            for fellow in self.fellows_of(Kind::Claim) {
                 if !compared.contains(&fellow.grid()) {
                     self.compare(comparisons, &fellow, self.grid().0, 0);
                 }

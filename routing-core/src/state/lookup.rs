@@ -138,11 +138,22 @@ impl Lookup {
         let search = core.search(key.id, groups);
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, groups);
-            let standing = if core.is_settled_for(&key, &view) { Standing::Settled } else { Standing::NotYet };
+            let (_, is_settled) = core.standing_for(&key, &view);
+            let standing = if is_settled { Standing::Settled } else { Standing::NotYet };
             let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
             Said { standing, copy, named: None }
         });
-        let best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
+        let mut best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
+        // No asker is told a lesser record than it saw before, whatever became of the holders since. Of claims, which
+        // `seen` does not have, the votes decide.
+        if let Some(seen) = core.seen.get(&key) {
+            match &mut best {
+                Some(best) => {
+                    best.merge(seen.clone());
+                }
+                None => best = Some(Held::new(seen.clone())),
+            }
+        }
         let mut lookup = Self {
             id,
             key,
@@ -236,6 +247,12 @@ impl Lookup {
         if found.is_complete {
             self.search.arrive();
         }
+        if found.standing == Standing::Settled {
+            match &found.contacts {
+                Some(contacts) => self.search.on_vouched(contacts.iter().map(|named| named.contact.grid())),
+                None => self.search.on_agreed(),
+            }
+        }
         let named = found.contacts.as_ref().map(|contacts| contacts.len());
         let said = Said { standing: found.standing, copy: found.copy.clone(), named };
         if let Some(hop) = self.trace.iter_mut().rev().find(|hop| hop.peer.grid() == informant) {
@@ -270,7 +287,11 @@ impl Lookup {
         }
         if self.hedge.is_some_and(|hedge| core.now >= hedge) {
             self.hedge = None;
-            self.is_hedged = true;
+            if self.search.has_arrived() {
+                self.is_hedged = true;
+            } else {
+                self.search.on_overdue();
+            }
             let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
             return self.advance(core, depth);
         }
@@ -306,6 +327,7 @@ impl Lookup {
             while let Some(peer) = self.search.next().cloned() {
                 // Before it has arrived nobody's view of the target is worth comparing.
                 self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
+                self.hedge = Some(core.now + Ticks(core.config.answer_timeout_min.0 * 2));
             }
         }
         true
@@ -337,12 +359,14 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        let mut fresh: Vec<(Ticks, usize)> = window
+        // Whom the holders have given up comes last.
+        let mut fresh: Vec<(bool, Ticks, usize)> = window
             .iter()
             .filter_map(|seat| match seat {
                 Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
                     let round_trip = self.search.candidates()[*index].round_trip();
-                    Some((round_trip.unwrap_or(core.config.answer_timeout), *index))
+                    let round_trip = round_trip.unwrap_or(core.config.answer_timeout);
+                    Some((!self.search.is_vouched(*index), round_trip, *index))
                 }
                 _ => None,
             })
@@ -351,7 +375,7 @@ impl Lookup {
         let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
-        for (_, index) in &fresh {
+        for (_, _, index) in &fresh {
             if asked == missing {
                 break;
             }
@@ -456,6 +480,9 @@ impl Lookup {
             .filter(|copy| best.as_ref().is_some_and(|best| *best.record() == copy.record))
             .map(|copy| copy.age)
             .min();
+        if let Some(best) = best.as_ref().filter(|_| core.is_node() && self.key.kind != Kind::Claim) {
+            core.seen.add(best.record());
+        }
         let (record, mut rival) =
             best.map_or((None, None), |best| (Some(best.record().clone()), best.rival().cloned()));
         if verdict == Verdict::Contested {
@@ -486,6 +513,7 @@ impl Lookup {
             .candidates()
             .iter()
             .filter_map(|candidate| candidate.answer()?.copy.as_ref())
+            .chain(self.own.as_ref().and_then(|own| own.copy.as_ref()))
             .filter(|copy| copy.record == *best.record())
             .map(|copy| copy.age)
             .min();

@@ -1,6 +1,8 @@
 //! Small networks in virtual time, each node called by [`NodeState::turn`]: what a node does, in sentences.
 
+mod announcing;
 mod claims;
+mod comeback;
 mod confirmed;
 mod hostile;
 
@@ -27,6 +29,9 @@ pub(super) struct World {
     outcomes: BTreeMap<OperationId, Outcome>,
     /// All messages handed over: from, to, what.
     sent: Vec<(usize, Grid, Message)>,
+    /// What nodes dropped, and what they said of themselves.
+    forgotten: Vec<(usize, Key)>,
+    notices: Vec<(usize, Notice)>,
     config: Arc<NodeConfig>,
     /// What dishonest nodes answer instead of taking a turn.
     liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
@@ -45,13 +50,19 @@ impl World {
             liars: BTreeMap::new(),
             outcomes,
             sent,
+            forgotten: Vec::new(),
+            notices: Vec::new(),
             config: Arc::new(config),
         }
     }
 
     /// A network of so many joined nodes.
     fn of(count: usize, holders: u16) -> Self {
-        let mut world = Self::new(NodeConfig { holders, ..NodeConfig::default() });
+        Self::with(count, NodeConfig { holders, ..NodeConfig::default() })
+    }
+
+    fn with(count: usize, config: NodeConfig) -> Self {
+        let mut world = Self::new(config);
         for index in 0..count {
             let joined = world.join_one();
             assert!(matches!(joined, Ok(Joined { .. })), "{index}: {joined:?}");
@@ -189,6 +200,8 @@ impl World {
                 Effect::Complete(id, outcome) => {
                     assert!(self.outcomes.insert(id, outcome).is_none(), "an operation ends once");
                 }
+                Effect::Forget(key) => self.forgotten.push((index, key)),
+                Effect::Notify(notice) => self.notices.push((index, notice)),
                 _ => {}
             }
         }

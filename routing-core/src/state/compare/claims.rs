@@ -7,17 +7,27 @@
 use super::Comparisons;
 use crate::ballot::Ballot;
 use crate::contact::Contact;
+use crate::effect::Effect;
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Copy};
-use crate::record::Held;
+use crate::record::{Held, Record};
 use crate::state::core::Core;
+use crate::store::StoredRecord;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What fellow holders keep of the claims that this node comes to hold.
 #[derive(Debug, Default)]
 pub(super) struct ClaimVotes {
-    votes: BTreeMap<Key, Vec<Vote>>,
+    votes: BTreeMap<Key, Votes>,
+}
+
+/// The votes on one claim.
+#[derive(Debug)]
+struct Votes {
+    /// How far its holders reach: who lies farther away has no vote.
+    reach: u64,
+    cast: Vec<Vote>,
 }
 
 #[derive(Debug)]
@@ -36,8 +46,9 @@ impl ClaimVotes {
     }
 
     fn note(&mut self, fellow: &Arc<Contact>, brief: &Brief) {
-        let votes = self.votes.entry(brief.key).or_default();
-        if !votes.iter().any(|vote| vote.fellow.grid() == fellow.grid()) {
+        let Some(Votes { reach, cast: votes }) = self.votes.get_mut(&brief.key) else { return };
+        let is_holder = brief.key.id.prefix() ^ fellow.grid().0.prefix() <= *reach;
+        if is_holder && !votes.iter().any(|vote| vote.fellow.grid() == fellow.grid()) {
             votes.push(Vote { fellow: fellow.clone(), hash: brief.hash, copy: None, is_asked: false });
         }
     }
@@ -45,16 +56,17 @@ impl ClaimVotes {
     /// A voter handed over what it keeps, which may be something newer than it has listed.
     fn hear(&mut self, fellow: &Grid, copy: &Copy) {
         let votes = self.votes.get_mut(&copy.record.key());
-        if let Some(vote) = votes.and_then(|votes| votes.iter_mut().find(|vote| vote.fellow.grid() == *fellow)) {
+        if let Some(vote) = votes.and_then(|votes| votes.cast.iter_mut().find(|vote| vote.fellow.grid() == *fellow)) {
             let held = Held::of(copy.record.clone(), copy.rival.clone());
-            (vote.hash, vote.copy) = (held.brief_hash(), Some(copy.clone()));
+            (vote.hash, vote.copy) =
+                (Brief::of(copy.record.key(), held.record(), held.rival()).hash, Some(copy.clone()));
         }
     }
 
     /// Whom to ask for what next: one voter for each claim that nobody has handed over yet.
     fn next_fetches(&mut self) -> BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> {
         let mut fetches: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
-        for (key, votes) in &mut self.votes {
+        for (key, Votes { cast: votes, .. }) in &mut self.votes {
             let mut known: Vec<u64> = votes.iter().filter(|vote| vote.copy.is_some()).map(|vote| vote.hash).collect();
             for vote in votes.iter_mut().filter(|vote| !vote.is_asked) {
                 if !known.contains(&vote.hash) {
@@ -94,9 +106,16 @@ impl Core {
     pub(super) fn note_votes(&self, votes: &mut ClaimVotes, fellow: &Arc<Contact>, listed: &[Brief]) {
         for brief in listed {
             let has_room = votes.votes.len() < self.config.records_max as usize;
-            if has_room && self.is_voted_on(&brief.key) && self.is_shared(&brief.key, fellow.grid()) {
-                votes.note(fellow, brief);
+            if !self.is_voted_on(&brief.key) {
+                continue;
             }
+            if has_room
+                && !votes.votes.contains_key(&brief.key)
+                && let Some(reach) = self.reach(&brief.key)
+            {
+                votes.votes.insert(brief.key, Votes { reach, cast: Vec::new() });
+            }
+            votes.note(fellow, brief);
         }
     }
 
@@ -108,7 +127,7 @@ impl Core {
 
     /// A fellow hands over the claim that it votes for.
     pub(super) fn note_claim(&mut self, votes: &mut ClaimVotes, fellow: &Grid, copy: &Copy) {
-        let is_rival = |rival: &crate::record::Record| {
+        let is_rival = |rival: &Record| {
             rival.key() == copy.record.key() && rival.guid() == copy.record.guid() && rival.verify().is_ok()
         };
         if copy.record.verify().is_ok() && copy.rival.as_deref().is_none_or(is_rival) {
@@ -131,10 +150,11 @@ impl Core {
     /// All votes are in: what most fellow holders keep is kept here, too, whatever this node heard first.
     pub(super) fn count_votes(&mut self, comparisons: &mut Comparisons) {
         for (key, votes) in std::mem::take(&mut comparisons.claims).votes {
-            let Some(copy) = count(&key, votes) else { continue };
-            let is_anothers = |stored: &crate::store::StoredRecord| stored.held().record().guid() != copy.record.guid();
+            let Some(copy) = count(&key, votes.cast) else { continue };
+            let is_anothers = |stored: &StoredRecord| stored.held().record().guid() != copy.record.guid();
             if self.store.get(&key).is_some_and(is_anothers) {
                 self.store.remove(&key);
+                self.effect(Effect::Forget(key));
             }
             self.keep(&copy);
         }

@@ -74,7 +74,11 @@ impl Writing {
     /// Adds somebody who gets the record. Says whether it is new.
     pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
-            slot.is_holder |= is_holder;
+            if is_holder && !slot.is_holder {
+                slot.is_holder = true;
+                self.waiting += usize::from(slot.said == HolderSaid::Waiting);
+                self.kept += usize::from(slot.said == HolderSaid::Kept);
+            }
             // Named once more: somebody else believes in it, too.
             slot.is_credible = true;
             return false;
@@ -180,5 +184,33 @@ impl Stretch {
 
     pub(super) fn covers(&self, key: &Id) -> bool {
         self.bits.is_some_and(|bits| self.start.common_bits(key) >= bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests::{place, user};
+    use crate::testing::{contacts, rng};
+
+    /// The home-server gets a copy; that it is one of the holders, too, may come to light later.
+    #[test]
+    fn a_home_that_turns_out_to_be_a_holder_is_waited_for_and_counted_like_any() {
+        let contacts = contacts(&mut rng(1), 3);
+        for says_it_first in [false, true] {
+            let mut writing = Writing::new(place(&mut user(1), "home.example"));
+            assert!(writing.add(0, &contacts[0], true, false));
+            if says_it_first {
+                writing.on_said(0, HolderSaid::Kept);
+            }
+            assert!(!writing.add(0, &contacts[0], true, true));
+            assert!(writing.add(1, &contacts[1], true, true) && writing.add(2, &contacts[2], true, true));
+            writing.on_said(0, HolderSaid::Kept);
+            assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), None);
+            writing.on_said(1, HolderSaid::Silent);
+            writing.on_said(2, HolderSaid::Kept);
+            assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), Some(true), "{says_it_first}");
+            assert_eq!((writing.waiting, writing.kept), (0, 2));
+        }
     }
 }
