@@ -166,6 +166,16 @@ impl RecordStore {
         self.put_from(copy, now, Origin::default())
     }
 
+    /// Merges a copy that was held before a stop. When a claim was first heard is not known any more, only when it was
+    /// announced last: its text is taken.
+    pub fn restore(&mut self, copy: &Copy, now: Tick) -> Kept {
+        let kept = self.put(copy, now);
+        if let Some(first) = self.records.get_mut(&copy.record.key()).and_then(|stored| stored.first_heard.as_mut()) {
+            first.end();
+        }
+        kept
+    }
+
     /// Merges a copy. In a full store what goes first makes room for it. Invalid records are refused, and new ones if
     /// nothing less worthy is there; the store is then unchanged.
     pub fn put_from(&mut self, copy: &Copy, now: Tick, origin: Origin) -> Kept {

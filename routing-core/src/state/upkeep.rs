@@ -180,17 +180,19 @@ impl Upkeep {
             if core.table.entry(&fellow.grid()).is_some_and(Entry::is_available) {
                 core.compare_with(comparisons, &fellow);
             }
-        } else if self.haste == Haste::Urgent && !comparisons.is_empty() {
+        } else if self.haste == Haste::Urgent && (!comparisons.is_empty() || core.fetch_claims(comparisons)) {
             self.compare_wake = Some(core.now + REST);
             return;
         } else {
             if self.haste == Haste::Urgent {
+                core.count_votes(comparisons);
                 for lost in core.absent.on_compared() {
                     core.bury(&lost);
                     core.notify(Notice::NeighbourLost(lost));
                 }
             }
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
+            core.begin_votes(comparisons);
             // Who holds nothing has nothing to compare; fellows that hold something compare it with us.
             let is_needed = self.haste == Haste::Urgent || !core.store.is_empty();
             self.round = if is_needed { core.fellows().into() } else { VecDeque::new() };

@@ -29,6 +29,11 @@ impl FirstHeard {
         is_claim.then(|| Box::new(Self { at: announced, least: least(copy) }))
     }
 
+    /// The minute is over, whatever the clock says.
+    pub(super) fn end(&mut self) {
+        self.least = Hash([0; 32]);
+    }
+
     /// Another claim to the key is heard. Says whether the key is its claimant's from now on.
     pub(super) fn hear(&mut self, copy: &Copy, now: Tick) -> bool {
         let is_less = now.since(self.at) <= RIVALS_HEARD && least(copy) < self.least;

@@ -1,4 +1,4 @@
-//! Whose a claimed text is, for a node that is new to the range: what most of its fellow holders keep.
+//! Whose a claimed text is, for a node that is new to the range, or to a place in it: what most of its fellow holders keep.
 //!
 //! What it hears first means nothing, since it was not there when the text was claimed. So while it compares, claims are
 //! not taken: what a fellow lists is its vote. When all have been compared with, each claim that somebody voted for is
@@ -99,7 +99,20 @@ fn count(key: &Key, mut votes: Vec<Vote>) -> Option<Copy> {
 impl Core {
     /// Whether this node does not take what it hears under `key`, but waits for the votes of its fellow holders.
     pub(super) fn is_voted_on(&self, key: &Key) -> bool {
-        key.kind == Kind::Claim && self.newcomer.is_some()
+        key.kind == Kind::Claim && (self.newcomer.is_some() || !self.absent.is_empty() && self.is_new_to(key))
+    }
+
+    /// Whether this node holds `key` only since somebody was lost.
+    fn is_new_to(&self, key: &Key) -> bool {
+        let view = self.view(&key.id, self.config.holders_of(key.kind));
+        !self.standing_for(key, &view).1
+    }
+
+    /// All fellows are about to be compared with, since somebody was lost: they vote anew.
+    pub(in crate::state) fn begin_votes(&self, comparisons: &mut Comparisons) {
+        if self.newcomer.is_none() {
+            comparisons.claims = ClaimVotes::default();
+        }
     }
 
     /// What a fellow lists is its vote, if it is a holder.
@@ -138,7 +151,7 @@ impl Core {
     }
 
     /// Asks for claims that were voted for and not seen yet. Says whether there are any.
-    pub(super) fn fetch_claims(&mut self, comparisons: &mut Comparisons) -> bool {
+    pub(in crate::state) fn fetch_claims(&mut self, comparisons: &mut Comparisons) -> bool {
         let fetches = comparisons.claims.next_fetches();
         let is_any = !fetches.is_empty();
         for (fellow, keys) in fetches.into_values() {
@@ -148,7 +161,7 @@ impl Core {
     }
 
     /// All votes are in: what most fellow holders keep is kept here, too, whatever this node heard first.
-    pub(super) fn count_votes(&mut self, comparisons: &mut Comparisons) {
+    pub(in crate::state) fn count_votes(&mut self, comparisons: &mut Comparisons) {
         for (key, votes) in std::mem::take(&mut comparisons.claims).votes {
             let Some(copy) = count(&key, votes.cast) else { continue };
             let is_anothers = |stored: &StoredRecord| stored.held().record().guid() != copy.record.guid();

@@ -18,8 +18,13 @@ fn pair() -> [Arc<Record>; 2] {
 
 /// These nodes hear of a claim, and nobody else.
 fn tell(world: &mut World, nodes: impl IntoIterator<Item = usize>, record: &Arc<Record>) {
+    tell_again(world, nodes, record, Ticks(0));
+}
+
+/// The same of one that was announced a while ago.
+fn tell_again(world: &mut World, nodes: impl IntoIterator<Item = usize>, record: &Arc<Record>, age: Ticks) {
     for node in nodes {
-        let copy = Copy { record: record.clone(), rival: None, age: Ticks(0) };
+        let copy = Copy { record: record.clone(), rival: None, age };
         let items = std::iter::once(StoreItem { copy, set: SetName::NONE }).collect();
         let from = world.grid((node + 1) % 2);
         world.hear(node, Heard::Message(from, Message::Store(Store { id: RequestId(1), items })));
@@ -215,4 +220,26 @@ fn a_newcomer_far_from_the_text_still_hears_enough_votes() {
         let holders = world.holders(&claim.key());
         assert!(newest.clone().all(|node| holders.contains(&node)), "{holders:?}");
     }
+}
+
+#[test]
+fn who_takes_the_place_of_the_dead_takes_what_most_of_its_fellows_keep() {
+    let config = NodeConfig { holders: 4, claim_holders: 9, ..NodeConfig::default() };
+    let mut world = World::new(config);
+    for _ in 0..30 {
+        world.join_one().unwrap();
+    }
+    world.run(61_000);
+    let [ann, bob] = pair();
+    let nearest = world.nearest(&ann.key().id);
+    let hour = Ticks::hours(1);
+    tell_again(&mut world, nearest[..8].iter().copied(), &bob, hour);
+    tell_again(&mut world, [nearest[8]], &ann, hour);
+    world.nodes[nearest[2]] = None;
+    world.run(1_000);
+    // Who keeps the other one hands it to the next in line before anybody else does.
+    tell_again(&mut world, [nearest[9]], &ann, hour);
+    world.run(15 * 60_000);
+    assert_eq!(keeping(&world, &ann), [nearest[8]]);
+    assert!(keeping(&world, &bob).contains(&nearest[9]));
 }
