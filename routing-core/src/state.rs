@@ -440,7 +440,7 @@ impl NodeState {
         self.core.on_back_if_available(&grid);
         if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
             // It reaches us. Whether we reach it is another question.
-            self.core.doubted.push(contact.clone());
+            self.core.doubt(contact);
         }
     }
 
@@ -649,7 +649,7 @@ impl NodeState {
         let is_near = self.phase == Phase::Joined && self.is_near(&grid);
         match self.core.table.on_failure(&grid) {
             // A neighbour is asked again at once: much depends on it.
-            Some(1) if is_near => self.core.doubted.push(contact.clone()),
+            Some(1) if is_near => self.core.doubt(contact),
             Some(2) if is_near => {
                 self.core.on_absent(grid, self.core.now + self.core.config.grace);
                 if self.upkeep.on_neighbour_silent(&self.core) {
