@@ -158,7 +158,7 @@ impl Core {
         self.note_votes(&mut comparisons.claims, fellow, theirs);
         let wanted: Vec<Key> = theirs
             .iter()
-            .filter(|brief| !self.is_voted_on(&brief.key))
+            .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
                 None => self.is_clear_holder(&brief.key, &self.grid()),
@@ -199,7 +199,7 @@ impl Core {
         let mut lesser_there = Vec::new();
         for copy in fetched.copies.iter() {
             let key = copy.record.key();
-            if self.is_voted_on(&key) {
+            if self.is_voted_on(&mut comparisons.claims, &key) {
                 self.note_claim(&mut comparisons.claims, &pending.peer.grid(), copy);
                 continue;
             }

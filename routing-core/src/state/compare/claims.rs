@@ -20,6 +20,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct ClaimVotes {
     votes: BTreeMap<Key, Votes>,
+    /// To which claims this node is new since somebody was lost: worked out once a round, since it costs several views.
+    is_new: BTreeMap<Key, bool>,
 }
 
 /// The votes on one claim.
@@ -98,8 +100,18 @@ fn count(key: &Key, mut votes: Vec<Vote>) -> Option<Copy> {
 
 impl Core {
     /// Whether this node does not take what it hears under `key`, but waits for the votes of its fellow holders.
-    pub(super) fn is_voted_on(&self, key: &Key) -> bool {
-        key.kind == Kind::Claim && (self.newcomer.is_some() || !self.absent.is_empty() && self.is_new_to(key))
+    pub(super) fn is_voted_on(&self, votes: &mut ClaimVotes, key: &Key) -> bool {
+        if key.kind != Kind::Claim || self.newcomer.is_some() || self.absent.is_empty() {
+            return key.kind == Kind::Claim && self.newcomer.is_some();
+        }
+        if let Some(is_new) = votes.is_new.get(key) {
+            return *is_new;
+        }
+        let is_new = self.is_new_to(key);
+        if votes.is_new.len() < self.config.records_max as usize {
+            votes.is_new.insert(*key, is_new);
+        }
+        is_new
     }
 
     /// Whether this node holds `key` only since somebody was lost.
@@ -119,7 +131,7 @@ impl Core {
     pub(super) fn note_votes(&self, votes: &mut ClaimVotes, fellow: &Arc<Contact>, listed: &[Brief]) {
         for brief in listed {
             let has_room = votes.votes.len() < self.config.records_max as usize;
-            if !self.is_voted_on(&brief.key) {
+            if !self.is_voted_on(votes, &brief.key) {
                 continue;
             }
             if has_room
@@ -134,8 +146,9 @@ impl Core {
 
     /// A fellow has exactly what this node has in a range: it votes for that.
     pub(super) fn note_same(&self, votes: &mut ClaimVotes, fellow: &Arc<Contact>, (start, bits): (Id, u8)) {
-        let is_in_range = |key: &Key| self.is_voted_on(key) && key.id.common_bits(&start) >= u32::from(bits);
-        self.note_votes(votes, fellow, &self.store.list(is_in_range));
+        let listed =
+            self.store.list(|key| key.id.common_bits(&start) >= u32::from(bits) && self.is_voted_on(votes, key));
+        self.note_votes(votes, fellow, &listed);
     }
 
     /// A fellow hands over the claim that it votes for.
