@@ -45,6 +45,9 @@ pub enum Consistency {
     Quorum,
     /// Every holder that can be reached has answered.
     All,
+    /// As [`Consistency::Quorum`], and then the home-server named is asked over a link that proves its domain. It can
+    /// only bring a greater record; whether it said so is [`Answer::is_confirmed`].
+    Confirmed,
 }
 
 /// An address and, if known, the id that it must prove: an entry point is often only an address.

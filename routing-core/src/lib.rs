@@ -1,6 +1,7 @@
 //! A lookup network that no one owns.
 
 pub mod account;
+pub mod ballot;
 pub mod canonical;
 pub mod config;
 pub mod connection;

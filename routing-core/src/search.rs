@@ -143,6 +143,11 @@ impl<A> Search<A> {
         &self.target
     }
 
+    /// How many groups are searched.
+    pub fn groups(&self) -> u16 {
+        self.groups
+    }
+
     /// The candidates, nearest first.
     pub fn candidates(&self) -> &[Candidate<A>] {
         &self.candidates

@@ -464,7 +464,7 @@ impl NodeState {
             self.with_operation(id, |running, core, comparisons| match running {
                 Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
                 Running::Register(register) => register.on_linked(core, target, contact),
-                Running::Lookup(lookup) => lookup.on_linked(core, contact),
+                Running::Lookup(lookup) => lookup.on_linked(core, target, contact),
                 Running::Leave(_) | Running::Announce(_) => true,
             });
         }
@@ -478,7 +478,7 @@ impl NodeState {
             self.with_operation(id, |running, core, comparisons| match running {
                 Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_unreachable(core, target),
-                Running::Lookup(lookup) => lookup.on_unreachable(core),
+                Running::Lookup(lookup) => lookup.on_unreachable(core, target),
                 Running::Leave(_) | Running::Announce(_) => true,
             });
         }

@@ -3,6 +3,10 @@
 //! A record is merged with what is there by the one order of [`crate::record`]; nothing else decides. Beside it the
 //! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge. What
 //! that is, is said in `ranking`.
+//!
+//! Between claims of different claimants the order says nothing. There the first heard stays: see [`claims`].
+
+mod claims;
 
 mod ranking;
 
@@ -12,6 +16,7 @@ use crate::key::Hash;
 use crate::message::{Brief, Copy, Refusal, StoreVerdict};
 use crate::record::{Held, Merged, Record};
 use crate::time::Tick;
+use claims::FirstHeard;
 use ranking::{Ranking, Worth};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -26,6 +31,8 @@ pub struct StoredRecord {
     /// Whose it is: the group of the domain that it names, of a tombstone the one before it; else [`NOBODY`].
     group: Group,
     worth: Worth,
+    /// Of a claim: since when its key is taken. Boxed, since most records are no claims.
+    first_heard: Option<Box<FirstHeard>>,
 }
 
 /// The group of records that name no domain.
@@ -159,6 +166,16 @@ impl RecordStore {
         self.put_from(copy, now, Origin::default())
     }
 
+    /// Merges a copy that was held before a stop. When a claim was first heard is not known any more, only when it was
+    /// announced last: its text is taken.
+    pub fn restore(&mut self, copy: &Copy, now: Tick) -> Kept {
+        let kept = self.put(copy, now);
+        if let Some(first) = self.records.get_mut(&copy.record.key()).and_then(|stored| stored.first_heard.as_mut()) {
+            first.end();
+        }
+        kept
+    }
+
     /// Merges a copy. In a full store what goes first makes room for it. Invalid records are refused, and new ones if
     /// nothing less worthy is there; the store is then unchanged.
     pub fn put_from(&mut self, copy: &Copy, now: Tick, origin: Origin) -> Kept {
@@ -175,20 +192,25 @@ impl RecordStore {
         }
         let announced = now - copy.age;
         let worth = Worth { is_held: !origin.is_foreign, is_announced: origin.is_announced };
+        let offered = || Held::of(copy.record.clone(), copy.rival.clone());
         let Some(stored) = self.records.get(&key) else {
-            let mut held = Held::new(copy.record.clone());
-            if let Some(rival) = &copy.rival {
-                held.merge(rival.clone());
-            }
+            let held = offered();
             let verdict = verdict(&held, copy, now, announced);
             let group = group(held.record()).unwrap_or(NOBODY);
-            return match self.admit(key, StoredRecord { held, announced, group, worth }) {
+            let first_heard = FirstHeard::of(copy, announced);
+            return match self.admit(key, StoredRecord { held, announced, group, worth, first_heard }) {
                 Some(dropped) => Kept { verdict, is_changed: true, dropped },
                 None => refused(Refusal::Full),
             };
         };
         let mut merged = stored.clone();
-        let mut is_changed = false;
+        let is_earlier = merged.first_heard.as_mut().is_some_and(|first| first.hear(copy, now));
+        let is_displaced = is_earlier && copy.record.guid() != stored.held.record().guid();
+        if is_displaced {
+            merged.held = offered();
+            merged.worth.is_announced = false;
+        }
+        let mut is_changed = is_displaced;
         for record in std::iter::once(&copy.record).chain(&copy.rival) {
             match merged.held.merge(record.clone()) {
                 Merged::OtherClaimant => return refused(Refusal::OtherClaimant),

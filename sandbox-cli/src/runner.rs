@@ -10,10 +10,11 @@ use crate::progress::Progress;
 use crate::report::{Holders, Operations, Report, StepReport, rate};
 use crate::scenario::{Consistency, Do, Lookup, Network as Weather, Of, Scenario, Step};
 use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
-use plan::{Action, Actor, Plan};
+use plan::{Action, Actor, Plan, Wanted};
 use rand_core::Rng;
 use routing_core::effect::Consistency as Level;
 use routing_core::message::Standing;
+use routing_core::record::Body;
 use routing_core::state::{self, Verdict};
 use routing_core::time::{Tick, Ticks};
 use std::collections::BTreeSet;
@@ -149,9 +150,8 @@ fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
     }
     for (index, step) in scenario.steps.iter().enumerate() {
         let missing = match &step.what {
-            Do::Claim(_) | Do::Dishonest(_) => "",
-            Do::Lookup(Lookup { of, .. }) if *of != Of::Users => " of anything but users",
-            Do::Lookup(Lookup { consistency: Consistency::Confirmed, .. }) => " with consistency confirmed",
+            Do::Dishonest(_) => "",
+            Do::Lookup(Lookup { of: Of::Aimed, .. }) => " of aimed users",
             _ => continue,
         };
         return Err(RunError::Step { step: index + 1, name: format!("{}{missing}", step.what.name()) });
@@ -320,15 +320,26 @@ impl<'a> Runner<'a> {
                 sandbox.start_announce(ledger, member);
                 Ok(1)
             }
-            Action::Lookup { user, asker } => {
+            Action::Claim { name, claimants, asker } => {
+                let askers = plan::askers_elsewhere(sandbox, asker, claimants);
+                for asker in &askers {
+                    sandbox.start_claim(ledger, name, asker)?;
+                }
+                Ok(askers.len() as u64)
+            }
+            Action::Lookup { what, asker } => {
                 let Do::Lookup(lookup) = &self.scenario.steps[index].what else { return Ok(0) };
                 let level = match lookup.consistency {
                     Consistency::Quick => Level::Quick,
+                    Consistency::Quorum => Level::Quorum,
                     Consistency::All => Level::All,
-                    Consistency::Quorum | Consistency::Confirmed => Level::Quorum,
+                    Consistency::Confirmed => Level::Confirmed,
                 };
                 let asker = plan::asker(sandbox, asker);
-                sandbox.start_lookup(ledger, user, level, &asker)?;
+                match what {
+                    Wanted::User(user) => sandbox.start_lookup(ledger, user, level, &asker)?,
+                    Wanted::Name(name) => sandbox.start_lookup_name(ledger, name, level, &asker)?,
+                }
                 Ok(1)
             }
             Action::Move { user, asker } => {
@@ -491,6 +502,7 @@ fn traced(step: usize, consistency: Consistency, done: &Done, lookup: &LookupDon
         _ if done.wrong > 0 => "wrong",
         Some(Verdict::Found) => "found as expected",
         Some(Verdict::Conflict) => "conflict",
+        Some(Verdict::Contested) => "contested",
         Some(Verdict::Closed) => "closed",
         Some(Verdict::Absent) => "absent",
         Some(Verdict::Unreachable) | None => "unreachable",
@@ -499,7 +511,7 @@ fn traced(step: usize, consistency: Consistency, done: &Done, lookup: &LookupDon
     let trace = answer.map(|answer| answer.trace.as_slice()).unwrap_or_default();
     TracedLookup {
         step,
-        key: lookup.guid.0,
+        key: lookup.key.id,
         asker: lookup.asker.map_or(TracedAsker::Client, |grid| TracedAsker::Node(grid.0)),
         started_ms: lookup.started.0,
         ended_ms: lookup.ended.0,
@@ -516,8 +528,11 @@ fn traced_hop(hop: &state::Hop, ended: Tick) -> Hop {
         Some((at, said)) => {
             let mut parts = Vec::new();
             if let Some(copy) = &said.copy {
-                let place = copy.record.home().map_or("closed".to_owned(), |home| format!("at {home}"));
-                parts.push(format!("record v{} {place}", copy.record.version()));
+                let what = match copy.record.body() {
+                    Body::Placement(_) => copy.record.home().map_or("closed".to_owned(), |home| format!("at {home}")),
+                    Body::Claim(_) => format!("by {}", copy.record.guid()),
+                };
+                parts.push(format!("record v{} {what}", copy.record.version()));
             } else {
                 parts.push("no record".to_owned());
             }

@@ -21,6 +21,7 @@
 //! ```
 
 mod faults;
+mod names;
 pub mod tasks;
 
 use crate::delay::Delay;
@@ -40,8 +41,11 @@ use routing_core::record::Record;
 use routing_core::state::{Answer, Joined, NodeState, Registered, Verdict};
 use routing_core::time::{Tick, Ticks};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tasks::{Asker, Task};
+
+pub use names::Name;
 
 /// A simulated federation.
 pub struct RoutingSandbox {
@@ -52,6 +56,9 @@ pub struct RoutingSandbox {
     members: Vec<Member>,
     users: Vec<User>,
     by_guid: FxHashMap<Guid, usize>,
+    names: Vec<Name>,
+    /// Who claims the GUIDs that the sandbox has no key for.
+    legacy: BTreeMap<Guid, Account>,
     tasks: FxHashMap<(NodeIndex, routing_core::effect::OperationId), Task>,
     done: Vec<tasks::Done>,
     /// Clients whose operation has ended, until they have told every holder.
@@ -141,10 +148,6 @@ pub enum SandboxError {
     /// No living node has this id.
     #[error("no living node has the id {0}")]
     UnknownNode(Grid),
-    /// The sandbox has no key for this GUID, so it cannot sign for it. Make users with `new_user`; claims without a
-    /// user's key are not part of this release.
-    #[error("no key for {0}: register GUIDs that came from new_user")]
-    NoKey(Guid),
     /// An operation of a client needs somewhere to start.
     #[error("no entry point given")]
     NoEntryPoint,
@@ -206,6 +209,8 @@ impl RoutingSandbox {
             members: Vec::new(),
             users: Vec::new(),
             by_guid: FxHashMap::default(),
+            names: Vec::new(),
+            legacy: BTreeMap::new(),
             tasks: FxHashMap::default(),
             done: Vec::new(),
             retiring: Vec::new(),
@@ -389,22 +394,23 @@ impl RoutingSandbox {
         }
     }
 
-    fn user_of(&self, guid: &Guid) -> Result<usize, SandboxError> {
-        self.by_guid.get(guid).copied().ok_or(SandboxError::NoKey(*guid))
-    }
-
-    /// A client registers that the user lives at `domain`.
+    /// A client registers that the user lives at `domain`. For a GUID that the sandbox has no key for, since it did not
+    /// come from [`new_user`](Self::new_user), that is a claim of the kind `Legacy`.
     pub fn register_guid(
         &mut self,
         entry_points: &[Grid],
         guid: Guid,
         domain: &str,
     ) -> Result<Registered, SandboxError> {
-        let user = self.user_of(&guid)?;
         let asker = self.asker(entry_points)?;
         let domain = self.domain(domain)?;
-        self.users[user].home = self.members.iter().position(|member| member.domain == domain);
-        let record = self.sign_placement(user, domain);
+        let record = match self.by_guid.get(&guid) {
+            Some(&user) => {
+                self.users[user].home = self.members.iter().position(|member| member.domain == domain);
+                self.sign_placement(user, domain)
+            }
+            None => self.sign_legacy(guid, domain),
+        };
         let node = self.asking_node(&asker)?;
         match self.complete(node, Operation::Register(vec![record]))? {
             routing_core::effect::Outcome::Registered(result) => {
@@ -427,7 +433,8 @@ impl RoutingSandbox {
         let expected = self.domain(expected_domain)?;
         let asker = self.asker(entry_points)?;
         let node = self.asking_node(&asker)?;
-        match self.complete(node, Operation::Lookup(guid.into(), Consistency::default()))? {
+        let key = if self.by_guid.contains_key(&guid) { guid.into() } else { names::legacy_key(&guid) };
+        match self.complete(node, Operation::Lookup(key, Consistency::default()))? {
             routing_core::effect::Outcome::Answered(result) => {
                 self.retiring.push(node);
                 Ok(Route { expected, answer: *result? })

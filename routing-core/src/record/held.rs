@@ -49,6 +49,15 @@ impl Held {
         Self { record, rival: None }
     }
 
+    /// Begins with what a copy holds: a valid record and, if there is one, its rival.
+    pub fn of(record: Arc<Record>, rival: Option<Arc<Record>>) -> Self {
+        let mut held = Self::new(record);
+        if let Some(rival) = rival {
+            held.merge(rival);
+        }
+        held
+    }
+
     /// The winner.
     pub fn record(&self) -> &Arc<Record> {
         &self.record

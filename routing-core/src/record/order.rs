@@ -1,6 +1,7 @@
 //! Which of two records of one identity wins, and whether they contradict each other.
 
 use super::{KeyChange, Record, Signer};
+use crate::canonical;
 use crate::key::Hash;
 use std::cmp::Ordering;
 
@@ -27,6 +28,12 @@ impl Record {
     /// Whether this record wins over `other`: see [`Record::cmp_rank`].
     pub fn outranks(&self, other: &Record) -> bool {
         self.cmp_rank(other) == Ordering::Greater
+    }
+
+    /// What decides between two claimants of one text who were heard within a minute: the smaller wins. BLAKE3 of the
+    /// canonical bytes of the body, then those of the claimant's GUID.
+    pub fn claim_hash(&self) -> Hash {
+        Hash::of(&canonical::to_bytes(&(self.body(), self.guid())))
     }
 
     fn same_body(&self, other: &Record) -> bool {

@@ -3,11 +3,12 @@
 use super::core::{Core, View};
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
-use crate::id::{Grid, Id, Key, Kind};
+use crate::id::{Grid, Guid, Id, Key, Kind};
 use crate::message::{
-    Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
+    Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Copy, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
+use crate::record::Record;
 use crate::table::Entry;
 use crate::time::Ticks;
 use rand_core::Rng;
@@ -74,20 +75,21 @@ impl Core {
     }
 
     pub(super) fn on_find(&mut self, from: Grid, find: &Find) {
-        let groups = find.groups.min(self.config.holders * 4);
+        let groups = find.groups.min(self.config.groups_max());
         let key = match find.want {
             Want::Record => Some(Key { kind: Kind::User, id: find.target }),
             Want::Claim => Some(Key { kind: Kind::Claim, id: find.target }),
             Want::Contacts | Want::Introductions => None,
         };
-        let copy = key.and_then(|key| self.store.get(&key)).map(|stored| Arc::new(stored.copy(self.now)));
+        let copy = key.and_then(|key| self.held_or_homed(&key)).map(Arc::new);
+        let place = key.unwrap_or(Key { kind: Kind::User, id: find.target });
         let (standing, is_whole, contacts) = if groups == 0 {
             (Standing::NotYet, false, None)
         } else {
             let view = self.view(&find.target, groups);
             // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
             // set widened, so its lack means nothing.
-            let (own_place, is_settled) = self.standing_for(&find.target, &view);
+            let (own_place, is_settled) = self.standing_for(&place, &view);
             let may_lack_it = own_place == Place::Widened && copy.is_none();
             let is_settled = is_settled && !may_lack_it;
             let hearsay = view.others.iter().filter(|(entry, _)| !entry.has_answered());
@@ -118,6 +120,13 @@ impl Core {
         self.reply(from, Message::Found(found));
     }
 
+    /// What is held under `key`. A home-server knows its own users, though it may hold none of their records.
+    fn held_or_homed(&self, key: &Key) -> Option<Copy> {
+        let homed = || self.homed.get(&Guid(key.id)).filter(|_| key.kind == Kind::User);
+        let of_own_user = |record: &Arc<Record>| Copy { record: record.clone(), rival: None, age: Ticks(0) };
+        self.store.get(key).map(|stored| stored.copy(self.now)).or_else(|| homed().map(of_own_user))
+    }
+
     /// The neighbours that have said they are away and keep their places, without `asker`.
     fn away_neighbours(&self, asker: Grid) -> Vec<Named> {
         let entries = self.absent.keeping_place().filter_map(|grid| self.table.entry(grid));
@@ -125,7 +134,6 @@ impl Core {
     }
 
     pub(super) fn on_store(&mut self, from: Grid, store: &Store) {
-        let holders = self.config.holders;
         let mut results = Vec::with_capacity(store.items.len());
         let mut unseen: Vec<Named> = Vec::new();
         let mut bytes = 0;
@@ -142,7 +150,8 @@ impl Core {
             }
             let mut sees_other_set = false;
             if item.set != SetName::NONE {
-                let place = item.copy.record.key().id;
+                let Key { kind, id: place } = item.copy.record.key();
+                let holders = self.config.holders_of(kind);
                 let told = self.told(self.view(&place, holders), &place, holders, item.set, from);
                 sees_other_set = told.view.is_some();
                 unseen.extend(told.named_to(from));

@@ -10,15 +10,19 @@
 //! ```
 //!
 //! A node that is new to its range compares it with all fellow holders. Until it has done so with most of a key's
-//! holders, its answers about that key are marked *not yet*.
+//! holders, its answers about that key are marked *not yet*. Claims it takes by the votes of its fellows: see [`claims`].
+
+mod claims;
 
 use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Contact, Group};
 use crate::effect::Notice;
 use crate::holders::SetName;
-use crate::id::{Grid, Id, Key};
+use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, Message, Range, Store, StoreItem};
+use crate::record::Held;
+use claims::ClaimVotes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,6 +38,10 @@ pub(crate) struct Comparisons {
     awaited: BTreeMap<Grid, Awaited>,
     /// Whether some fellow had something else, or did not answer, since that was asked last.
     has_differed: bool,
+    /// How fellow holders vote on claims, while this node is new to its range.
+    claims: ClaimVotes,
+    /// Whether those are asked, too, who are so far away that only claims may be held together with them.
+    is_wide: bool,
 }
 
 /// What is awaited from one fellow.
@@ -65,13 +73,20 @@ pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
 
 impl Core {
     /// The nodes with whom this one may hold a key together: the nearest 3 k groups. A key that two nodes hold lies
-    /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids.
+    /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids. Only who holds
+    /// claims looks as far as their k reaches.
     pub(super) fn fellows(&self) -> Vec<Arc<Contact>> {
+        let holds_claims = self.store.range(Kind::Claim, &self.grid().0, 0).next().is_some();
+        self.fellows_of(if holds_claims { Kind::Claim } else { Kind::User })
+    }
+
+    fn fellows_of(&self, kind: Kind) -> Vec<Arc<Contact>> {
+        let holders = self.config.holders.max(self.config.holders_of(kind));
         let mut groups: Vec<Group> = Vec::new();
         let mut fellows = Vec::new();
         for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.is_available()) {
             if !groups.contains(&entry.group()) {
-                if groups.len() == usize::from(self.config.holders) * 3 {
+                if groups.len() == usize::from(holders) * 3 {
                     break;
                 }
                 groups.push(entry.group());
@@ -84,6 +99,7 @@ impl Core {
     /// This node is new to its range: compares it with everybody who may share a key.
     pub(super) fn begin_as_newcomer(&mut self, comparisons: &mut Comparisons) {
         self.newcomer = Some(BTreeSet::new());
+        (comparisons.claims, comparisons.is_wide) = Default::default();
         for fellow in self.fellows() {
             self.compare(comparisons, &fellow, self.grid().0, 0);
         }
@@ -124,7 +140,7 @@ impl Core {
         self.find_fellows();
         comparisons.has_differed |= compared.difference != Difference::Same;
         match &compared.difference {
-            Difference::Same => {}
+            Difference::Same => self.note_same(&mut comparisons.claims, fellow, range),
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
             Difference::Split(digests) => {
                 let (start, bits) = range;
@@ -137,6 +153,8 @@ impl Core {
                     };
                     if self.store.digest(shared) != *digest {
                         self.compare(comparisons, fellow, start, bits + 4);
+                    } else {
+                        self.note_same(&mut comparisons.claims, fellow, (start, bits + 4));
                     }
                 }
             }
@@ -145,8 +163,10 @@ impl Core {
     }
 
     fn on_listing(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, theirs: &[Brief], range: (Id, u8)) {
+        self.note_votes(&mut comparisons.claims, fellow, theirs);
         let wanted: Vec<Key> = theirs
             .iter()
+            .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
                 None => self.is_clear_holder(&brief.key, &self.grid()),
@@ -186,9 +206,15 @@ impl Core {
     pub(super) fn on_fetched(&mut self, comparisons: &mut Comparisons, pending: Pending, fetched: &Fetched) {
         let mut lesser_there = Vec::new();
         for copy in fetched.copies.iter() {
-            self.keep(copy);
             let key = copy.record.key();
-            if self.store.get(&key).is_some_and(|stored| *stored.held().record() != copy.record) {
+            if self.is_voted_on(&mut comparisons.claims, &key) {
+                self.note_claim(&mut comparisons.claims, &pending.peer.grid(), copy);
+                continue;
+            }
+            self.keep(copy);
+            // Who keeps another's claim would not take ours.
+            let is_lesser = |held: &Held| *held.record() != copy.record && held.record().guid() == copy.record.guid();
+            if self.store.get(&key).is_some_and(|stored| is_lesser(stored.held())) {
                 lesser_there.push(key);
             }
         }
@@ -220,10 +246,25 @@ impl Core {
         self.settle_if_compared(comparisons);
     }
 
-    fn settle_if_compared(&mut self, comparisons: &Comparisons) {
-        if comparisons.is_empty() && self.newcomer.take().is_some() {
-            self.notify(Notice::Settled);
+    fn settle_if_compared(&mut self, comparisons: &mut Comparisons) {
+        if !comparisons.is_empty() || self.newcomer.is_none() {
+            return;
         }
+        if !comparisons.claims.is_empty() && !comparisons.is_wide {
+            comparisons.is_wide = true;
+            let compared = self.newcomer.clone().unwrap_or_default();
+            for fellow in self.fellows_of(Kind::Claim) {
+                if !compared.contains(&fellow.grid()) {
+                    self.compare(comparisons, &fellow, self.grid().0, 0);
+                }
+            }
+        }
+        if !comparisons.is_empty() || self.fetch_claims(comparisons) {
+            return;
+        }
+        self.count_votes(comparisons);
+        self.newcomer = None;
+        self.notify(Notice::Settled);
     }
 
     /// Gives a node records outside of any operation, as many to a message as fit.

@@ -8,7 +8,7 @@ use crate::config::NodeConfig;
 use crate::contact::{Contact, Group};
 use crate::effect::{Effect, Effects, Notice, OperationId, Target};
 use crate::holders::{Admission, Place, Scale, SetName, Tally};
-use crate::id::{Grid, Guid, Id, Key};
+use crate::id::{Grid, Guid, Id, Key, Kind};
 use crate::key::SecretKey;
 use crate::message::{Copy, Message, Named, RequestId, StoreVerdict};
 use crate::record::Record;
@@ -325,7 +325,7 @@ impl Core {
     /// changed its mind, whole ranges would move.
     pub(crate) fn is_clear_holder(&self, key: &Key, grid: &Grid) -> bool {
         let keeps_place = |entry: &Entry| entry.is_available() || self.absent.keeps_place(&entry.contact().grid());
-        let view = self.clear_view(&key.id, self.config.holders, keeps_place);
+        let view = self.clear_view(&key.id, self.config.holders_of(key.kind), keeps_place);
         if *grid == self.grid() {
             return view.own_place != Place::Outside;
         }
@@ -398,24 +398,29 @@ impl Core {
     }
 
     /// What this node is to `key`, and whether what it says of it counts: it is a holder, and not new to the range.
-    pub(crate) fn standing_for(&self, key: &Id, view: &View<'_>) -> (Place, bool) {
+    pub(crate) fn standing_for(&self, key: &Key, view: &View<'_>) -> (Place, bool) {
         // Who knows too few there to be one of them by the density is mistaken about being one.
-        if self.table.lacks(self.grid().0.common_bits(key)) {
+        if self.table.lacks(self.grid().0.common_bits(&key.id)) {
             return (view.own_place, false);
         }
         let mut own_place = view.own_place;
         if own_place != Place::Outside && !self.absent.is_empty() {
             // A place that this node took from somebody is new to it until what that one held has been compared.
             let is_old = |entry: &Entry| entry.is_available() || self.absent.is_to_be_compared(&entry.contact().grid());
-            own_place = match self.full_duty(key, self.config.holders) {
+            let groups = self.config.holders_of(key.kind);
+            own_place = match self.full_duty(&key.id, groups) {
                 Some(duty) if duty.own_place == Place::Outside => Place::Outside,
-                _ => self.view_of(key, self.config.holders, self.scale(), is_old).own_place,
+                _ => self.view_of(&key.id, groups, self.scale(), is_old).own_place,
             };
         }
         if own_place == Place::Outside {
             return (own_place, false);
         }
         let Some(compared) = &self.newcomer else { return (own_place, true) };
+        // Whose a claim is, a newcomer knows only when all votes are counted.
+        if key.kind == Kind::Claim {
+            return (own_place, false);
+        }
         let mut tally = Tally::default();
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), compared.contains(&entry.contact().grid()));
@@ -478,7 +483,7 @@ impl Core {
 
     /// Whether it would be one if the keyspace held so many nodes.
     pub(crate) fn is_holder_by(&self, key: &Key, scale: Scale) -> bool {
-        let mut admission = Admission::new(self.config.holders, scale);
+        let mut admission = Admission::new(self.config.holders_of(key.kind), scale);
         let own = self.grid();
         let own_distance = own.0.prefix() ^ key.id.prefix();
         for entry in self.table.nearest(&key.id).filter(|entry| entry.is_available()) {

@@ -76,16 +76,21 @@ impl Core {
             fellowship.doubted = self.store.iter().map(|(key, _)| *key).collect();
         }
         for key in std::mem::take(&mut fellowship.doubted) {
-            let view = self.duty(&key.id, self.config.holders);
-            if view.own_place == Place::Outside || self.store.get(&key).is_none() {
-                continue;
-            }
-            let place = key.id.prefix();
-            let farthest = view.others.last().map_or(0, |(entry, _)| entry.prefix() ^ place);
-            let reach = if view.is_full { farthest.max(self.grid().0.prefix() ^ place) } else { u64::MAX };
+            let Some(reach) = self.store.get(&key).and_then(|_| self.reach(&key)) else { continue };
             fellowship.reach_max = fellowship.reach_max.max(reach);
             fellowship.reaches.insert(key, reach);
         }
         self.fellowship = fellowship;
+    }
+
+    /// How far the holders of `key` reach, if this node is one of them, in leading 64 bits of the distance.
+    pub(super) fn reach(&self, key: &Key) -> Option<u64> {
+        let view = self.duty(&key.id, self.config.holders_of(key.kind));
+        if view.own_place == Place::Outside {
+            return None;
+        }
+        let place = key.id.prefix();
+        let farthest = view.others.last().map_or(0, |(entry, _)| entry.prefix() ^ place);
+        Some(if view.is_full { farthest.max(self.grid().0.prefix() ^ place) } else { u64::MAX })
     }
 }

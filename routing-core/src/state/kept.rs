@@ -76,7 +76,7 @@ impl NodeState {
             core.meet(contact);
         }
         for copy in &kept.copies {
-            core.store.put(copy, now);
+            core.store.restore(copy, now);
         }
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
             core.take_home(record);

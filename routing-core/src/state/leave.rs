@@ -76,7 +76,7 @@ impl Leave {
 impl Core {
     /// Who becomes a holder of `key` when this node is gone.
     fn heirs(&self, key: &Key) -> Vec<Arc<Contact>> {
-        let holders = self.config.holders;
+        let holders = self.config.holders_of(key.kind);
         let now = self.view(&key.id, holders);
         if now.own_place == Place::Outside {
             return Vec::new();

@@ -2,10 +2,14 @@
 //!
 //! The holders are asked all at once as far as the level of consistency needs them, the quickest first; a hedge asks the
 //! others when an answer is late. Who sees another set of holders says so, and the set grows. The greatest valid record
-//! wins, whoever holds it; holders that turned out stale are told it.
+//! wins, whoever holds it; holders that turned out stale are told it. Of a claim the one that most holders keep wins, by
+//! [`Ballot`]. At the level `Confirmed` the home-server that the answer names has the last word: see [`confirm`].
+
+mod confirm;
 
 use super::core::Core;
 use super::requests::{Pending, Purpose};
+use crate::ballot::{Ballot, Vote};
 use crate::contact::Contact;
 use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
 use crate::holders::{Place, Scale, SetName, Tally};
@@ -14,6 +18,7 @@ use crate::message::{Copy, Find, Found, Message, RequestId, Standing, Store, Sto
 use crate::record::{Held, Record};
 use crate::search::{Search, Seat, State};
 use crate::time::{Tick, Ticks};
+use confirm::Confirming;
 use std::sync::Arc;
 
 /// How many holders must agree for a quick answer.
@@ -31,6 +36,8 @@ pub enum Verdict {
     Found,
     /// A placement, and proof that somebody else signs with the same key.
     Conflict,
+    /// Several claim the text, and fewer than two thirds of the holders that have a claim keep the same one's.
+    Contested,
     /// The user has closed the account.
     Closed,
     /// A majority of the holders answered, and nobody has a record.
@@ -46,12 +53,18 @@ pub struct Answer {
     pub key: Key,
     /// What was found.
     pub verdict: Verdict,
-    /// The greatest record seen.
+    /// The greatest record seen; of claims, that of the claimant with the most votes.
     pub record: Option<Arc<Record>>,
-    /// With [`Verdict::Conflict`]: the greatest record that contradicts it.
+    /// With [`Verdict::Conflict`]: the greatest record that contradicts it. With [`Verdict::Contested`]: the claim with
+    /// the second most votes.
     pub rival: Option<Arc<Record>>,
+    /// Of a claim: each claimant heard of with the groups of holders that keep it, most votes first.
+    pub votes: Vec<Vote>,
     /// Whether as many holders agreed as the level asks for; else the answer is *unsettled*.
     pub is_settled: bool,
+    /// Whether the home-server that the record names has said so itself, over a link that proves its domain. Asked for
+    /// at [`Consistency::Confirmed`] only.
+    pub is_confirmed: bool,
     /// How many groups of holders have exactly this record.
     pub confirmations: usize,
     /// How long ago the record was announced, as far as the holders know.
@@ -106,6 +119,10 @@ pub(crate) struct Lookup {
     retry: Option<Tick>,
     tries: u8,
     deadline: Tick,
+    /// The home-server that is being asked, once the holders have answered, and how many were.
+    confirming: Option<Confirming>,
+    homes_asked: u8,
+    is_confirmed: bool,
     trace: Vec<Hop>,
 }
 
@@ -117,16 +134,18 @@ impl Lookup {
         consistency: Consistency,
         entries: &[Target],
     ) -> Option<Self> {
-        let search = core.search(key.id, core.config.holders);
+        let groups = core.config.holders_of(key.kind);
+        let search = core.search(key.id, groups);
         let own = core.is_node().then(|| {
-            let view = core.view(&key.id, core.config.holders);
-            let (_, is_settled) = core.standing_for(&key.id, &view);
+            let view = core.view(&key.id, groups);
+            let (_, is_settled) = core.standing_for(&key, &view);
             let standing = if is_settled { Standing::Settled } else { Standing::NotYet };
             let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
             Said { standing, copy, named: None }
         });
         let mut best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
-        // No asker is told a lesser record than it saw before, whatever became of the holders since.
+        // No asker is told a lesser record than it saw before, whatever became of the holders since. Of claims, which
+        // `seen` does not have, the votes decide.
         if let Some(seen) = core.seen.get(&key) {
             match &mut best {
                 Some(best) => {
@@ -150,6 +169,9 @@ impl Lookup {
             retry: None,
             tries: 0,
             deadline: core.now + core.config.lookup_deadline,
+            confirming: None,
+            homes_asked: 0,
+            is_confirmed: false,
             trace: Vec::new(),
         };
         for target in entries {
@@ -164,7 +186,10 @@ impl Lookup {
         self.hedge.into_iter().chain(self.retry).fold(self.deadline, Tick::min)
     }
 
-    pub(super) fn on_linked(&mut self, core: &mut Core, contact: &Arc<Contact>) -> bool {
+    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
+        if self.is_home(target) {
+            return self.on_home_linked(core, contact);
+        }
         self.dialled = self.dialled.saturating_sub(1);
         if core.is_worth_knowing(contact) {
             self.linked.push(contact.grid());
@@ -173,7 +198,10 @@ impl Lookup {
         self.advance(core, 0)
     }
 
-    pub(super) fn on_unreachable(&mut self, core: &mut Core) -> bool {
+    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> bool {
+        if self.is_home(target) {
+            return self.end_unconfirmed(core, None);
+        }
         self.dialled = self.dialled.saturating_sub(1);
         self.advance(core, 0)
     }
@@ -182,13 +210,22 @@ impl Lookup {
     pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
         let informant = pending.peer.grid();
         if let Some(copy) = &found.copy {
+            let is_rival = |rival: &Arc<Record>| {
+                // One of another claimant is no proof of a conflict.
+                rival.key() == self.key && rival.guid() == copy.record.guid() && rival.verify().is_ok()
+            };
             let is_valid = copy.record.key() == self.key
                 && copy.record.verify().is_ok()
-                && copy.rival.as_ref().is_none_or(|rival| rival.key() == self.key && rival.verify().is_ok());
+                && copy.rival.as_ref().is_none_or(is_rival);
             if !is_valid {
                 core.stats.peers_misbehaved += 1;
                 return self.on_silence(core, pending);
             }
+        }
+        if self.confirming.is_some() {
+            return self.on_home_answered(core, pending, found);
+        }
+        if let Some(copy) = &found.copy {
             match &mut self.best {
                 Some(best) => {
                     best.merge_held(&held(copy));
@@ -222,10 +259,16 @@ impl Lookup {
             hop.said = Some((core.now, said.clone()));
         }
         self.search.on_answer(&informant, said);
+        if self.key.kind == Kind::Claim {
+            self.best = self.ballot().winner().cloned();
+        }
         self.advance(core, pending.depth)
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+        if self.confirming.is_some() {
+            return self.on_home_silent(core, pending);
+        }
         self.search.on_silence(&pending.peer.grid());
         self.advance(core, pending.depth)
     }
@@ -233,7 +276,8 @@ impl Lookup {
     pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
         if core.now >= self.deadline {
             let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
-            self.finish(core, depth, false);
+            let is_settled = self.confirming.take().is_some_and(|confirming| confirming.is_settled);
+            self.finish(core, depth, is_settled);
             return false;
         }
         if self.retry.take_if(|retry| core.now >= *retry).is_some() {
@@ -273,12 +317,10 @@ impl Lookup {
         if self.search.has_arrived() {
             let tally = self.tally();
             if tally.is_enough(self.consistency) {
-                self.finish(core, led_by, true);
-                return false;
+                return self.conclude(core, led_by, true);
             }
             if self.dialled == 0 && self.search.is_finished() {
-                self.finish(core, led_by, tally.settled.is_majority());
-                return false;
+                return self.conclude(core, led_by, tally.settled.is_majority());
             }
             self.ask_holders(core, led_by, &tally);
         } else {
@@ -304,7 +346,7 @@ impl Lookup {
                 usize::MAX
             }
             Consistency::Quick => QUICK_HOLDERS + 1,
-            Consistency::Quorum => majority + SPARE_HOLDERS,
+            Consistency::Quorum | Consistency::Confirmed => majority + SPARE_HOLDERS,
             _ => usize::MAX,
         };
         // Those whose word counts or may come to count: answered and settled, or asked.
@@ -354,11 +396,14 @@ impl Lookup {
 
     fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, set: SetName, depth: u8) {
         self.search.on_asked(&peer.grid());
-        let want = if self.key.kind == Kind::Claim { Want::Claim } else { Want::Record };
-        let find = Find { id: RequestId(0), target: self.key.id, want, groups: core.config.holders, set };
+        let find = Find { id: RequestId(0), target: self.key.id, want: self.want(), groups: self.search.groups(), set };
         let is_linked = self.linked.contains(&peer.grid());
         core.ask(peer, is_linked, Purpose::Operation(self.id), depth, |id| Message::Find(Find { id, ..find }));
         self.trace.push(Hop { peer: peer.clone(), asked: core.now, depth, said: None });
+    }
+
+    fn want(&self) -> Want {
+        if self.key.kind == Kind::Claim { Want::Claim } else { Want::Record }
     }
 
     /// What has been heard so far from those who hold the key.
@@ -368,7 +413,9 @@ impl Lookup {
         let mut add = |place: Place, group, said: Option<&Said>| {
             let settled = said.filter(|said| said.standing == Standing::Settled);
             let record = said.and_then(|said| said.copy.as_ref()).map(|copy| &copy.record);
-            let agrees = record.is_some() && record == best;
+            // A claim counts for nothing where its holder does not: it does not prove that it came first.
+            let counts = self.key.kind != Kind::Claim || settled.is_some();
+            let agrees = counts && record.is_some() && record == best;
             heard.settled.add(place, group, settled.is_some());
             heard.agreeing.add(place, group, agrees);
             heard.differ |= record.is_some() && !agrees || settled.is_some() && best.is_some() && record.is_none();
@@ -383,15 +430,43 @@ impl Lookup {
                 }
             }
         }
+        heard.is_contested = self.key.kind == Kind::Claim && self.ballot().is_contested();
         // A greater record may have come from somebody without a seat.
         heard.has_record = best.is_some();
         heard
     }
 
+    /// What the holders vote for; whom the search heard besides has no vote.
+    fn ballot(&self) -> Ballot {
+        let mut ballot = Ballot::default();
+        let mut cast = |group, said: Option<&Said>| {
+            let settled = said.filter(|said| said.standing == Standing::Settled);
+            if let Some(copy) = settled.and_then(|said| said.copy.as_ref()) {
+                ballot.cast(group, copy);
+            }
+        };
+        for seat in self.search.seats() {
+            match seat {
+                Seat::Own(_, group) => cast(group, self.own.as_ref()),
+                Seat::Other(index, _) => {
+                    let candidate = &self.search.candidates()[index];
+                    cast(candidate.contact().group(), candidate.answer());
+                }
+            }
+        }
+        let said = self.search.candidates().iter().filter_map(|candidate| candidate.answer()).chain(&self.own);
+        said.filter_map(|said| said.copy.as_ref()).for_each(|copy| ballot.hear(copy));
+        ballot
+    }
+
     fn finish(&mut self, core: &mut Core, round_trips: u8, is_settled: bool) {
         let tally = self.tally();
-        self.repair(core);
+        if !tally.is_contested {
+            self.repair(core);
+        }
+        let votes = if self.key.kind == Kind::Claim { self.ballot().votes() } else { Vec::new() };
         let verdict = match &self.best {
+            Some(_) if tally.is_contested => Verdict::Contested,
             Some(best) if best.record().is_closed() => Verdict::Closed,
             Some(best) if best.rival().is_some() => Verdict::Conflict,
             Some(_) => Verdict::Found,
@@ -405,16 +480,22 @@ impl Lookup {
             .filter(|copy| best.as_ref().is_some_and(|best| *best.record() == copy.record))
             .map(|copy| copy.age)
             .min();
-        if let Some(best) = best.as_ref().filter(|_| core.is_node()) {
+        if let Some(best) = best.as_ref().filter(|_| core.is_node() && self.key.kind != Kind::Claim) {
             core.seen.add(best.record());
         }
-        let (record, rival) = best.map_or((None, None), |best| (Some(best.record().clone()), best.rival().cloned()));
+        let (record, mut rival) =
+            best.map_or((None, None), |best| (Some(best.record().clone()), best.rival().cloned()));
+        if verdict == Verdict::Contested {
+            rival = votes.get(1).map(|vote| vote.record.clone());
+        }
         let answer = Answer {
             key: self.key,
             verdict,
             record,
             rival,
+            votes,
             is_settled,
+            is_confirmed: self.is_confirmed,
             confirmations: tally.agreeing.voted(),
             age: age.unwrap_or_default(),
             round_trips: if self.trace.is_empty() { 0 } else { round_trips },
@@ -423,7 +504,8 @@ impl Lookup {
         core.effect(Effect::Complete(self.id, Outcome::Answered(Ok(Box::new(answer)))));
     }
 
-    /// Read repair: tells the greatest record to the holders that answered with less, this node among them.
+    /// Read repair: tells the greatest record to the holders that answered with less, this node among them. Who keeps
+    /// another's claim is left alone: it has its own reason, having heard that one first.
     fn repair(&mut self, core: &mut Core) {
         let Some(best) = &self.best else { return };
         let age = self
@@ -436,16 +518,20 @@ impl Lookup {
             .map(|copy| copy.age)
             .min();
         let copy = Copy { record: best.record().clone(), rival: best.rival().cloned(), age: age.unwrap_or_default() };
+        let is_anothers = |said: &Said| said.copy.as_ref().is_some_and(|said| said.record.guid() != copy.record.guid());
         for seat in self.search.window() {
             match seat {
                 Seat::Own(..) => {
+                    if self.own.as_ref().is_some_and(is_anothers) {
+                        continue;
+                    }
                     if self.own.as_ref().and_then(|own| own.copy.as_ref()).is_none_or(|own| own.record != copy.record) {
                         core.keep(&copy);
                     }
                 }
                 Seat::Other(index, _) => {
                     let candidate = &self.search.candidates()[index];
-                    let Some(said) = candidate.answer() else { continue };
+                    let Some(said) = candidate.answer().filter(|said| !is_anothers(said)) else { continue };
                     if said.copy.as_ref().is_some_and(|said| said.record == copy.record && said.rival == copy.rival) {
                         continue;
                     }
@@ -459,11 +545,7 @@ impl Lookup {
 }
 
 fn held(copy: &Copy) -> Held {
-    let mut held = Held::new(copy.record.clone());
-    if let Some(rival) = &copy.rival {
-        held.merge(rival.clone());
-    }
-    held
+    Held::of(copy.record.clone(), copy.rival.clone())
 }
 
 /// A count of what holders said.
@@ -475,6 +557,8 @@ struct Heard {
     differ: bool,
     /// Some settled holder has none: perhaps nobody has.
     is_somebody_without: bool,
+    /// Under two thirds of those who have a claim have the same claimant's.
+    is_contested: bool,
     has_record: bool,
 }
 
@@ -484,10 +568,13 @@ impl Heard {
         match consistency {
             Consistency::Quick => {
                 self.has_record
+                    && !self.is_contested
                     && self.agreeing.voted() >= QUICK_HOLDERS.min(self.agreeing.groups())
                     && self.agreeing.voted() > 0
             }
-            Consistency::Quorum => self.has_record && !self.differ && self.settled.is_majority(),
+            Consistency::Quorum | Consistency::Confirmed => {
+                self.has_record && !self.differ && self.settled.is_majority()
+            }
             Consistency::All => false,
         }
     }

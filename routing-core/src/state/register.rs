@@ -21,7 +21,7 @@ use crate::contact::{Address, Contact};
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::holders::{Place, Scale, SetName};
-use crate::id::{Grid, Id};
+use crate::id::{Grid, Id, Kind};
 use crate::message::{
     Brief, COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
@@ -63,6 +63,17 @@ pub struct Registration {
     pub holders: Vec<(Arc<Contact>, HolderSaid)>,
     /// The greater record, or the proof of a conflict, that a holder answered with.
     pub greater: Option<Arc<Copy>>,
+}
+
+impl Registration {
+    /// Whether it is known that the claim was refused: most holders have answered, it is not acknowledged, and some of
+    /// them keep another claimant's.
+    pub fn is_anothers(&self) -> bool {
+        let count = |admit: fn(&HolderSaid) -> bool| self.holders.iter().filter(|(_, said)| admit(said)).count();
+        let answered = count(|said| !matches!(said, HolderSaid::Waiting | HolderSaid::Silent));
+        let refused = count(|said| *said == HolderSaid::Refused(Refusal::OtherClaimant));
+        !self.is_acknowledged && refused > 0 && answered * 2 > self.holders.len()
+    }
 }
 
 /// What one holder made of a record.
@@ -412,7 +423,7 @@ impl Register {
         if writing.is_decided {
             return;
         }
-        if let Some(is_acknowledged) = writing.decide(core.own_seat(), core.config.holders, scale) {
+        if let Some(is_acknowledged) = writing.decide(core.own_seat(), core.config.holders_of(writing.kind()), scale) {
             writing.is_decided = true;
             writing.is_acknowledged = is_acknowledged;
             self.undecided -= 1;
@@ -453,8 +464,10 @@ impl Register {
         let Lane { next, end, search, .. } = &mut self.lanes[lane];
         if search.is_none() && next < end {
             let key = self.writings[*next].record.key();
-            // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
-            let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
+            // One record asks for its own holders only, many for everybody in their stretch of the keyspace. The holders
+            // of one claim are nearly as many as that.
+            let is_stretch = key.kind != Kind::Claim && *end - *next > 1;
+            let groups = core.config.holders_of(key.kind) * if is_stretch { 4 } else { 1 };
             let search = search.insert(core.search(key.id, groups));
             // A client has no table: each of its searches starts at the entry points.
             for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
@@ -478,8 +491,7 @@ impl Register {
                 continue;
             }
             self.begin_search(core, lane);
-            let Lane { next, end, search, .. } = &mut self.lanes[lane];
-            let Some(search) = search else { return };
+            let Some(search) = &mut self.lanes[lane].search else { return };
             let asks: Vec<Arc<Contact>> = if search.has_arrived() {
                 Vec::new()
             } else {
@@ -508,10 +520,12 @@ impl Register {
                 }
                 lane_state.tries = 0;
                 let Lane { next, end, search: Some(search), .. } = lane_state else { return };
-                let stretch = Stretch::of(search, core.config.holders);
                 let first = *next;
+                let kind = self.writings[first].kind();
+                let stretch = Stretch::of(search, core.config.holders_of(kind));
                 let covered = (first + 1..*end)
-                    .take_while(|index| stretch.covers(&self.writings[*index].record.key().id))
+                    .map(|index| self.writings[index].record.key())
+                    .take_while(|key| key.kind == kind && stretch.covers(&key.id))
                     .count();
                 *next = first + 1 + covered;
                 let found = self.lanes[lane].search.take();
@@ -522,11 +536,7 @@ impl Register {
                 }
                 continue;
             }
-            let (target, groups, set) = (
-                *search.target(),
-                if *end - *next > 1 { core.config.holders * 4 } else { core.config.holders },
-                search.set_name(),
-            );
+            let (target, groups, set) = (*search.target(), search.groups(), search.set_name());
             for peer in asks {
                 let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
                 self.peer(&peer, true);
@@ -563,7 +573,7 @@ impl Register {
         let key = self.writings[writing].record.key();
         // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
         let is_announced = self.announcing.is_some();
-        let groups = core.config.holders;
+        let groups = core.config.holders_of(key.kind);
         let view = if is_announced { core.old_holders(&key.id, groups) } else { core.view(&key.id, groups) };
         let others = view.others.iter().filter(|(entry, _)| entry.is_available());
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
@@ -573,9 +583,10 @@ impl Register {
     }
 
     fn assign_from_search(&mut self, core: &mut Core, writing: usize, search: &Search<()>) {
-        let target = self.writings[writing].record.key().id;
+        let key = self.writings[writing].record.key();
+        let groups = core.config.holders_of(key.kind);
         // The stretch's search may have had another target: its candidates are sorted anew.
-        let mut own_search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        let mut own_search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
         for candidate in
             search.candidates().iter().filter(|candidate| !matches!(candidate.state(), crate::search::State::Silent))
         {
@@ -647,8 +658,9 @@ impl Register {
 
     /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
     fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
-        let target = self.writings[writing as usize].record.key().id;
-        let mut search: Search<()> = Search::new(target, core.config.holders, 1, core.own_seat(), self.scale(core));
+        let key = self.writings[writing as usize].record.key();
+        let groups = core.config.holders_of(key.kind);
+        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
         for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.holds_seat()) {
             search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
         }

@@ -2,7 +2,9 @@
 
 mod absence;
 mod announcing;
+mod claims;
 mod comeback;
+mod confirmed;
 mod hostile;
 
 use super::*;
@@ -71,10 +73,14 @@ impl World {
     }
 
     pub(super) fn start(&mut self) -> usize {
+        self.start_at(&format!("n{}.example", self.nodes.len()))
+    }
+
+    fn start_at(&mut self, address: &str) -> usize {
         let index = self.nodes.len();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
-        let address = format!("n{index}.example").parse().unwrap();
+        let address = address.parse().unwrap();
         let node = NodeState::node(Arc::new(SecretKey::from_seed(seed)), address, self.config.clone(), index as u64);
         self.add(node)
     }
@@ -104,8 +110,12 @@ impl World {
     }
 
     fn join_one(&mut self) -> Result<Joined, JoinError> {
+        self.join_at(&format!("n{}.example", self.nodes.len()))
+    }
+
+    fn join_at(&mut self, address: &str) -> Result<Joined, JoinError> {
         let entries: Vec<Target> = (0..self.nodes.len().min(3)).map(|entry| self.target(entry)).collect();
-        let index = self.start();
+        let index = self.start_at(address);
         match self.perform(index, Operation::Join(entries)) {
             Outcome::Joined(joined) => joined,
             other => panic!("{other:?}"),

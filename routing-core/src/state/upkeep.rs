@@ -182,17 +182,19 @@ impl Upkeep {
             if core.table.entry(&fellow.grid()).is_some_and(Entry::is_available) {
                 core.compare_with(comparisons, &fellow);
             }
-        } else if self.haste == Haste::Urgent && !comparisons.is_empty() {
+        } else if self.haste == Haste::Urgent && (!comparisons.is_empty() || core.fetch_claims(comparisons)) {
             self.compare_wake = Some(core.now + REST);
             return;
         } else {
             if self.haste == Haste::Urgent {
+                core.count_votes(comparisons);
                 for lost in core.absent.on_compared() {
                     core.bury(&lost);
                     core.notify(Notice::NeighbourLost(lost));
                 }
             }
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
+            core.begin_votes(comparisons);
             // What was the same with everybody is the same until something changes here; whoever changes compares. Who holds
             // nothing has nothing to compare.
             let changes = Some(core.fellowship.changes());

@@ -192,12 +192,82 @@ fn a_rival_of_another_claimant_changes_nothing() {
     let mut store = RecordStore::new(10);
     store.put(&copy(&first, 0), NOW);
     let before = contents(&store);
-    let kept = store.put(&copy(&rival, 0), NOW);
+    let kept = store.put(&copy(&rival, 0), NOW + Ticks::minutes(2));
     assert_eq!((kept.verdict, kept.is_changed), (StoreVerdict::Refused(Refusal::OtherClaimant), false));
     assert_eq!(contents(&store), before);
     let kept = store.put(&Copy { rival: Some(rival), ..copy(&second, 0) }, NOW);
     assert!(matches!(kept.verdict, StoreVerdict::Refused(_)) && !kept.is_changed);
     assert_eq!(contents(&store), before, "a copy is taken whole or not at all");
+}
+
+/// Claims to one name by several claimants, some of them more than once.
+fn rivals(seed: u64) -> Vec<Copy> {
+    let rng = &mut rng(seed);
+    let mut claimants: Vec<Account> = (0..3).map(account).collect();
+    let claims = (0..6).map(|_| Arc::new(claimants[below(rng, 3)].claim_name("ann", 0).unwrap()));
+    claims.map(|record| copy(&record, 0)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rivals_heard_within_a_minute_in_any_order_leave_the_same_one(seed in 0u64..1_000) {
+        let mut copies = rivals(seed);
+        let expected = copies.iter().min_by_key(|copy| copy.record.claim_hash()).unwrap().record.guid();
+        let rng = &mut rng(seed + 1);
+        for _ in 0..4 {
+            shuffle(rng, &mut copies);
+            let mut store = RecordStore::new(10);
+            let mut now = NOW;
+            for copy in &copies {
+                store.put(copy, now);
+                now += Ticks(below(rng, 12_000) as u64);
+            }
+            let held = store.iter().next().unwrap().1.held();
+            prop_assert_eq!(held.record().guid(), expected);
+        }
+    }
+}
+
+/// Two claims to one name, the one with the smaller hash first.
+fn pair() -> [Arc<Record>; 2] {
+    let mut claims = [1, 2].map(|seed| Arc::new(account(seed).claim_name("ann", 0).unwrap()));
+    claims.sort_by_key(|record| record.claim_hash());
+    claims
+}
+
+#[test]
+fn whoever_is_heard_a_minute_after_the_first_is_refused() {
+    let [less, more] = pair();
+    let refused = StoreVerdict::Refused(Refusal::OtherClaimant);
+    let after = |first: &Arc<Record>, second: &Arc<Record>, age, pause| {
+        let mut store = RecordStore::new(10);
+        store.put(&copy(first, age), NOW);
+        let kept = store.put(&copy(second, 0), NOW + Ticks(pause));
+        (kept.verdict, kept.is_changed, store.get(&first.key()).unwrap().held().record().clone())
+    };
+    assert_eq!(after(&more, &less, 0, 60_000), (StoreVerdict::Kept, true, less.clone()));
+    assert_eq!(after(&more, &less, 0, 60_001), (refused.clone(), false, more.clone()));
+    assert_eq!(after(&less, &more, 0, 10), (refused.clone(), false, less.clone()));
+    // Passed on by somebody who has had it for longer.
+    assert_eq!(after(&more, &less, 60_000, 1), (refused, false, more.clone()));
+}
+
+#[test]
+fn only_the_claimant_changes_a_claim() {
+    let (mut ann, mut bob) = (account(1), account(2));
+    let mut store = RecordStore::new(10);
+    let [first, second] = [0, 1].map(|_| Arc::new(ann.claim_name("name", 0).unwrap()));
+    bob.claim_name("other", 0).unwrap();
+    let later = Arc::new(bob.claim_name("name", 0).unwrap());
+    assert!(later.version() > first.version());
+    store.put(&copy(&first, 0), NOW);
+    let hour = NOW + Ticks::hours(1);
+    let kept = store.put(&copy(&later, 0), hour);
+    assert_eq!((kept.verdict, kept.is_changed), (StoreVerdict::Refused(Refusal::OtherClaimant), false));
+    assert_eq!(store.put(&copy(&second, 0), hour).verdict, StoreVerdict::Kept);
+    assert_eq!(store.get(&first.key()).unwrap().held().record(), &second);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
-use crate::scenario::{self, Churn, Do, Join, Kill, Lookup, Origin, Recover, Register, Restart, Who};
+use crate::scenario::{self, Churn, Claim, Do, Join, Kill, Lookup, Of, Origin, Recover, Register, Restart, Who};
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
@@ -31,8 +31,13 @@ pub(super) enum Action {
         asker: Actor,
     },
     Announce(usize),
+    Claim {
+        name: usize,
+        claimants: usize,
+        asker: Actor,
+    },
     Lookup {
-        user: usize,
+        what: Wanted,
         asker: Actor,
     },
     Move {
@@ -69,6 +74,13 @@ pub(super) enum Action {
     },
     Heal,
     Delay(DelaySpec),
+}
+
+/// What is looked up, by number.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    User(usize),
+    Name(usize),
 }
 
 /// Who carries an operation out; the entry points are drawn when it begins.
@@ -126,6 +138,7 @@ impl Runner<'_> {
                 users = new;
                 actions
             }
+            Do::Claim(claim) => self.plan_claims(claim),
             Do::Lookup(lookup) => self.plan_lookups(lookup),
             Do::Migrate(change) => {
                 let asker = Actor::of(change.from, change.entry_points);
@@ -169,7 +182,7 @@ impl Runner<'_> {
                 Vec::new()
             }
             // Refused before anything ran.
-            Do::Claim(_) | Do::Dishonest(_) => Vec::new(),
+            Do::Dishonest(_) => Vec::new(),
         };
         let count = actions.len();
         let actions = actions
@@ -250,15 +263,32 @@ impl Runner<'_> {
         (actions, users)
     }
 
+    /// New names, of which the first are claimed twice.
+    fn plan_claims(&mut self, claim: &Claim) -> Vec<Action> {
+        let asker = Actor::of(claim.from, claim.entry_points);
+        let claims = (0..claim.names).map(|number| {
+            let claimants = if number < claim.rivals { 2 } else { 1 };
+            Action::Claim { name: self.sandbox.new_name(), claimants, asker }
+        });
+        claims.collect()
+    }
+
     fn plan_lookups(&mut self, lookup: &Lookup) -> Vec<Action> {
-        let known: Vec<usize> = self.users_where(|user| user.acknowledged().is_some());
+        let mut known: Vec<Wanted> = Vec::new();
+        if lookup.of != Of::Names {
+            known.extend(self.users_where(|user| user.acknowledged().is_some()).into_iter().map(Wanted::User));
+        }
+        if matches!(lookup.of, Of::Names | Of::All) {
+            let names = self.sandbox.names().iter().enumerate().filter(|(_, name)| name.is_acknowledged());
+            known.extend(names.map(|(index, _)| Wanted::Name(index)));
+        }
         if known.is_empty() {
             return Vec::new();
         }
         let asker = Actor::of(lookup.from, lookup.entry_points);
         let weights: Vec<f64> = (1..=known.len()).map(|rank| libm::pow(rank as f64, -lookup.zipf)).collect();
         let draw = Weighted::new(&weights);
-        (0..lookup.count).map(|_| Action::Lookup { user: known[draw.draw(&mut self.sandbox)], asker }).collect()
+        (0..lookup.count).map(|_| Action::Lookup { what: known[draw.draw(&mut self.sandbox)], asker }).collect()
     }
 
     fn plan_changes(&mut self, change: &scenario::Change, what: Change, busy: &mut BTreeSet<usize>) -> Vec<Action> {
@@ -440,6 +470,17 @@ pub(super) fn asker_near(sandbox: &mut RoutingSandbox, actor: Actor, home: Optio
         }
         Actor::AnyNode => doors(sandbox, 1).first().map_or(Asker::Client(Vec::new()), |node| Asker::Node(*node)),
         Actor::Member(member) => Asker::Node(sandbox.members()[member].node),
+    }
+}
+
+/// Several who do something at once: clients, or different nodes as far as there are so many.
+pub(super) fn askers_elsewhere(sandbox: &mut RoutingSandbox, actor: Actor, count: usize) -> Vec<Asker> {
+    match actor {
+        Actor::AnyNode => {
+            let nodes = doors(sandbox, count);
+            nodes.iter().cycle().take(count).map(|node| Asker::Node(*node)).collect()
+        }
+        Actor::Client(_) | Actor::Member(_) => (0..count).map(|_| asker(sandbox, actor)).collect(),
     }
 }
 

@@ -107,7 +107,11 @@ impl Display for Do {
                 write!(f, "{}{thief}", counted(recover.users, "account"))
             }
             Do::Claim(claim) => {
-                write!(f, "{}, {} of them twice", counted(claim.names, "name"), grouped(claim.rivals.into()))
+                write!(f, "{}", counted(claim.names, "name"))?;
+                if claim.rivals > 0 {
+                    write!(f, ", {} of them twice", grouped(claim.rivals.into()))?;
+                }
+                write!(f, ", {}", asked_by(claim.from, claim.entry_points))
             }
             Do::Announce(who) | Do::Leave(who) | Do::Away(who) | Do::Halt(who) | Do::Run(who) => who.fmt(f),
             Do::Kill(Kill::Nodes(who)) => who.fmt(f),

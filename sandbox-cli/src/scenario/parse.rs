@@ -191,7 +191,7 @@ fn own_keys(name: &str) -> &'static [&'static str] {
         "wait" => &["time"],
         "migrate" | "close" | "rotate" => &["users", "from", "entry_points"],
         "recover" => &["users", "thief"],
-        "claim" => &["names", "rivals"],
+        "claim" => &["names", "rivals", "from", "entry_points"],
         "kill" => &["share", "nodes", "site"],
         "restart" => &["share", "nodes", "down", "proper"],
         "cadence" => &["share", "nodes", "every"],
@@ -291,6 +291,8 @@ fn claim(keys: &mut Keys<'_>) -> Result<Claim, ScenarioError> {
     let claim = Claim {
         names: keys.required("names", value::count)?,
         rivals: keys.optional("rivals", value::whole)?.unwrap_or(0),
+        from: origin(keys)?,
+        entry_points: entry_points(keys)?,
     };
     if claim.rivals > claim.names {
         return Err(keys.impossible("rivals", "not be more than names"));

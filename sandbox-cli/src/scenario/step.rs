@@ -130,7 +130,13 @@ impl Do {
     pub fn writes(&self) -> bool {
         matches!(
             self,
-            Do::Register(_) | Do::Announce(_) | Do::Migrate(_) | Do::Close(_) | Do::Rotate(_) | Do::Recover(_)
+            Do::Register(_)
+                | Do::Announce(_)
+                | Do::Migrate(_)
+                | Do::Close(_)
+                | Do::Rotate(_)
+                | Do::Recover(_)
+                | Do::Claim(_)
         )
     }
 
@@ -280,6 +286,10 @@ pub struct Claim {
     pub names: u32,
     /// How many of them are claimed by a second claimant at the same tick. Default none.
     pub rivals: u32,
+    /// Who writes.
+    pub from: Origin,
+    /// Through how many entry points a client starts. Default 3.
+    pub entry_points: u32,
 }
 
 /// Nodes are killed.

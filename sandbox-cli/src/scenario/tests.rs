@@ -96,7 +96,7 @@ fn every_kind_of_step_is_read_with_every_key() {
         ("close", "users = 5"),
         ("rotate", "users = 5"),
         ("recover", "users = 5\nthief = true"),
-        ("claim", "names = 5\nrivals = 5"),
+        ("claim", "names = 5\nrivals = 5\nfrom = \"node\"\nentry_points = 1"),
         ("leave", "nodes = 3"),
         ("away", "nodes = 3"),
         ("kill", "site = \"EU\""),

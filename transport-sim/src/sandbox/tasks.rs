@@ -7,7 +7,7 @@ use rand_core::Rng;
 use routing_core::contact::{Address, Contact};
 use routing_core::domain::Domain;
 use routing_core::effect::{Consistency, Operation, OperationId, Outcome, Target};
-use routing_core::id::{Grid, Guid, Key};
+use routing_core::id::{Grid, Key};
 use routing_core::key::SecretKey;
 use routing_core::record::Record;
 use routing_core::state::{Answer, NodeState, Registered, Verdict};
@@ -67,6 +67,16 @@ pub(super) enum Task {
         member: usize,
         deadline: Tick,
     },
+    Claim {
+        tag: usize,
+        started: Tick,
+        name: usize,
+    },
+    LookupName {
+        tag: usize,
+        started: Tick,
+        name: usize,
+    },
     Depart {
         tag: usize,
         started: Tick,
@@ -88,7 +98,7 @@ pub struct Done {
     pub absent: u32,
     /// Those without an answer or acknowledgement.
     pub unreachable: u32,
-    /// Those that brought proof of a conflict.
+    /// Those that brought proof of a conflict, or a contested claim.
     pub conflict: u32,
     /// Answers without a majority.
     pub unsettled: u32,
@@ -107,8 +117,8 @@ pub struct Done {
 /// A lookup that has ended.
 #[derive(Clone, Debug)]
 pub struct LookupDone {
-    /// Who was looked for.
-    pub guid: Guid,
+    /// What was looked for.
+    pub key: Key,
     /// The node that asked; none for a client.
     pub asker: Option<Grid>,
     /// When it was asked.
@@ -388,6 +398,14 @@ impl RoutingSandbox {
                     let asker = (!is_client).then_some(finished.node);
                     self.judge(tag, user, &least, started, finished.at, asker, result.ok().map(|answer| *answer))
                 }
+                (Task::Claim { tag, started, name }, Outcome::Registered(result)) => {
+                    self.writers.push(finished.node);
+                    self.judge_claim(tag, name, took(started), result.ok().map(|registered| *registered))
+                }
+                (Task::LookupName { tag, started, name }, Outcome::Answered(result)) => {
+                    let asker = (!is_client).then(|| self.network.grid(finished.node));
+                    self.judge_name(tag, name, started, finished.at, asker, result.ok().map(|answer| *answer))
+                }
                 (Task::Depart { tag, started }, Outcome::Departed(result)) => {
                     self.oracle = None;
                     departed.push(finished.node);
@@ -444,7 +462,7 @@ impl RoutingSandbox {
         asker: Option<NodeIndex>,
         answer: Option<Answer>,
     ) -> Done {
-        let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
+        let mut done = Done::of_lookup(tag, started, ended, answer.as_ref());
         if let Some(answer) = &answer {
             let owner = &self.users[user];
             let is_right = |record: &Arc<Record>| {
@@ -456,21 +474,17 @@ impl RoutingSandbox {
                 {
                     done.correct = 1
                 }
-                Verdict::Found | Verdict::Conflict | Verdict::Closed => done.wrong = 1,
+                Verdict::Found | Verdict::Conflict | Verdict::Contested | Verdict::Closed => done.wrong = 1,
                 Verdict::Absent => done.absent = 1,
                 Verdict::Unreachable => done.unreachable = 1,
             }
-            done.conflict = u32::from(answer.verdict == Verdict::Conflict);
-            done.unsettled = u32::from(!answer.is_settled && answer.record.is_some());
-            done.local = u32::from(answer.round_trips == 0);
-            done.round_trips = Some(u32::from(answer.round_trips)).filter(|depth| *depth > 0);
             done.regressions = u32::from(asker.is_some_and(|node| self.has_regressed(node, user, answer)));
         } else {
             done.unreachable = 1;
         }
-        let guid = self.users[user].guid();
+        let key = self.users[user].guid().into();
         let asker = asker.map(|node| self.network.grid(node));
-        done.lookup = Some(Box::new(LookupDone { guid, asker, started, ended, answer }));
+        done.lookup = Some(Box::new(LookupDone { key, asker, started, ended, answer }));
         done
     }
 
@@ -497,6 +511,20 @@ impl RoutingSandbox {
     }
 }
 
+impl Done {
+    /// What can be told of a lookup without judging it.
+    pub(super) fn of_lookup(tag: usize, started: Tick, ended: Tick, answer: Option<&Answer>) -> Self {
+        let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
+        if let Some(answer) = answer {
+            done.conflict = u32::from(matches!(answer.verdict, Verdict::Conflict | Verdict::Contested));
+            done.unsettled = u32::from(!answer.is_settled && answer.record.is_some());
+            done.local = u32::from(answer.round_trips == 0);
+            done.round_trips = Some(u32::from(answer.round_trips)).filter(|depth| *depth > 0);
+        }
+        done
+    }
+}
+
 impl Task {
     fn tag(&self) -> usize {
         match self {
@@ -504,6 +532,8 @@ impl Task {
             Task::Join { tag, .. }
             | Task::Write { tag, .. }
             | Task::Lookup { tag, .. }
+            | Task::Claim { tag, .. }
+            | Task::LookupName { tag, .. }
             | Task::Depart { tag, .. }
             | Task::Theft { tag }
             | Task::Return { tag, .. } => *tag,

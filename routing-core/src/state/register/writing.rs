@@ -3,9 +3,9 @@
 use super::{HolderSaid, Peer, Registration};
 use crate::contact::{Contact, Group};
 use crate::holders::{Admission, Place, Scale, SetName, Tally};
-use crate::id::{Grid, Id};
+use crate::id::{Grid, Id, Kind};
 use crate::message::Copy;
-use crate::record::Record;
+use crate::record::{Body, Record};
 use crate::search::{Search, Seat};
 use std::sync::Arc;
 
@@ -61,6 +61,13 @@ impl Writing {
             kept: 0,
             is_decided: false,
             is_acknowledged: false,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self.record.body() {
+            Body::Placement(_) => Kind::User,
+            Body::Claim(_) => Kind::Claim,
         }
     }
 

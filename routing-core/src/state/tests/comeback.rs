@@ -137,3 +137,22 @@ fn after_a_blackout_those_who_come_back_together_find_each_other() {
         assert_eq!((answer.record.as_ref(), answer.is_settled), (Some(record), true));
     }
 }
+
+#[test]
+fn a_claim_is_not_to_be_had_again_because_its_holder_comes_back() {
+    let mut world = World::of(1, 4);
+    let mut claims = [1, 2].map(|seed| Arc::new(user(seed).claim_name("ann", 0).unwrap()));
+    claims.sort_by_key(|claim| claim.claim_hash());
+    let [less, first] = claims;
+    world.register(0, std::slice::from_ref(&first));
+    world.run(600_000);
+    // Said again: its age begins anew, and since when the text is taken does not change.
+    world.register(0, std::slice::from_ref(&first));
+    let kept = world.crash(0);
+    world.come_back(0, kept);
+    assert!(matches!(world.perform(0, Operation::Join(Vec::new())), Outcome::Joined(Ok(_))));
+    let refused = world.register(0, std::slice::from_ref(&less));
+    assert!(!refused.records[0].is_acknowledged);
+    let answer = world.lookup(0, first.key(), Consistency::Quorum);
+    assert_eq!(answer.record.as_ref(), Some(&first));
+}
