@@ -148,10 +148,9 @@ fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
             | Do::Restart(_)
             | Do::Churn(_)
             | Do::Partition(_)
-            | Do::Heal
-            | Do::Dishonest(_) => "",
+            | Do::Heal => "",
             Do::Kill(Kill::Site(_)) => " with site",
-            Do::Lookup(Lookup { of, .. }) if *of != Of::Users => " of anything but users",
+            Do::Lookup(Lookup { of: Of::Names | Of::All, .. }) => " of names",
             Do::Lookup(Lookup { consistency: Consistency::Confirmed, .. }) => " with consistency confirmed",
             Do::Loss(loss) if loss.duplicate.is_some_and(|rate| rate > 0.0) => " with duplicate",
             _ => continue,
@@ -370,6 +369,15 @@ impl<'a> Runner<'a> {
                 let delay = Delay::load(&spec, Path::new(""), self.scenario.seed)?;
                 sandbox.network_mut().set_delay(delay);
                 Ok(0)
+            }
+            Action::Corrupt { members, behaviour } => {
+                sandbox.corrupt(&members, behaviour);
+                Ok(0)
+            }
+            Action::Infiltrate(member) => {
+                let entry_points = plan::doors(sandbox, plan::LIARS_ENTRY_POINTS);
+                sandbox.start_join(ledger, member, &entry_points);
+                Ok(1)
             }
         }
     }

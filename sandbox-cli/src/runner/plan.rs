@@ -2,13 +2,15 @@
 
 use super::{RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
-use crate::scenario::{self, Do, Join, Kill, Lookup, Origin, Register, Who};
+use crate::scenario::{self, Behaviour, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Register, Who};
 use routing_core::domain::Domain;
-use routing_core::time::Tick;
+use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
 use transport_sim::delay::DelaySpec;
+use transport_sim::network::dishonest;
 use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::RoutingSandbox;
+use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::servers::Server;
 
@@ -27,7 +29,14 @@ pub(super) enum Action {
     Cadence(usize, u32),
     Loss(f64),
     Delay(DelaySpec),
+    /// These lie from now on.
+    Corrupt { members: Vec<usize>, behaviour: dishonest::Behaviour },
+    /// A liar whose id was ground joins.
+    Infiltrate(usize),
 }
+
+/// Through how many nodes a liar joins.
+pub(super) const LIARS_ENTRY_POINTS: usize = 3;
 
 /// Who carries an operation out; the entry points are drawn when it begins.
 #[derive(Clone, Copy)]
@@ -106,6 +115,7 @@ impl Runner<'_> {
             }
             Do::Loss(loss) => loss.rate.map(Action::Loss).into_iter().collect(),
             Do::Delay(spec) => vec![Action::Delay(spec.clone())],
+            Do::Dishonest(dishonest) => self.plan_dishonest(dishonest, step.over == Ticks(0)),
             Do::Wait(time) => {
                 ends = start + *time;
                 Vec::new()
@@ -118,7 +128,6 @@ impl Runner<'_> {
             | Do::Churn(_)
             | Do::Partition(_)
             | Do::Heal
-            | Do::Dishonest(_)
             | Do::Kill(Kill::Site(_)) => Vec::new(),
         };
         let count = actions.len();
@@ -200,7 +209,10 @@ impl Runner<'_> {
     }
 
     fn plan_lookups(&mut self, lookup: &Lookup) -> Vec<Action> {
-        let known: Vec<usize> = self.users_where(|user| user.acknowledged().is_some());
+        let mut known: Vec<usize> = self.users_where(|user| user.acknowledged().is_some());
+        if lookup.of == Of::Aimed {
+            known.retain(|user| self.sandbox.aimed_at().contains(user));
+        }
         if known.is_empty() {
             return Vec::new();
         }
@@ -214,6 +226,39 @@ impl Runner<'_> {
         let asker = Actor::of(change.from, change.entry_points);
         let chosen = self.accounts(change.users, busy);
         chosen.into_iter().map(|user| Action::Change { user, change: what, asker }).collect()
+    }
+
+    /// Running nodes turn; or new ones come, with ids ground next to users that are drawn.
+    fn plan_dishonest(&mut self, step: &Dishonest, at_once: bool) -> Vec<Action> {
+        let behaviour = match step.behaviour {
+            Behaviour::Silent => dishonest::Behaviour::Silent,
+            Behaviour::Forge => dishonest::Behaviour::Forge,
+            Behaviour::Stale => dishonest::Behaviour::Stale,
+            Behaviour::Misroute => dishonest::Behaviour::Misroute,
+            Behaviour::Mixed => dishonest::Behaviour::Mixed,
+        };
+        let Some(victims) = step.aim else {
+            let turning = self.some_honest(&step.who);
+            // Those who turn together are friends from the beginning.
+            let portion = if at_once { turning.len().max(1) } else { 1 };
+            return turning.chunks(portion).map(|some| Action::Corrupt { members: some.to_vec(), behaviour }).collect();
+        };
+        let known = self.users_where(|user| user.acknowledged().is_some());
+        let victims = self.sandbox.draw_some(&known, victims as usize);
+        let running = self.sandbox.running().len();
+        let count = count_of(running, &step.who);
+        let aim = match step.place {
+            Place::Near => Aim::Near,
+            Place::Spread => Aim::Spread,
+        };
+        let mut liars = Vec::with_capacity(count);
+        for (index, victim) in victims.iter().enumerate() {
+            self.progress.preparing(format!("trying keys for user {} of {}", index + 1, victims.len()));
+            let share = count * (index + 1) / victims.len() - count * index / victims.len();
+            liars.extend(self.sandbox.add_ground_servers(*victim, share, aim));
+        }
+        self.sandbox.corrupt(&liars, behaviour);
+        liars.into_iter().map(Action::Infiltrate).collect()
     }
 
     fn users_where(&self, admit: impl Fn(&transport_sim::sandbox::User) -> bool) -> Vec<usize> {
@@ -235,17 +280,42 @@ impl Runner<'_> {
         self.some_of(&running, who)
     }
 
+    /// Some honest ones of those that run. A share is one of all that run.
+    fn some_honest(&mut self, who: &Who) -> Vec<usize> {
+        let mut running = self.sandbox.running();
+        let count = count_of(running.len(), who);
+        running.retain(|member| !self.sandbox.is_dishonest(*member));
+        self.sandbox.draw_some(&running, count)
+    }
+
     fn some_of(&mut self, of: &[usize], who: &Who) -> Vec<usize> {
-        let count = match who {
-            Who::Nodes(nodes) => *nodes as usize,
-            Who::Share(share) => ((of.len() as f64 * share).round() as usize).max(1),
-        };
-        self.sandbox.draw_some(of, count)
+        self.sandbox.draw_some(of, count_of(of.len(), who))
+    }
+}
+
+/// How many of so many are meant.
+fn count_of(of: usize, who: &Who) -> usize {
+    match who {
+        Who::Nodes(nodes) => *nodes as usize,
+        Who::Share(share) => ((of as f64 * share).round() as usize).max(1),
     }
 }
 
 /// Some running members, drawn; all of them if there are no more than `count`.
 fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+    some_members(sandbox, count, |_, _| true)
+}
+
+/// Some honest members that run.
+fn some_honest_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+    some_members(sandbox, count, |sandbox, member| !sandbox.is_dishonest(member))
+}
+
+fn some_members(
+    sandbox: &mut RoutingSandbox,
+    count: usize,
+    admit: impl Fn(&RoutingSandbox, usize) -> bool,
+) -> Vec<usize> {
     let members = sandbox.members().len();
     let mut chosen: Vec<usize> = Vec::with_capacity(count);
     // Most members run, so a few tries find enough; else the whole list is gone through.
@@ -255,18 +325,26 @@ fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize
         }
         let member = sandbox.draw(members);
         let is_running = sandbox.members()[member].has_joined
-            && sandbox.network().condition(sandbox.members()[member].node) == Condition::Running;
+            && sandbox.network().condition(sandbox.members()[member].node) == Condition::Running
+            && admit(sandbox, member);
         if is_running && !chosen.contains(&member) {
             chosen.push(member);
         }
     }
-    let running = sandbox.running();
+    let mut running = sandbox.running();
+    running.retain(|member| admit(sandbox, *member));
     sandbox.draw_some(&running, count)
 }
 
-/// The nodes through which a newcomer joins: some that are in; the very first node if nobody is yet.
+/// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; the very
+/// first node if nobody is in yet.
 pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
-    let chosen = some_running_members(sandbox, count);
+    let mut chosen = some_running_members(sandbox, count);
+    if !chosen.is_empty() && chosen.iter().all(|member| sandbox.is_dishonest(*member)) {
+        let honest = some_honest_members(sandbox, 1);
+        let last = chosen.len() - 1;
+        chosen.splice(last..last + honest.len(), honest);
+    }
     let members = sandbox.members();
     if chosen.is_empty() {
         members.first().map(|member| member.node).into_iter().collect()
@@ -279,8 +357,12 @@ pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex
 pub(super) fn asker(sandbox: &mut RoutingSandbox, asker: Actor) -> Asker {
     match asker {
         Actor::Client(entry_points) => Asker::Client(doors(sandbox, entry_points as usize)),
-        Actor::AnyNode => doors(sandbox, 1).first().map_or(Asker::Client(Vec::new()), |node| Asker::Node(*node)),
-        Actor::Member(member) => Asker::Node(sandbox.members()[member].node),
+        // The word of a liar counts for nothing, so it is asked to do nothing.
+        Actor::Member(member) if !sandbox.is_dishonest(member) => Asker::Node(sandbox.members()[member].node),
+        Actor::AnyNode | Actor::Member(_) => match some_honest_members(sandbox, 1).first() {
+            Some(member) => Asker::Node(sandbox.members()[*member].node),
+            None => Asker::Client(doors(sandbox, 1)),
+        },
     }
 }
 
