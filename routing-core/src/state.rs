@@ -16,6 +16,7 @@ mod core;
 mod join;
 mod leave;
 mod lookup;
+mod offenders;
 mod register;
 mod requests;
 mod upkeep;
@@ -34,6 +35,7 @@ use crate::table::RoutingTable;
 use crate::time::{Tick, Ticks};
 use compare::Comparisons;
 use core::{Core, Role};
+use offenders::Offenders;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
@@ -140,6 +142,7 @@ impl NodeState {
             newcomer: None,
             departed: BTreeMap::new(),
             strangers: Vec::new(),
+            offenders: Offenders::default(),
             rng,
             stats: Stats::default(),
             effects: Effects::new(),
@@ -462,7 +465,7 @@ impl NodeState {
         let contact = &farewell.contact;
         // Only the leaver itself can say that it goes, and only with a card that it has signed.
         if contact.grid() != from || !contact.verify() {
-            self.core.stats.peers_misbehaved += 1;
+            self.core.blame(from);
             return;
         }
         for other in farewell.acquainted.iter() {
@@ -486,7 +489,9 @@ impl NodeState {
         };
         if !pending.request.is_answered_by(&message) {
             // As good as none. Who does not know the kind of the request says so, and is not to blame.
-            self.core.stats.peers_misbehaved += u64::from(!matches!(message, Message::Unknown(_)));
+            if !matches!(message, Message::Unknown(_)) {
+                self.core.blame(from);
+            }
             return self.on_silence(pending);
         }
         let round_trip = self.core.now.since(pending.sent);

@@ -169,7 +169,7 @@ fn the_silent_keep_their_seats_if_more_than_one_believes_in_them() {
     let target = id(rng);
     let mut search = search(target);
     let (one, two) = (Grid(id(rng)), Grid(id(rng)));
-    let acquainted = Acquaintance { is_neighbour: true, round_trip: None };
+    let acquainted = Acquaintance { is_neighbour: true, ..Acquaintance::default() };
     let [met, believed, invented, answering] = [40, 39, 38, 10].map(|bits| contact(id_near(rng, &target, bits)));
     search.add_known(&met, acquainted);
     search.add_named(&believed, one, Acquaintance::default());

@@ -123,7 +123,7 @@ impl Core {
             }
             let verdict = self.keep(&item.copy);
             if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
-                self.stats.peers_misbehaved += 1;
+                self.blame(from);
             }
             let mut sees_other_set = false;
             if item.set != SetName::NONE {

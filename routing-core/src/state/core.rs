@@ -1,5 +1,6 @@
 //! What all operations of a node share: identity, table, store, the requests under way, and how a request is sent.
 
+use super::offenders::Offenders;
 use super::requests::{Pending, Purpose, Requests};
 use crate::config::NodeConfig;
 use crate::contact::{Contact, Group};
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     /// Somebody asked for a place next to which these are known by hearsay only: upkeep meets them, so that the next who
     /// asks can be told.
     pub(crate) strangers: Vec<Arc<Contact>>,
+    pub(crate) offenders: Offenders,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) stats: Stats,
     /// The effects of the turn in progress.
@@ -197,7 +199,14 @@ impl Core {
         Acquaintance {
             is_neighbour: entry.is_some_and(Entry::has_answered),
             round_trip: entry.and_then(Entry::round_trip),
+            repute: self.offenders.repute(grid, self.now),
         }
+    }
+
+    /// A peer said what no honest peer says, and that can be proven.
+    pub(crate) fn blame(&mut self, peer: Grid) {
+        self.stats.peers_misbehaved += 1;
+        self.offenders.on_offence(peer, self.now);
     }
 
     /// A search from the own table: its nearest contacts are the first candidates. A client's search begins empty.
@@ -215,7 +224,11 @@ impl Core {
             if index > last_core + reserve {
                 break;
             }
-            let acquaintance = Acquaintance { is_neighbour: entry.has_answered(), round_trip: entry.round_trip() };
+            let acquaintance = Acquaintance {
+                is_neighbour: entry.has_answered(),
+                round_trip: entry.round_trip(),
+                repute: self.offenders.repute(&entry.contact().grid(), self.now),
+            };
             search.add_known(entry.contact(), acquaintance);
         }
         if !self.table.is_empty() && self.table.is_complete_at(&target) {

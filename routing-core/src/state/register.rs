@@ -13,7 +13,7 @@
 mod writing;
 
 use super::core::Core;
-use super::lookup::{SEARCH_PAUSE, SEARCH_TRIES_MAX};
+use super::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
@@ -267,6 +267,9 @@ impl Register {
                 None => (HolderSaid::Silent, None, false),
             };
             let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
+            if !is_believed {
+                core.blame(pending.peer.grid());
+            }
             let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
             if sees_other_set {
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
@@ -286,7 +289,6 @@ impl Register {
             held.merge(record.clone());
         }
         if held.record() == &writing.record && held.rival().is_none() {
-            core.stats.peers_misbehaved += 1;
             return false;
         }
         if writing.greater.as_ref().is_none_or(|known| held.record().outranks(&known.record)) {
@@ -408,20 +410,23 @@ impl Register {
             self.begin_search(core, lane);
             let Lane { next, end, search, .. } = &mut self.lanes[lane];
             let Some(search) = search else { return };
-            let asks: Vec<Arc<Contact>> = if search.has_arrived() {
-                Vec::new()
-            } else {
-                std::iter::from_fn(|| {
-                    let peer = search.next().cloned()?;
-                    search.on_asked(&peer.grid());
-                    Some(peer)
-                })
-                .collect()
-            };
+            // A record handed to a liar's friends is lost, so several are asked the way, and all of them heard.
+            let asks: Vec<Arc<Contact>> = std::iter::from_fn(|| {
+                let guide = search.next_guide(GUIDES).cloned();
+                if let Some(guide) = &guide {
+                    search.on_guide(&guide.grid());
+                }
+                let next = || if search.has_arrived() { None } else { search.next().cloned() };
+                let peer = guide.or_else(next)?;
+                search.on_asked(&peer.grid());
+                Some(peer)
+            })
+            .collect();
             let is_waiting =
                 search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
             // Arrived: the holders are those in the window, and each of them will say if it sees others.
-            if search.has_arrived() || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+            let is_shown = search.has_arrived() && asks.is_empty() && search.has_heard_all_guides();
+            if is_shown || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
                 let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
                 let lane_state = &mut self.lanes[lane];
                 if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())

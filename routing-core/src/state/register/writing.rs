@@ -67,7 +67,12 @@ impl Writing {
     /// Adds somebody who gets the record. Says whether it is new.
     pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
-            slot.is_holder |= is_holder;
+            if is_holder && !slot.is_holder {
+                // Somebody names the home-server as a holder, which has its copy already.
+                slot.is_holder = true;
+                self.waiting += usize::from(slot.said == HolderSaid::Waiting);
+                self.kept += usize::from(slot.said == HolderSaid::Kept);
+            }
             // Named once more: somebody else believes in it, too.
             slot.is_credible = true;
             return false;
