@@ -61,6 +61,14 @@ impl Scale {
     }
 }
 
+/// What those told say, of whom some may lie: the lower median of the plausible words, so that it takes half of them to
+/// make a set seem honest that is not.
+pub(crate) fn agreed(told: &[Scale]) -> Scale {
+    let mut told: SmallVec<[Scale; 8]> = told.iter().copied().filter(|scale| scale.is_plausible()).collect();
+    told.sort_unstable();
+    told.get(told.len().saturating_sub(1) / 2).copied().unwrap_or(Scale::UNKNOWN)
+}
+
 /// As many groups as an ordinary set of holders has, and some more: sets of so many cost no allocation.
 const INLINE_GROUPS: usize = 20;
 

@@ -8,7 +8,7 @@ use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::Contact;
 use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale, SetName, Tally};
+use crate::holders::{Place, Scale, SetName, Tally, agreed};
 use crate::id::{Grid, Key, Kind};
 use crate::message::{Copy, Find, Found, Message, RequestId, Standing, Store, StoreItem, Want};
 use crate::record::{Held, Record, RecordError};
@@ -208,10 +208,9 @@ impl Lookup {
             }
         }
         // Its entry points were chosen by the asker; those next to the key may be many ids of one liar.
-        if self.linked.contains(&informant) && found.scale.is_plausible() {
+        if self.linked.contains(&informant) {
             self.scales.push(found.scale);
-            self.scales.sort_unstable();
-            self.search.set_scale(self.scales[self.scales.len() / 2]);
+            self.search.set_scale(agreed(&self.scales));
         }
         if found.is_complete {
             self.search.arrive();

@@ -17,7 +17,7 @@ use super::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale};
+use crate::holders::{Place, Scale, agreed};
 use crate::id::Grid;
 use crate::message::{
     COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
@@ -214,9 +214,8 @@ impl Register {
         let informant = pending.peer.grid();
         let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
         // Entry points were chosen by the writer; those next to a key may be many ids of one liar.
-        if self.entries.contains(&informant) && found.scale != Scale::UNKNOWN {
+        if self.entries.contains(&informant) {
             self.scales.push(found.scale);
-            self.scales.sort_unstable();
         }
         let scale = self.scale(core);
         for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
@@ -236,7 +235,7 @@ impl Register {
     }
 
     fn scale(&self, core: &Core) -> Scale {
-        if core.is_node() { core.scale() } else { self.scales.get(self.scales.len() / 2).copied().unwrap_or_default() }
+        if core.is_node() { core.scale() } else { agreed(&self.scales) }
     }
 
     pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> bool {

@@ -238,7 +238,7 @@ impl Liar {
                 found.copy = None;
                 (found.is_complete, found.standing) = (find.groups > 0, Standing::Settled);
                 // Far too many nodes, so that no set is widened; far too few, so that all are; no word at all.
-                let scale = Scale([u16::MAX, 1, 0][self.draw() as usize % 3]);
+                let scale = Scale([30 << 8, 4 << 8, 0][self.draw() as usize % 3]);
                 (found.own_scale, found.scale) = (scale, scale);
             }
             (Message::Store(store), Message::Stored(Stored { results, contacts, .. })) => {

@@ -131,11 +131,15 @@ impl Writing {
         if let Some((distance, group)) = own {
             tally.add(admission.admit(distance, group), group, self.own == Some(HolderSaid::Kept));
         }
+        // In a widened set ids were ground, to keep a majority from answering or to be one: it takes all who can be
+        // reached, and they are enough.
+        if tally.is_widened() {
+            return (self.waiting == 0).then(|| tally.voted() > 0);
+        }
         if tally.is_majority() {
             return Some(true);
         }
-        // In a widened set ids are ground to keep a majority from answering: then all who can be reached are enough.
-        (self.waiting == 0).then(|| tally.is_widened() && tally.voted() > 0)
+        (self.waiting == 0).then_some(false)
     }
 
     pub(super) fn registration(&self, peers: &[Peer]) -> Registration {
