@@ -329,7 +329,9 @@ impl<A> Search<A> {
             return None;
         }
         let is_known = |candidate: &&Candidate<A>| {
-            candidate.informant.is_none() && matches!(candidate.state, State::Fresh) && candidate.repute == Repute::Clean
+            candidate.informant.is_none()
+                && matches!(candidate.state, State::Fresh)
+                && candidate.repute == Repute::Clean
         };
         self.candidates.iter().find(is_known).map(|candidate| &candidate.contact)
     }

@@ -252,13 +252,7 @@ impl RoutingSandbox {
         self.add_server_with(secret, domain, weight, region)
     }
 
-    fn add_server_with(
-        &mut self,
-        secret: Arc<SecretKey>,
-        domain: Domain,
-        weight: u64,
-        region: Option<&str>,
-    ) -> usize {
+    fn add_server_with(&mut self, secret: Arc<SecretKey>, domain: Domain, weight: u64, region: Option<&str>) -> usize {
         let place = self.draw_place(region);
         let state = NodeState::node(secret, Address::from(&domain), self.config.clone(), self.rng.next_u64());
         let grid = state.grid();

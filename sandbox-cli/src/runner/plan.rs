@@ -16,12 +16,31 @@ use transport_sim::servers::Server;
 
 /// One thing to do.
 pub(super) enum Action {
-    Join { domain: Domain, weight: u64, region: Option<String>, every: u32, entry_points: u32 },
-    Register { users: Vec<usize>, asker: Actor },
+    Join {
+        domain: Domain,
+        weight: u64,
+        region: Option<String>,
+        every: u32,
+        entry_points: u32,
+    },
+    Register {
+        users: Vec<usize>,
+        asker: Actor,
+    },
     Announce(usize),
-    Lookup { user: usize, asker: Actor },
-    Move { user: usize, asker: Actor },
-    Change { user: usize, change: Change, asker: Actor },
+    Lookup {
+        user: usize,
+        asker: Actor,
+    },
+    Move {
+        user: usize,
+        asker: Actor,
+    },
+    Change {
+        user: usize,
+        change: Change,
+        asker: Actor,
+    },
     Leave(usize),
     Kill(usize),
     Halt(usize),
@@ -30,7 +49,10 @@ pub(super) enum Action {
     Loss(f64),
     Delay(DelaySpec),
     /// These lie from now on.
-    Corrupt { members: Vec<usize>, behaviour: dishonest::Behaviour },
+    Corrupt {
+        members: Vec<usize>,
+        behaviour: dishonest::Behaviour,
+    },
     /// A liar whose id was ground joins.
     Infiltrate(usize),
 }

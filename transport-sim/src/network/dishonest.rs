@@ -23,7 +23,9 @@ use routing_core::message::{
     Brief, CONTACTS_MAX, Copy, Difference, Found, List, Message, Named, Refusal, Standing, StoreResult, StoreVerdict,
     Stored, Want,
 };
-use routing_core::record::{Body, Claim, ClaimKind, ClaimValue, FORMAT, KeyChange, Placement, Record, Residence, Signer};
+use routing_core::record::{
+    Body, Claim, ClaimKind, ClaimValue, FORMAT, KeyChange, Placement, Record, Residence, Signer,
+};
 use routing_core::state::NodeState;
 use routing_core::time::Ticks;
 use siphasher::sip::SipHasher13;
@@ -138,12 +140,7 @@ fn hashed(value: &impl std::hash::Hash) -> u64 {
 }
 
 impl Liar {
-    fn new(
-        behaviour: Behaviour,
-        friends: Arc<Friends>,
-        seed: u64,
-        oldest: BTreeMap<Key, Arc<Record>>,
-    ) -> Self {
+    fn new(behaviour: Behaviour, friends: Arc<Friends>, seed: u64, oldest: BTreeMap<Key, Arc<Record>>) -> Self {
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&seed.to_be_bytes());
         let account = Account::new(secret, None, [0; 16]);
@@ -207,9 +204,8 @@ impl Liar {
     }
 
     fn serve_old(&self, request: &Message, answer: &mut Message) {
-        let old = |key: &Key| {
-            self.oldest.get(key).map(|record| Copy { record: record.clone(), rival: None, age: Ticks(0) })
-        };
+        let old =
+            |key: &Key| self.oldest.get(key).map(|record| Copy { record: record.clone(), rival: None, age: Ticks(0) });
         match (request, answer) {
             (Message::Find(find), Message::Found(found)) => {
                 if let Some(copy) = wanted(find.want, find.target).and_then(|key| old(&key)) {

@@ -184,3 +184,48 @@ impl Stretch {
         self.bits.is_some_and(|bits| self.start.common_bits(key) >= bits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+    use crate::testing::{contact, id, rng};
+
+    #[test]
+    fn a_home_server_that_is_named_as_a_holder_later_is_waited_for_like_one() {
+        let (mut rng, mut account) = (rng(1), Account::new([1; 32], None, [0; 16]));
+        let home = contact(id(&mut rng));
+        let record = Arc::new(account.place("home.example".parse().unwrap(), 0));
+        for has_answered_before in [false, true] {
+            let mut writing = Writing::new(record.clone());
+            assert!(writing.add(0, &home, true, false));
+            if has_answered_before {
+                writing.on_said(0, HolderSaid::Kept);
+                assert_eq!(writing.decide(None, 4, Scale::UNKNOWN), Some(false), "it is no holder");
+            }
+            assert!(!writing.add(0, &home, true, true));
+            writing.on_said(0, HolderSaid::Kept);
+            assert_eq!((writing.waiting, writing.kept), (0, 1));
+            assert_eq!(writing.decide(None, 4, Scale::UNKNOWN), Some(true));
+        }
+    }
+
+    #[test]
+    fn in_a_widened_set_a_majority_of_ground_ids_acknowledges_nothing() {
+        let (mut rng, mut account) = (rng(2), Account::new([1; 32], None, [0; 16]));
+        let record = Arc::new(account.place("home.example".parse().unwrap(), 0));
+        let place = record.key().id;
+        let mut writing = Writing::new(record);
+        // Seven ids that share 30 bits with the key, and one where the holders of a network of 2^10 nodes are.
+        for peer in 0..7 {
+            let ground = contact(crate::testing::id_near(&mut rng, &place, 30));
+            writing.add(peer, &ground, true, true);
+        }
+        writing.add(7, &contact(crate::testing::id_near(&mut rng, &place, 10)), true, true);
+        let decide = |writing: &Writing| writing.decide(None, 4, Scale::of_nodes(1 << 10));
+        (0..7).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
+        assert_eq!(decide(&writing), None, "the honest one has not answered");
+        writing.on_said(7, HolderSaid::Kept);
+        assert_eq!(decide(&writing), Some(true));
+    }
+}
