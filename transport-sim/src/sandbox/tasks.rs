@@ -384,7 +384,14 @@ impl RoutingSandbox {
     ) -> Done {
         let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
         if let Some(answer) = &answer {
-            let is_right = |record: &Arc<Record>| record.guid() == self.users[user].guid() && record.version() >= least;
+            // Nothing greater than what the user has signed: a forgery is never right, whatever version it says.
+            let signed = self.users[user].signed.as_ref();
+            let is_right = |record: &Arc<Record>| {
+                record.guid() == self.users[user].guid()
+                    && record.version() >= least
+                    && record.verify().is_ok()
+                    && signed.is_some_and(|signed| !record.outranks(signed))
+            };
             match answer.verdict {
                 Verdict::Found | Verdict::Conflict | Verdict::Closed
                     if answer.record.as_ref().is_some_and(is_right) =>
