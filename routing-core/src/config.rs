@@ -25,6 +25,13 @@ pub struct NodeConfig {
     /// How long between two probes of one node of the own neighbourhood in a quiet network.
     /// A guess: a minute finds a dead neighbour well before a grace of ten minutes ends.
     pub neighbour_probe_every: Ticks,
+    /// For how long a silent holder keeps its place, so that a restart moves nothing. A guess: most restarts are shorter.
+    pub grace: Ticks,
+    /// How long between two comparisons with one fellow holder while nothing changes. A guess: what was missed is found
+    /// within the grace.
+    pub compare_every: Ticks,
+    /// How long between two attempts to reach somebody who was given up: that heals a partition.
+    pub revive_every: Ticks,
     /// How long between two probes of one other contact, if the upkeep budget allows it.
     pub contact_probe_every: Ticks,
     /// How long a request waits for its answer while nothing is known of the peer's round-trip time.
@@ -46,8 +53,16 @@ pub struct NodeConfig {
     pub join_retry: Ticks,
     /// The longest wait between two attempts to join.
     pub join_retry_max: Ticks,
-    /// How many records the store may hold.
+    /// How many records the store may hold. At least 1.
     pub records_max: u32,
+    /// How many bytes of records the store may hold, as they are encoded; in memory a record takes about twice that. At
+    /// least 1 MiB. The default has room for as many records of the usual 250 bytes as `records_max`. A federation of ten
+    /// million users and ten thousand servers puts 16,000 on each.
+    pub store_bytes_max: u64,
+    /// How often this server announces all its users by itself, beside when it comes back after an outage. 0: never, nor
+    /// then. A day: what the holders have already costs little, and a day is short against the weeks for which a record
+    /// outlives its server.
+    pub announce_every: Ticks,
     /// How many operations may be under way at once; more are refused with an error.
     pub operations_max: u32,
     /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
@@ -65,6 +80,9 @@ impl Default for NodeConfig {
             upkeep_bytes_per_second: 256,
             repair_bytes_per_second: 65_536,
             neighbour_probe_every: Ticks::minutes(1),
+            grace: Ticks::minutes(10),
+            compare_every: Ticks::minutes(10),
+            revive_every: Ticks::seconds(5),
             contact_probe_every: Ticks::hours(1),
             answer_timeout: Ticks::seconds(2),
             answer_timeout_min: Ticks::millis(300),
@@ -75,6 +93,8 @@ impl Default for NodeConfig {
             join_retry: Ticks::seconds(2),
             join_retry_max: Ticks::minutes(5),
             records_max: 4_000_000,
+            store_bytes_max: 1 << 30,
+            announce_every: Ticks::hours(24),
             operations_max: 4_096,
             bundle_bytes_max: 262_144,
             lab: false,
@@ -126,6 +146,8 @@ impl NodeConfig {
         for (field, span) in [
             ("neighbour_probe_every", self.neighbour_probe_every),
             ("contact_probe_every", self.contact_probe_every),
+            ("compare_every", self.compare_every),
+            ("revive_every", self.revive_every),
             ("answer_timeout_min", self.answer_timeout_min),
             ("lookup_deadline", self.lookup_deadline),
             ("register_deadline", self.register_deadline),
@@ -143,6 +165,7 @@ impl NodeConfig {
         )?;
         check(self.join_retry_max >= self.join_retry, "join_retry_max", self.join_retry_max.0, "at least join_retry")?;
         check(self.records_max >= 1, "records_max", self.records_max.into(), "at least 1")?;
+        check(self.store_bytes_max >= 1 << 20, "store_bytes_max", self.store_bytes_max, "at least 1048576")?;
         check(self.operations_max >= 1, "operations_max", self.operations_max.into(), "at least 1")?;
         in_range("bundle_bytes_max", self.bundle_bytes_max.into(), 16_384, 786_432, "16384 to 786432")?;
         Ok(())

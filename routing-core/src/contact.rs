@@ -155,13 +155,18 @@ impl Group {
     /// The group of the node `grid` at `address`.
     pub fn at(address: &Address, grid: &Grid) -> Self {
         if let Some(domain) = address.domain() {
-            return Self::of(b'd', domain.registrable().as_bytes());
+            return Self::of_domain(&domain);
         }
         match address.ip().map(|ip| ip.to_canonical()) {
             Some(IpAddr::V4(ip)) => Self::of(b'4', &ip.octets()[..3]),
             Some(IpAddr::V6(ip)) => Self::of(b'6', &ip.octets()[..6]),
             None => Self::alone(grid),
         }
+    }
+
+    /// The group of everybody below the registered part of `domain`.
+    pub fn of_domain(domain: &Domain) -> Self {
+        Self::of(b'd', domain.registrable().as_bytes())
     }
 
     fn of(kind: u8, what: &[u8]) -> Self {
@@ -287,6 +292,11 @@ impl Contact {
     /// Whether it has said goodbye for good.
     pub fn has_left(&self) -> bool {
         self.card.standing == Standing::Left
+    }
+
+    /// Whether it has said that it is away for a while.
+    pub fn is_away(&self) -> bool {
+        matches!(self.card.standing, Standing::Away { .. })
     }
 
     /// Whether its address is of the server `home`.

@@ -23,6 +23,11 @@ impl Domain {
         &self.0
     }
 
+    /// How many bytes it takes on a link.
+    pub(crate) fn encoded_len(&self) -> usize {
+        crate::message::varint(self.0.len() as u32) + self.0.len()
+    }
+
     /// The part that was registered with a registry: `example.co.uk` of `chat.example.co.uk`.
     ///
     /// By the ICANN section of the public suffix list. The private section names shared hosters (`github.io`) at

@@ -9,7 +9,8 @@ use crate::state::{Answer, Joined, Registered};
 use crate::time::Ticks;
 use std::sync::Arc;
 
-/// Joins an operation and its outcome. Chosen by the caller, unique among its operations under way.
+/// Joins an operation and its outcome. Chosen by the caller, unique among its operations under way. The highest two are
+/// the node's own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OperationId(pub u64);
 
@@ -20,7 +21,7 @@ pub enum Operation {
     Join(Vec<Target>),
     /// Hand these records to their holders.
     Register(Vec<Arc<Record>>),
-    /// Hand the newest records of all own users to their holders again.
+    /// Hand the newest records of all own users to their holders again, as far as they lack them.
     Announce,
     /// Find what is registered under a key.
     Lookup(Key, Consistency),
@@ -117,6 +118,14 @@ pub enum Notice {
     Settled,
     /// Two records of one identity contradict each other: somebody else has the key.
     Conflict(Arc<Copy>),
+    /// This server has announced its users, asked or by itself: so many, of whom the records of so many are with most of
+    /// their holders.
+    Announced {
+        /// How many users live here.
+        users: u32,
+        /// How many of them were acknowledged.
+        acknowledged: u32,
+    },
     /// The writer of these operations has reached every holder that can be reached, after it was acknowledged.
     Spread(OperationId),
 }

@@ -43,6 +43,22 @@ impl Id {
         self.0[(index / 8) as usize] ^= 0x80 >> (index % 8);
         self
     }
+
+    /// The first and the last of the places that share the leading `bits` of this one.
+    pub fn slice(&self, bits: u8) -> (Id, Id) {
+        let (mut low, mut high) = (*self, *self);
+        for (index, (low, high)) in low.0.iter_mut().zip(&mut high.0).enumerate() {
+            // The bits of this byte that are not shared.
+            let free = match usize::from(bits).saturating_sub(index * 8) {
+                0 => 0xff,
+                shared @ 1..8 => 0xff >> shared,
+                _ => 0,
+            };
+            *low &= !free;
+            *high |= free;
+        }
+        (low, high)
+    }
 }
 
 /// How far apart two places are; the lesser is the nearer.
@@ -203,6 +219,14 @@ mod tests {
         fn turning_a_bit_over_leaves_the_bits_before_it_shared(a in id(), index in 0u32..256) {
             prop_assert_eq!(a.common_bits(&a.flip(index)), index);
             prop_assert_eq!(a.flip(index).flip(index), a);
+        }
+
+        #[test]
+        fn a_slice_is_what_shares_the_leading_bits(a in id(), b in id(), bits: u8) {
+            let (low, high) = a.slice(bits);
+            prop_assert!(low <= a && a <= high);
+            prop_assert_eq!((low..=high).contains(&b), a.common_bits(&b) >= u32::from(bits));
+            prop_assert!(low.common_bits(&high) == u32::from(bits));
         }
 
         #[test]

@@ -13,6 +13,7 @@
 //! Only [`crate::wire`] knows how a message looks on a link.
 
 use crate::contact::Contact;
+use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
 use crate::id::{Id, Key};
 use crate::key::Hash;
@@ -290,6 +291,19 @@ pub struct Range {
     pub bits: u8,
     /// BLAKE3 over (key, [`Brief::hash`]) in the order of keys.
     pub digest: Hash,
+    /// Of the records of one server's users only. It need not be a holder itself, and announces them: that they are the
+    /// same renews their ages.
+    pub users: Option<UsersOf>,
+}
+
+/// The users of one server, as far as the one who is asked holds their records.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct UsersOf {
+    /// The domain that the records name.
+    pub domain: Domain,
+    /// By how many nodes the server widens sets of holders: the peer does as the server does, else the two would seldom
+    /// mean the same records.
+    pub scale: Scale,
 }
 
 /// How two holders differ.
@@ -461,7 +475,11 @@ impl Message {
                 let result = |result: &StoreResult| 1 + result.verdict.encoded_len();
                 varint(stored.id.0) + list(&stored.results, result) + list(&stored.contacts, Named::encoded_len)
             }
-            Message::Compare(compare) => varint(compare.id.0) + 65,
+            Message::Compare(compare) => {
+                let users = compare.range.users.as_ref();
+                let users = users.map_or(0, |of| of.domain.encoded_len() + varint(of.scale.0.into()));
+                varint(compare.id.0) + 65 + 1 + users
+            }
             Message::Compared(compared) => {
                 varint(compared.id.0)
                     + 1

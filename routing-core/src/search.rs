@@ -36,6 +36,8 @@ pub struct Candidate<A> {
     informant: Option<Grid>,
     /// How many have named it, the asker's own table among them.
     named: u8,
+    /// How many holders count it among the holders.
+    vouched: u8,
     /// Whether it has answered the asker before this search.
     is_neighbour: bool,
     round_trip: Option<Ticks>,
@@ -90,10 +92,11 @@ impl<A> Candidate<A> {
         self.repute
     }
 
-    /// A silent candidate keeps its seat among the holders if there is reason to believe that it exists: the asker has
-    /// met it, or more than one other names it. So inventions of one informant cannot outvote the holders.
-    fn keeps_seat(&self) -> bool {
-        !matches!(self.state, State::Silent) || self.is_credible()
+    /// A silent candidate keeps its seat among the holders if there is reason to believe that it exists (the asker has
+    /// met it, or more than one other names it), so that inventions of one informant cannot outvote the holders; and if
+    /// not most of the `vouchers`, the holders that said who the holders are, have given it up.
+    fn keeps_seat(&self, vouchers: u8) -> bool {
+        !matches!(self.state, State::Silent) || self.is_credible() && u16::from(self.vouched) * 2 >= u16::from(vouchers)
     }
 
     /// Whether somebody but a single informant believes that it exists.
@@ -135,6 +138,10 @@ pub struct Search<A> {
     own: Option<(Grid, Group)>,
     scale: Scale,
     candidates: Vec<Candidate<A>>,
+    /// How many holders have said who the holders are.
+    vouchers: u8,
+    /// How many questions that wait for long are not counted as in flight.
+    overdue: usize,
     has_arrived: bool,
 }
 
@@ -150,7 +157,17 @@ pub enum Seat {
 impl<A> Search<A> {
     /// A search for the nearest `groups` groups. `own` is the asker if it is a node.
     pub fn new(target: Id, groups: u16, alpha: u16, own: Option<(Grid, Group)>, scale: Scale) -> Self {
-        Self { target, groups, alpha: alpha.into(), own, scale, candidates: Vec::new(), has_arrived: false }
+        Self {
+            target,
+            groups,
+            alpha: alpha.into(),
+            own,
+            scale,
+            candidates: Vec::new(),
+            vouchers: 0,
+            overdue: 0,
+            has_arrived: false,
+        }
     }
 
     /// The target.
@@ -224,6 +241,7 @@ impl<A> Search<A> {
                         distance: self.target.prefix() ^ grid.0.prefix(),
                         informant,
                         named: 1,
+                        vouched: 0,
                         is_neighbour: acquaintance.is_neighbour,
                         round_trip: acquaintance.round_trip,
                         repute: acquaintance.repute,
@@ -259,7 +277,7 @@ impl<A> Search<A> {
 
     /// The holders as far as the asker can tell: the silent keep their seats, if there is reason to believe in them.
     pub fn seats(&self) -> Vec<Seat> {
-        self.seats_of(Candidate::keeps_seat)
+        self.seats_of(|candidate| candidate.keeps_seat(self.vouchers))
     }
 
     fn seats_of(&self, counts: impl Fn(&Candidate<A>) -> bool) -> Vec<Seat> {
@@ -310,7 +328,7 @@ impl<A> Search<A> {
     /// The next whom to ask on the way, or `None` while enough questions are in flight or nobody is left to ask.
     pub fn next(&self) -> Option<&Arc<Contact>> {
         let in_flight = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
-        if in_flight >= self.alpha && !self.has_arrived {
+        if in_flight >= self.alpha + self.overdue && !self.has_arrived {
             return None;
         }
         // The nearest; of those who were caught, only if nobody else is left.
@@ -397,6 +415,37 @@ impl<A> Search<A> {
         self.set_state(grid, State::Silent);
     }
 
+    /// Those in flight wait for long: as many others may be asked meanwhile.
+    pub fn on_overdue(&mut self) {
+        self.overdue = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
+    }
+
+    /// Whether most of the holders that said who the holders are count the candidate with this index.
+    pub fn is_vouched(&self, index: usize) -> bool {
+        u16::from(self.candidates[index].vouched) * 2 >= u16::from(self.vouchers)
+    }
+
+    /// A holder says that these are the holders, beside itself and the asker.
+    pub fn on_vouched(&mut self, holders: impl Iterator<Item = Grid>) {
+        self.vouchers = self.vouchers.saturating_add(1);
+        for grid in holders {
+            if let Ok(index) = self.position(&grid) {
+                self.candidates[index].vouched = self.candidates[index].vouched.saturating_add(1);
+            }
+        }
+    }
+
+    /// A holder sees the same set as the asker, who has told it.
+    pub fn on_agreed(&mut self) {
+        let seats = self.window();
+        self.vouchers = self.vouchers.saturating_add(1);
+        for seat in seats {
+            if let Seat::Other(index, _) = seat {
+                self.candidates[index].vouched = self.candidates[index].vouched.saturating_add(1);
+            }
+        }
+    }
+
     fn set_state(&mut self, grid: &Grid, state: State<A>) {
         if let Ok(index) = self.position(grid) {
             self.candidates[index].state = state;
@@ -406,6 +455,7 @@ impl<A> Search<A> {
     /// Begins again with the same candidates: what they know may have changed since they answered.
     pub fn begin_again(&mut self) {
         self.has_arrived = false;
+        self.overdue = 0;
         for candidate in &mut self.candidates {
             candidate.state = State::at_first(candidate.repute);
             candidate.is_guide = false;

@@ -10,15 +10,20 @@
 //! global; the same state and the same turn give the same effects on every machine. This file only dispatches; each
 //! operation has a file of its own: [`join`](self) is how a node becomes part of the network, and so on.
 
+mod absent;
+mod announce;
 mod answer;
 mod compare;
 mod core;
+mod fellowship;
 mod join;
+mod kept;
 mod leave;
 mod lookup;
 mod offenders;
 mod register;
 mod requests;
+mod seen;
 mod upkeep;
 
 use crate::config::NodeConfig;
@@ -31,7 +36,7 @@ use crate::key::SecretKey;
 use crate::message::{Farewell, Message};
 use crate::record::Record;
 use crate::store::RecordStore;
-use crate::table::RoutingTable;
+use crate::table::{Entry, RoutingTable};
 use crate::time::{Tick, Ticks};
 use compare::Comparisons;
 use core::{Core, Role};
@@ -39,10 +44,11 @@ use offenders::Offenders;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use join::Joined;
+pub use kept::Kept;
 pub use lookup::{Answer, Hop, Said, Verdict};
 pub use register::{HolderSaid, Registered, Registration};
 
@@ -90,6 +96,7 @@ enum Running {
     Register(register::Register),
     Lookup(lookup::Lookup),
     Leave(leave::Leave),
+    Announce(announce::Announce),
 }
 
 impl Running {
@@ -99,6 +106,7 @@ impl Running {
             Running::Register(register) => register.next_wake(),
             Running::Lookup(lookup) => lookup.next_wake(),
             Running::Leave(leave) => leave.next_wake(),
+            Running::Announce(announce) => announce.next_wake(),
         }
     }
 }
@@ -109,9 +117,11 @@ pub struct NodeState {
     core: Core,
     phase: Phase,
     operations: BTreeMap<OperationId, Box<Running>>,
+    is_leaving: bool,
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
+    announcing: announce::Schedule,
 }
 
 impl NodeState {
@@ -131,17 +141,23 @@ impl NodeState {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let core = Core {
             table: RoutingTable::new(contact.grid(), config.neighbours_max, config.holders * 4),
-            store: RecordStore::new(config.records_max),
+            store: RecordStore::new(config.records_max).with_bytes_max(config.store_bytes_max),
             config,
             contact,
             role,
             now: Tick(0),
             homed: BTreeMap::new(),
+            callers: VecDeque::new(),
             requests: Requests::starting_at(rng.next_u32()),
             dials: Vec::new(),
             newcomer: None,
             departed: BTreeMap::new(),
-            strangers: Vec::new(),
+            doubted: Vec::new(),
+            absent: absent::Absent::default(),
+            dead: VecDeque::new(),
+            seen: seen::Seen::default(),
+            upkeep_bytes: 0,
+            fellowship: fellowship::Fellowship::default(),
             offenders: Offenders::default(),
             rng,
             stats: Stats::default(),
@@ -151,9 +167,11 @@ impl NodeState {
             core,
             phase: Phase::Outside,
             operations: BTreeMap::new(),
+            is_leaving: false,
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
+            announcing: announce::Schedule::default(),
         }
     }
 
@@ -226,7 +244,10 @@ impl NodeState {
             self.on_heard(heard);
         }
         self.on_due();
-        self.upkeep.meet_strangers(&mut self.core);
+        self.upkeep.ask_doubted(&mut self.core);
+        if self.is_leaving {
+            self.depart_if_ready();
+        }
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }
@@ -234,7 +255,8 @@ impl NodeState {
     /// The earliest tick at which a turn would change anything by itself. Waking early does nothing.
     pub fn next_wake(&self) -> Option<Tick> {
         let timers = self.timers.first().map(|(tick, _)| *tick);
-        [timers, self.core.requests.next_due(), self.upkeep.next_wake()].into_iter().flatten().min()
+        let sweeps = [self.upkeep.next_wake(), self.announcing.next_wake()];
+        [timers, self.core.requests.next_due()].into_iter().chain(sweeps).flatten().min()
     }
 
     /// Asserts what must hold between any two turns. For tests and simulations; it walks the whole state.
@@ -243,7 +265,7 @@ impl NodeState {
         let operations: BTreeSet<OperationId> = self.timers.iter().map(|(_, id)| *id).collect();
         assert!(operations.iter().eq(self.operations.keys()), "each operation has its timer");
         assert!(self.core.table.len() <= self.core.config.neighbours_max as usize, "the table keeps its budget");
-        assert!(self.core.store.len() <= self.core.config.records_max as usize, "the store keeps its bound");
+        self.core.store.check();
         assert!(self.core.table.entry(&self.grid()).is_none(), "no node is its own contact");
         let answered = self.core.table.iter().filter(|entry| entry.has_answered()).count();
         assert_eq!(answered, self.core.table.answered(), "neighbours are counted right");
@@ -282,10 +304,7 @@ impl NodeState {
                 }
                 register::Register::start(core, id, records, &entries).map(Running::Register)
             }
-            Operation::Announce => {
-                let records = core.homed.values().cloned().collect();
-                register::Register::start(core, id, records, &entries).map(Running::Register)
-            }
+            Operation::Announce => announce::Announce::start(core, id).map(Running::Announce),
         };
         if let Some(running) = running {
             self.run(id, running);
@@ -326,16 +345,40 @@ impl NodeState {
 
     fn on_joined(&mut self) {
         self.phase = Phase::Joined;
-        self.upkeep.start(&self.core);
+        self.upkeep.start(&mut self.core);
+        self.announcing.start(&mut self.core);
     }
 
     fn leave(&mut self, id: OperationId) {
         if self.phase != Phase::Joined {
             return self.core.effect(Effect::Complete(id, Outcome::Departed(Err(DepartError::NotJoined))));
         }
-        match leave::Leave::start(&mut self.core, id) {
-            Some(leave) => self.run(id, Running::Leave(leave)),
-            None => self.on_departed(),
+        let leave = leave::Leave::start(&mut self.core, id);
+        self.run(id, Running::Leave(leave));
+        self.is_leaving = true;
+    }
+
+    /// A leaver goes once its heirs have what it held, and nobody waits for anything that was asked of it.
+    fn depart_if_ready(&mut self) {
+        let now = self.core.now;
+        let leaving = self.operations.iter().find_map(|(id, running)| match &**running {
+            Running::Leave(leave) => Some((*id, leave.is_ready(), leave.is_due(now))),
+            _ => None,
+        });
+        let is_waited_for = self.operations.values().any(|running| match &**running {
+            Running::Lookup(_) => true,
+            Running::Register(register) => !register.is_reported(),
+            Running::Join(_) | Running::Leave(_) | Running::Announce(_) => false,
+        });
+        if let Some((id, true, is_due)) = leaving
+            && (is_due || !is_waited_for)
+        {
+            self.with_operation(id, |running, core, _| {
+                if let Running::Leave(leave) = running {
+                    leave.say_goodbye(core);
+                }
+                false
+            });
         }
     }
 
@@ -351,7 +394,9 @@ impl NodeState {
     /// Everything under way ends; the node does nothing any more.
     fn on_departed(&mut self) {
         self.phase = Phase::Departed;
+        self.is_leaving = false;
         self.upkeep.stop();
+        self.announcing.stop();
         self.core.requests = Requests::default();
         self.core.dials.clear();
         self.timers.clear();
@@ -384,27 +429,37 @@ impl NodeState {
             return;
         }
         self.core.effect(Effect::Accept(contact.grid()));
-        // A proven link revives, whoever asked for it.
-        self.core.departed.remove(&contact.grid());
-        self.meet(contact);
-        self.core.table.set_linked(&contact.grid(), true);
+        self.on_proven(contact);
+        self.core.remember_caller(contact);
         self.core.table.on_heard(&contact.grid());
+    }
+
+    /// A link has proven that somebody is there, whoever asked for it, and whatever was said of it.
+    fn on_proven(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        self.core.departed.remove(&grid);
+        self.meet(contact);
+        self.core.table.on_link(&grid);
+        self.core.on_back_if_available(&grid);
+        if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
+            // It reaches us. Whether we reach it is another question.
+            self.core.doubt(contact);
+        }
     }
 
     /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
     fn meet(&mut self, contact: &Arc<Contact>) {
-        if self.core.meet(contact) && self.phase == Phase::Joined {
-            let distance = self.core.grid().0.prefix() ^ contact.grid().0.prefix();
-            if self.upkeep.is_near(distance) {
-                self.upkeep.hurry(self.core.now);
-            }
+        if self.core.meet(contact) && self.phase == Phase::Joined && self.is_near(&contact.grid()) {
+            self.upkeep.hurry(self.core.now);
         }
     }
 
+    fn is_near(&self, grid: &Grid) -> bool {
+        self.upkeep.is_near(self.core.grid().0.prefix() ^ grid.0.prefix())
+    }
+
     fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
-        self.core.departed.remove(&contact.grid());
-        self.meet(contact);
-        self.core.table.set_linked(&contact.grid(), true);
+        self.on_proven(contact);
         let (reached, others) =
             std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
         self.core.dials = others;
@@ -413,7 +468,7 @@ impl NodeState {
                 Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
                 Running::Register(register) => register.on_linked(core, target, contact),
                 Running::Lookup(lookup) => lookup.on_linked(core, contact),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
     }
@@ -427,7 +482,7 @@ impl NodeState {
                 Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_unreachable(core, target),
                 Running::Lookup(lookup) => lookup.on_unreachable(core),
-                Running::Leave(_) => true,
+                Running::Leave(_) | Running::Announce(_) => true,
             });
         }
         if let Some(grid) = target.grid {
@@ -477,7 +532,14 @@ impl NodeState {
                 self.upkeep.hurry(self.core.now);
                 self.core.notify(Notice::NeighbourLeft(from));
             }
-            Standing::Away { .. } | Standing::Here => self.meet(contact),
+            Standing::Away { for_ms } => {
+                self.meet(contact);
+                let span = Core::bounded_absence(Ticks(for_ms)).max(self.core.config.grace);
+                if self.is_near(&from) {
+                    self.core.on_absent(from, self.core.now + span);
+                }
+            }
+            Standing::Here => self.meet(contact),
         }
         self.core.table.set_linked(&from, false);
     }
@@ -495,12 +557,18 @@ impl NodeState {
             return self.on_silence(pending);
         }
         let round_trip = self.core.now.since(pending.sent);
+        if matches!(pending.purpose, Purpose::Revive) {
+            self.on_revived(&pending.peer);
+        }
         self.core.table.on_answer(&from, round_trip);
+        self.core.on_back(&from);
         if let Message::Found(found) = &message {
             self.core.table.on_scale(&from, found.own_scale);
         }
         match (&pending.purpose, &message) {
-            (Purpose::Operation(id) | Purpose::Bequest(id), _) => self.on_operation_answer(*id, &pending, &message),
+            (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
+                self.on_operation_answer(&pending, &message);
+            }
             (Purpose::Probe, Message::Found(found)) => {
                 for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
                     self.meet(&named.contact);
@@ -520,13 +588,15 @@ impl NodeState {
                     self.meet(&named.contact);
                 }
             }
-            (Purpose::HandOver, Message::Stored(_)) => {}
+            (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
+            (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
         }
     }
 
-    fn on_operation_answer(&mut self, id: OperationId, pending: &Pending, message: &Message) {
+    fn on_operation_answer(&mut self, pending: &Pending, message: &Message) {
+        let Some(id) = pending.purpose.operation() else { return };
         self.with_operation(id, |running, core, comparisons| match (running, message) {
             (Running::Join(join), Message::Found(found)) => {
                 join.on_found(core, comparisons, pending, found) == join::Progress::Going
@@ -540,7 +610,14 @@ impl NodeState {
             (Running::Register(register), _) => register.on_silence(core, pending),
             (Running::Lookup(lookup), Message::Found(found)) => lookup.on_found(core, pending, found),
             (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
-            (Running::Leave(leave), _) => leave.on_heir(core),
+            (Running::Leave(leave), _) => {
+                leave.on_heir();
+                true
+            }
+            (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
+            (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
+            (Running::Announce(announce), Message::Compared(compared)) => announce.on_compared(core, pending, compared),
+            (Running::Announce(announce), _) => announce.on_silence(core, pending),
         });
     }
 
@@ -548,22 +625,76 @@ impl NodeState {
     fn on_silence(&mut self, pending: Pending) {
         self.core.stats.requests_expired += 1;
         let grid = pending.peer.grid();
-        self.core.on_contact_failed(&grid);
+        self.on_contact_failed(&pending.peer);
         match &pending.purpose {
-            Purpose::Operation(id) | Purpose::Bequest(id) => {
-                self.with_operation(*id, |running, core, comparisons| match running {
+            Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce => {
+                let Some(id) = pending.purpose.operation() else { return };
+                self.with_operation(id, |running, core, comparisons| match running {
                     Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
                     Running::Register(register) => register.on_silence(core, &pending),
                     Running::Lookup(lookup) => lookup.on_silence(core, &pending),
-                    Running::Leave(leave) => leave.on_heir(core),
+                    Running::Leave(leave) => {
+                        leave.on_heir();
+                        true
+                    }
+                    Running::Announce(announce) => announce.on_silence(core, &pending),
                 })
             }
             Purpose::Compare(..) | Purpose::Fetch(_) => {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::Refill | Purpose::HandOver => {}
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
         }
+    }
+
+    /// A contact left a request unanswered.
+    fn on_contact_failed(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        let is_near = self.phase == Phase::Joined && self.is_near(&grid);
+        match self.core.table.on_failure(&grid) {
+            // A neighbour is asked again at once: much depends on it.
+            Some(1) if is_near => self.core.doubt(contact),
+            Some(2) if is_near => {
+                self.core.on_absent(grid, self.core.now + self.core.config.grace);
+                if self.upkeep.on_neighbour_silent(&self.core) {
+                    // Some of this server's users may have lost all their holders.
+                    self.announcing.hurry(&mut self.core);
+                }
+            }
+            Some(failures) if failures >= FORGOTTEN_FAILURES && !self.core.absent.contains(&grid) => {
+                self.core.bury(&grid);
+                self.core.notify(Notice::NeighbourLost(grid));
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody that was given up answers again. If it has not restarted meanwhile, not it was gone but the way to it, and
+    /// with it perhaps to many others: this node joins once more, through it.
+    fn on_revived(&mut self, peer: &Arc<Contact>) {
+        let grid = peer.grid();
+        self.core.dead.retain(|dead| dead.grid() != grid);
+        self.meet(peer);
+        let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
+        let was_cut_off =
+            card == Some(peer.sequence()) && self.core.dead.len() >= usize::from(self.core.config.holders);
+        if was_cut_off {
+            self.rejoin(vec![Target::contact(peer)]);
+        }
+    }
+
+    /// Joins once more, without a caller. Until it has compared its range with others, what this node says counts for
+    /// nothing.
+    fn rejoin(&mut self, entries: Vec<Target>) {
+        let is_joining = self.operations.values().any(|running| matches!(**running, Running::Join(_)));
+        if is_joining || self.phase != Phase::Joined || !self.upkeep.may_rejoin(self.core.now) {
+            return;
+        }
+        self.core.newcomer = Some(BTreeSet::new());
+        let id = OperationId(u64::MAX);
+        let join = join::Join::start_again(&mut self.core, id, entries);
+        self.run(id, Running::Join(join));
     }
 
     /// A join waits for its comparisons, too.
@@ -599,7 +730,7 @@ impl NodeState {
             match *running {
                 Running::Join(_) => self.on_joined(),
                 Running::Leave(_) => self.on_departed(),
-                Running::Register(_) | Running::Lookup(_) => {}
+                Running::Register(_) | Running::Lookup(_) | Running::Announce(_) => {}
             }
         }
     }
@@ -616,25 +747,67 @@ impl NodeState {
                 Running::Join(join) => join.on_wake(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_wake(core),
                 Running::Lookup(lookup) => lookup.on_wake(core),
-                Running::Leave(leave) => leave.on_wake(core),
+                Running::Leave(leave) => {
+                    leave.say_goodbye(core);
+                    false
+                }
+                Running::Announce(announce) => announce.on_wake(core),
             });
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
-        self.upkeep.on_wake(&mut self.core);
+        self.upkeep.on_wake(&mut self.core, &mut self.comparisons);
+        if self.upkeep.is_alone(&self.core)
+            && let Some(last) = self.core.dead.back().cloned()
+        {
+            self.rejoin(vec![Target::contact(&last)]);
+        }
+        self.announce_if_due();
     }
 }
 
+/// How many failures in a row make a contact be given up.
+const FORGOTTEN_FAILURES: u8 = 4;
+
 impl Core {
+    /// A neighbour does not answer, or has said so before: it keeps its place until then.
+    fn on_absent(&mut self, grid: Grid, until: Tick) {
+        self.absent.add(grid, until);
+        self.fellowship.on_change(&self.contact.grid(), &grid);
+    }
+
+    /// Somebody around is said to be away: it keeps its place as if it had said so to this node.
+    fn meet_away(&mut self, contact: &Arc<Contact>) {
+        self.meet(contact);
+        if self.table.entry(&contact.grid()).is_some_and(Entry::is_away) {
+            self.on_absent(contact.grid(), self.now + self.config.grace);
+        }
+    }
+
+    /// Somebody answers.
+    fn on_back(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.absent.remove(grid) {
+            self.fellowship.on_change(&self.contact.grid(), grid);
+        }
+    }
+
+    /// Somebody has proven itself or signed a newer card: unless it leaves requests unanswered, it is there.
+    fn on_back_if_available(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.table.entry(grid).is_some_and(Entry::is_available) {
+            self.on_back(grid);
+        }
+    }
+
     /// An operation ends without having come to its end: its caller hears why.
     fn end_early(&mut self, id: OperationId, running: &Running, is_cancelled: bool) {
         self.dials.retain(|(_, waiting)| *waiting != id);
         let outcome = match running {
             Running::Join(join) if join.is_reported() => return,
             Running::Register(register) if register.is_reported() => return,
+            Running::Announce(_) if id == announce::OWN => return,
             Running::Join(_) => {
                 Outcome::Joined(Err(if is_cancelled { JoinError::Cancelled } else { JoinError::NotNow }))
             }
-            Running::Register(_) => {
+            Running::Register(_) | Running::Announce(_) => {
                 Outcome::Registered(Err(if is_cancelled { RegisterError::Cancelled } else { RegisterError::Stopped }))
             }
             Running::Lookup(_) => {

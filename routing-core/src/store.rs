@@ -1,21 +1,43 @@
 //! The records a node holds, bounded.
 //!
 //! A record is merged with what is there by the one order of [`crate::record`]; nothing else decides. Beside it the
-//! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge.
+//! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge. What
+//! that is, is said in `ranking`.
 
-use crate::id::Key;
+mod ranking;
+
+use crate::contact::Group;
+use crate::id::{Id, Key, Kind};
 use crate::key::Hash;
 use crate::message::{Brief, Copy, Refusal, StoreVerdict};
-use crate::record::{Held, Merged};
+use crate::record::{Held, Merged, Record};
 use crate::time::Tick;
+use ranking::{Ranking, Worth};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-/// One key's record, its rival if there is proof of a conflict, and when it was announced.
+/// One key's record, its rival if there is proof of a conflict, when it was announced, and what it is worth when room is
+/// needed.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
     held: Held,
     announced: Tick,
+    /// Whose it is: the group of the domain that it names, of a tombstone the one before it; else [`NOBODY`].
+    group: Group,
+    worth: Worth,
+}
+
+/// The group of records that name no domain.
+const NOBODY: Group = Group(0);
+
+/// Where a copy comes from, and what this node is to it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Origin {
+    /// Whether the domain that it names announced it just now, over a link that proves that.
+    pub is_announced: bool,
+    /// Whether this node is no holder of it. Asked only where room is needed.
+    pub is_foreign: bool,
 }
 
 impl StoredRecord {
@@ -29,21 +51,40 @@ impl StoredRecord {
         Copy { record: self.held.record().clone(), rival: self.held.rival().cloned(), age: now.since(self.announced) }
     }
 
-    /// The hash of the record, or of record and rival.
-    fn hash(&self) -> Hash {
-        match self.held.rival() {
-            None => self.held.record().hash(),
-            Some(rival) => {
-                let both = [self.held.record().hash().0, rival.hash().0].concat();
-                Hash::of(&both)
-            }
-        }
+    /// Whether the domain that it names has announced it over a proven link.
+    pub fn is_announced(&self) -> bool {
+        self.worth.is_announced
     }
 
     fn brief(&self, key: Key) -> Brief {
-        let [a, b, c, d, e, f, g, h, ..] = self.hash().0;
-        Brief { key, hash: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
+        Brief::of(key, self.held.record(), self.held.rival())
     }
+
+    /// How many bytes it counts for: those of its records as they are encoded.
+    fn bytes(&self) -> u64 {
+        self.held.records().map(|record| record.encoded_len() as u64).sum()
+    }
+}
+
+impl Brief {
+    /// The name of a record held under `key`, and of its rival.
+    pub fn of(key: Key, record: &Record, rival: Option<&Arc<Record>>) -> Self {
+        let hash = match rival {
+            None => record.hash(),
+            Some(rival) => Hash::of(&[record.hash().0, rival.hash().0].concat()),
+        };
+        let [a, b, c, d, e, f, g, h, ..] = hash.0;
+        Self { key, hash: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
+    }
+}
+
+/// BLAKE3 over these names, which must be in the order of keys: equal for two who hold the same.
+pub fn digest(briefs: impl Iterator<Item = Brief>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for Brief { key, hash } in briefs {
+        hasher.update(&[key.kind as u8]).update(&key.id.0).update(&hash.to_be_bytes());
+    }
+    Hash(*hasher.finalize().as_bytes())
 }
 
 /// What a store made of a copy.
@@ -53,6 +94,8 @@ pub struct Kept {
     pub verdict: StoreVerdict,
     /// Whether the store holds something else now: it must be made durable.
     pub is_changed: bool,
+    /// What had to go for it.
+    pub dropped: Vec<Key>,
 }
 
 /// A bounded map of records, ordered by key.
@@ -60,12 +103,24 @@ pub struct Kept {
 pub struct RecordStore {
     records: BTreeMap<Key, StoredRecord>,
     records_max: usize,
+    bytes: u64,
+    bytes_max: u64,
+    /// What goes first. Made when the store is full for the first time; most never are.
+    ranking: Option<Box<Ranking>>,
+    /// Where [`look_again`](Self::look_again) has stopped.
+    hand: Option<Key>,
 }
 
 impl RecordStore {
     /// The empty store for at most `records_max` records.
     pub fn new(records_max: u32) -> Self {
-        Self { records: BTreeMap::new(), records_max: records_max as usize }
+        let records_max = records_max as usize;
+        Self { records: BTreeMap::new(), records_max, bytes: 0, bytes_max: u64::MAX, ranking: None, hand: None }
+    }
+
+    /// The empty store for at most so many bytes of records, too, as they are encoded.
+    pub fn with_bytes_max(self, bytes_max: u64) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// How many records there are.
@@ -78,6 +133,11 @@ impl RecordStore {
         self.records.is_empty()
     }
 
+    /// How many bytes the records have as they are encoded.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// What is held under `key`.
     pub fn get(&self, key: &Key) -> Option<&StoredRecord> {
         self.records.get(key)
@@ -88,9 +148,22 @@ impl RecordStore {
         self.records.iter()
     }
 
-    /// Merges a copy. Invalid records and new ones beyond the bound are refused; the store is then unchanged.
+    /// What is held of one kind under keys that share the leading `bits` of `start`, in the order of keys.
+    pub fn range(&self, kind: Kind, start: &Id, bits: u8) -> impl Iterator<Item = (&Key, &StoredRecord)> {
+        let (low, high) = start.slice(bits);
+        self.records.range(Key { kind, id: low }..=Key { kind, id: high })
+    }
+
+    /// Merges a copy of which nothing else is known.
     pub fn put(&mut self, copy: &Copy, now: Tick) -> Kept {
-        let refused = |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false };
+        self.put_from(copy, now, Origin::default())
+    }
+
+    /// Merges a copy. In a full store what goes first makes room for it. Invalid records are refused, and new ones if
+    /// nothing less worthy is there; the store is then unchanged.
+    pub fn put_from(&mut self, copy: &Copy, now: Tick, origin: Origin) -> Kept {
+        let refused =
+            |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false, dropped: Vec::new() };
         let key = copy.record.key();
         let is_valid = copy.record.verify().is_ok()
             && copy.rival.as_ref().is_none_or(|rival| {
@@ -100,53 +173,167 @@ impl RecordStore {
         if !is_valid {
             return refused(Refusal::Invalid);
         }
-        let is_full = self.records.len() >= self.records_max;
         let announced = now - copy.age;
-        let Some(stored) = self.records.get_mut(&key) else {
-            if is_full {
-                return refused(Refusal::Full);
-            }
+        let worth = Worth { is_held: !origin.is_foreign, is_announced: origin.is_announced };
+        let Some(stored) = self.records.get(&key) else {
             let mut held = Held::new(copy.record.clone());
             if let Some(rival) = &copy.rival {
                 held.merge(rival.clone());
             }
             let verdict = verdict(&held, copy, now, announced);
-            self.records.insert(key, StoredRecord { held, announced });
-            return Kept { verdict, is_changed: true };
+            let group = group(held.record()).unwrap_or(NOBODY);
+            return match self.admit(key, StoredRecord { held, announced, group, worth }) {
+                Some(dropped) => Kept { verdict, is_changed: true, dropped },
+                None => refused(Refusal::Full),
+            };
         };
-        let before = stored.held.record().clone();
+        let mut merged = stored.clone();
         let mut is_changed = false;
         for record in std::iter::once(&copy.record).chain(&copy.rival) {
-            match stored.held.merge(record.clone()) {
+            match merged.held.merge(record.clone()) {
                 Merged::OtherClaimant => return refused(Refusal::OtherClaimant),
                 merged => is_changed |= merged.changed(),
             }
         }
-        if *stored.held.record() == before {
+        let is_same = merged.held.record() == stored.held.record();
+        if is_same && (copy.record == *stored.held.record() || copy.rival.as_ref() == Some(stored.held.record())) {
             // The same record announced again, by whomever: the younger age counts.
-            if copy.record == *stored.held.record() {
-                stored.announced = stored.announced.max(announced);
-            }
-        } else {
-            stored.announced = announced;
+            merged.announced = stored.announced.max(announced);
+            merged.worth.is_announced |= origin.is_announced && copy.record == *stored.held.record();
+        } else if !is_same {
+            merged.announced = announced;
+            // A tombstone names no domain: it stays with the one that it was the last word to.
+            let group = group(merged.held.record()).unwrap_or(stored.group);
+            merged.worth.is_announced = origin.is_announced || merged.worth.is_announced && group == stored.group;
+            merged.group = group;
         }
-        Kept { verdict: verdict(&stored.held, copy, now, stored.announced), is_changed }
+        let verdict = verdict(&merged.held, copy, now, merged.announced);
+        let dropped = self.replace(key, merged);
+        Kept { verdict, is_changed, dropped }
+    }
+
+    /// Whether a new record would make something go.
+    pub fn is_full_for(&self, copy: &Copy) -> bool {
+        let bytes = copy.record.encoded_len() + copy.rival.as_ref().map_or(0, |rival| rival.encoded_len());
+        self.records.len() >= self.records_max || self.bytes + bytes as u64 > self.bytes_max
+    }
+
+    /// The domain that this record names has announced it now, over a link that proves that.
+    pub fn announce(&mut self, key: &Key, now: Tick) {
+        let Some(stored) = self.records.get_mut(key) else { return };
+        let before = stored.clone();
+        stored.announced = stored.announced.max(now);
+        stored.worth.is_announced = true;
+        if let Some(ranking) = &mut self.ranking {
+            ranking.remove(key, &before);
+            ranking.insert(key, stored);
+        }
+    }
+
+    /// Some keys of which it should be said anew, by [`mark`](Self::mark), whether this node holds them: the one that
+    /// would go first, and `count` others. Called again and again this goes round the whole store.
+    pub fn look_again(&mut self, count: usize) -> Vec<Key> {
+        let first = self.first_to_go();
+        let after = self.hand.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut keys: Vec<Key> =
+            self.records.range((after, Bound::Unbounded)).take(count).map(|(key, _)| *key).collect();
+        self.hand = keys.last().copied().filter(|_| keys.len() == count);
+        keys.extend(first);
+        keys
+    }
+
+    /// Notes whether this node is a holder of `key`.
+    pub fn mark(&mut self, key: &Key, is_held: bool) {
+        let Some(stored) = self.records.get_mut(key).filter(|stored| stored.worth.is_held != is_held) else { return };
+        if let Some(ranking) = &mut self.ranking {
+            ranking.remove(key, stored);
+        }
+        stored.worth.is_held = is_held;
+        if let Some(ranking) = &mut self.ranking {
+            ranking.insert(key, stored);
+        }
+    }
+
+    /// Takes in a new record. Says what went for it, or `None` if nothing less worthy was there.
+    fn admit(&mut self, key: Key, stored: StoredRecord) -> Option<Vec<Key>> {
+        self.insert(key, stored);
+        let mut gone = Vec::new();
+        while self.is_over() {
+            let first = self.first_to_go()?;
+            let stored = self.take(&first)?;
+            if first == key {
+                for (key, stored) in gone {
+                    self.insert(key, stored);
+                }
+                return None;
+            }
+            gone.push((first, stored));
+        }
+        Some(gone.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Puts another record in the place of one. It may have grown: then others go, and not itself. Says which.
+    fn replace(&mut self, key: Key, stored: StoredRecord) -> Vec<Key> {
+        let Some(before) = self.records.get(&key).cloned() else { return Vec::new() };
+        self.bytes = self.bytes - before.bytes() + stored.bytes();
+        if self.is_over() {
+            self.rank();
+        }
+        if let Some(ranking) = &mut self.ranking {
+            ranking.remove(&key, &before);
+        }
+        let mut gone = Vec::new();
+        while self.is_over()
+            && let Some(first) = self.first_to_go()
+        {
+            self.take(&first);
+            gone.push(first);
+        }
+        if let Some(ranking) = &mut self.ranking {
+            ranking.insert(&key, &stored);
+        }
+        self.records.insert(key, stored);
+        gone
+    }
+
+    fn is_over(&self) -> bool {
+        self.records.len() > self.records_max || self.bytes > self.bytes_max
+    }
+
+    fn first_to_go(&mut self) -> Option<Key> {
+        self.rank().first()
+    }
+
+    fn rank(&mut self) -> &Ranking {
+        self.ranking.get_or_insert_with(|| Box::new(Ranking::of(self.records.iter())))
+    }
+
+    fn insert(&mut self, key: Key, stored: StoredRecord) {
+        self.bytes += stored.bytes();
+        if let Some(ranking) = &mut self.ranking {
+            ranking.insert(&key, &stored);
+        }
+        self.records.insert(key, stored);
+    }
+
+    fn take(&mut self, key: &Key) -> Option<StoredRecord> {
+        let stored = self.records.remove(key)?;
+        self.bytes -= stored.bytes();
+        if let Some(ranking) = &mut self.ranking {
+            ranking.remove(key, &stored);
+        }
+        Some(stored)
     }
 
     /// Drops what is held under `key`.
     pub fn remove(&mut self, key: &Key) -> bool {
-        self.records.remove(key).is_some()
+        self.take(key).is_some()
     }
 
-    /// The digest of the records that `admit` picks: BLAKE3 over (key, record hash) in the order of keys.
+    /// The digest of the records that `admit` picks.
     pub fn digest(&self, mut admit: impl FnMut(&Key) -> bool) -> Hash {
-        let mut hasher = blake3::Hasher::new();
-        for (key, stored) in self.records.iter().filter(|(key, _)| admit(key)) {
-            hasher.update(&[key.kind as u8]);
-            hasher.update(&key.id.0);
-            hasher.update(&stored.hash().0);
-        }
-        Hash(*hasher.finalize().as_bytes())
+        let picked = self.records.iter().filter(|(key, _)| admit(key));
+        digest(picked.map(|(key, stored)| stored.brief(*key)))
     }
 
     /// The names of the records that `admit` picks.
@@ -158,6 +345,24 @@ impl RecordStore {
     /// The name of what is held under `key`.
     pub fn brief(&self, key: &Key) -> Option<Brief> {
         self.records.get(key).map(|stored| stored.brief(*key))
+    }
+
+    /// Asserts that what is counted and ranked is what is there. For tests; it walks the whole store.
+    pub fn check(&self) {
+        assert!(!self.is_over(), "the store keeps its bounds");
+        assert_eq!(self.bytes, self.records.values().map(StoredRecord::bytes).sum::<u64>(), "bytes are counted right");
+        if let Some(ranking) = &self.ranking {
+            assert_eq!(**ranking, Ranking::of(self.records.iter()), "the ranking is of what is there");
+        }
+    }
+}
+
+/// The group of the domain that a record names, if it names one.
+fn group(record: &Record) -> Option<Group> {
+    match record.home() {
+        Some(home) => Some(Group::of_domain(home)),
+        None if record.is_closed() => None,
+        None => Some(NOBODY),
     }
 }
 

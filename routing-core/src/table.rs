@@ -20,11 +20,13 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// How many contacts a bin holds on average before the number of bins doubles.
-const BIN_LOAD: usize = 12;
+const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
-/// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything.
-const EXPECTED_LEAST: u64 = 8;
+/// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything, and how
+/// great a shortage must be: of sixteen expected by chance less than a third is there in one part of 700.
+const EXPECTED_LEAST: u64 = 16;
+const SHORTAGE: u64 = 3;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -51,11 +53,15 @@ const ANSWERED: u8 = 1;
 const RECENT: u8 = 2;
 const LINKED: u8 = 4;
 const PROBED: u8 = 8;
+const AWAY: u8 = 16;
+/// How many unanswered requests in a row make a contact one that is not relied upon.
+const UNRELIABLE_FAILURES: u8 = 2;
 
 impl Entry {
     fn new(contact: Arc<Contact>) -> Self {
         let (prefix, group) = (contact.grid().0.prefix(), contact.group());
-        Self { contact, prefix, group, round_trip_ms: UNMEASURED, failures: 0, flags: 0 }
+        let flags = if contact.is_away() { AWAY } else { 0 };
+        Self { contact, prefix, group, round_trip_ms: UNMEASURED, failures: 0, flags }
     }
 
     /// The contact's card.
@@ -91,6 +97,16 @@ impl Entry {
     /// How many requests in a row it left unanswered.
     pub fn failures(&self) -> u8 {
         self.failures
+    }
+
+    /// Whether it is relied upon: it has not said that it is away, and answered one of the last two requests, if any.
+    pub fn is_available(&self) -> bool {
+        self.failures < UNRELIABLE_FAILURES && !self.is_away()
+    }
+
+    /// Whether it has said that it is away for a while, and was not heard of since.
+    pub fn is_away(&self) -> bool {
+        self.flags & AWAY != 0
     }
 
     fn set(&mut self, flag: u8, on: bool) {
@@ -229,6 +245,7 @@ impl RoutingTable {
             }
             entry.contact = contact.clone();
             entry.group = contact.group();
+            entry.set(AWAY, contact.is_away());
             return Offered::Renewed;
         }
         let entry = Entry::new(contact.clone());
@@ -262,6 +279,7 @@ impl RoutingTable {
             smoothed => ((u32::from(smoothed) * 7 + u32::from(sample) + 4) / 8) as u16,
         };
         entry.failures = 0;
+        entry.set(AWAY, false);
         entry.set(PROBED, false);
         entry.set(RECENT, true);
         if !entry.has_answered() {
@@ -292,6 +310,14 @@ impl RoutingTable {
         let was_probed = entry.flags & PROBED != 0;
         entry.set(PROBED, true);
         was_probed
+    }
+
+    /// `grid` has proven a link, so it is not away, whatever its card says.
+    pub fn on_link(&mut self, grid: &Grid) {
+        if let Some(entry) = self.entry_mut(grid) {
+            entry.set(LINKED, true);
+            entry.set(AWAY, false);
+        }
     }
 
     /// Whether a link to `grid` stands. Unknown contacts have none.
@@ -328,7 +354,7 @@ impl RoutingTable {
     pub fn lacks(&self, shared: u32) -> bool {
         let expected = self.expected_in(shared);
         let known = self.by_shared_bits.get(shared as usize).copied().unwrap_or(0);
-        expected >= EXPECTED_LEAST && u64::from(known) * 2 < expected
+        expected >= EXPECTED_LEAST && u64::from(known) * SHORTAGE < expected
     }
 
     /// How many contacts there should be in that part.

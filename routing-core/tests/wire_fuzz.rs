@@ -340,7 +340,11 @@ impl Dice {
             3 => Message::Stored(Stored { id, results: self.list(Self::result), contacts: self.list(Self::named) }),
             4 => {
                 let (start, bits, digest) = (Id(self.bytes()), self.number() as u8, Hash(self.bytes()));
-                Message::Compare(Compare { id, range: Arc::new(Range { start, bits, digest }) })
+                let users = self.coin().then(|| {
+                    let domain = self.any(&["a.example", "x", "chat.example.org"]).parse().unwrap();
+                    UsersOf { domain, scale: Scale(self.number() as u16) }
+                });
+                Message::Compare(Compare { id, range: Arc::new(Range { start, bits, digest, users }) })
             }
             5 => Message::Compared(Compared { id, difference: self.difference() }),
             6 => Message::Fetch(Fetch { id, keys: self.list(Self::key) }),

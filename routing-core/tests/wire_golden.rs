@@ -132,6 +132,11 @@ fn messages() -> Vec<(&'static str, Message)> {
     let results = results.map(|(verdict, sees_other_set)| StoreResult { verdict, sees_other_set }).collect();
 
     let digest = |byte| Hash([byte; 32]);
+    let of_home = UsersOf { domain: "home.example".parse().unwrap(), scale: Scale::of_nodes(10_000) };
+    let compare = |users| {
+        let range = Range { start: target, bits: 16, digest: digest(1), users };
+        Message::Compare(Compare { id, range: Arc::new(range) })
+    };
     let keys = [Kind::User, Kind::Claim, Kind::Blinded].map(|kind| Key { kind, id: target });
     let brief = |hash| Brief { key: keys[0], hash };
     let compared = |difference| Message::Compared(Compared { id, difference });
@@ -147,10 +152,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("found", Message::Found(found)),
         ("store", Message::Store(Store { id, items })),
         ("stored", Message::Stored(Stored { id, results, contacts: contacts.clone() })),
-        (
-            "compare",
-            Message::Compare(Compare { id, range: Range { start: target, bits: 16, digest: digest(1) }.into() }),
-        ),
+        ("compare", compare(None)),
+        ("compare-users", compare(Some(of_home))),
         ("compared-same", compared(Difference::Same)),
         ("compared-listing", compared(Difference::Listing([brief(1), brief(u64::MAX)].into_iter().collect()))),
         ("compared-split", compared(Difference::Split(Arc::new(std::array::from_fn(|part| digest(part as u8)))))),

@@ -94,6 +94,8 @@ pub struct Operations {
     pub unsettled: u64,
     /// Answered from the asker's own store; such an answer is no sample of `round_trips`.
     pub local: u64,
+    /// Gave a node a lesser record than it was given before for the same user, or said that there is none.
+    pub regressions: u64,
     /// How many messages the operations themselves cost, with their answers.
     pub op_messages: u64,
     /// How many bytes the operations themselves cost, with their answers.
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn the_keys_of_the_json_are_those_agreed_upon() {
         let always = "do at_seconds seconds wall_seconds nodes_alive messages bytes links_opened records_moved";
-        let operations = "asked correct wrong absent unreachable conflict unsettled local op_messages op_bytes \
+        let operations = "asked correct wrong absent unreachable conflict unsettled local regressions op_messages op_bytes \
                           round_trips latency_ms";
         let step = StepReport::default();
         assert_eq!(keys(&step), sorted(always));

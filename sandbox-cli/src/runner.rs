@@ -8,9 +8,9 @@ mod plan;
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
 use crate::report::{Holders, Operations, Report, StepReport, rate};
-use crate::scenario::{Consistency, Do, Kill, Lookup, Network as Weather, Of, Scenario, Step};
+use crate::scenario::{Consistency, Do, Lookup, Network as Weather, Of, Scenario, Step};
 use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
-use plan::{Action, Plan};
+use plan::{Action, Actor, Plan};
 use rand_core::Rng;
 use routing_core::effect::Consistency as Level;
 use routing_core::message::Standing;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use transport_sim::delay::{Delay, DelayError};
-use transport_sim::network::{Counters, Mode, Traffic};
+use transport_sim::network::{Condition, Counters, Mode, Traffic};
 use transport_sim::sandbox::tasks::{Asker, Change, Done, LookupDone};
 use transport_sim::sandbox::{RoutingSandbox, SandboxError, Setup};
 use transport_sim::servers::{Server, Servers, ServersError};
@@ -77,6 +77,16 @@ pub enum RunError {
         /// How many servers there are.
         servers: usize,
     },
+    /// Nobody is at the site that is to fail.
+    #[error(
+        "step {step}: no living node is at {site}; a node's site is the region in its list of servers, or its place in the matrix"
+    )]
+    Site {
+        /// The step, from 1.
+        step: usize,
+        /// The site as named, or what was asked for.
+        site: String,
+    },
     /// The trace cannot be written.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -130,10 +140,7 @@ pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> R
 
 /// What the file may say and this release does not do is refused by name, before anything runs.
 fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
-    let Weather { duplicate, link_round_trips, links_max, .. } = scenario.network;
-    if duplicate > 0.0 {
-        return Err(RunError::Network("duplicate"));
-    }
+    let Weather { link_round_trips, links_max, .. } = scenario.network;
     if link_round_trips.is_some_and(|round_trips| round_trips > 0) {
         return Err(RunError::Network("link_round_trips"));
     }
@@ -142,17 +149,9 @@ fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
     }
     for (index, step) in scenario.steps.iter().enumerate() {
         let missing = match &step.what {
-            Do::Recover(_)
-            | Do::Claim(_)
-            | Do::Away(_)
-            | Do::Restart(_)
-            | Do::Churn(_)
-            | Do::Partition(_)
-            | Do::Heal => "",
-            Do::Kill(Kill::Site(_)) => " with site",
+            Do::Claim(_) => "",
             Do::Lookup(Lookup { of: Of::Names | Of::All, .. }) => " of names",
             Do::Lookup(Lookup { consistency: Consistency::Confirmed, .. }) => " with consistency confirmed",
-            Do::Loss(loss) if loss.duplicate.is_some_and(|rate| rate > 0.0) => " with duplicate",
             _ => continue,
         };
         return Err(RunError::Step { step: index + 1, name: format!("{}{missing}", step.what.name()) });
@@ -196,6 +195,7 @@ impl<'a> Runner<'a> {
         let mut sandbox =
             RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
         sandbox.network_mut().set_loss(scenario.network.loss);
+        sandbox.network_mut().set_duplicate(scenario.network.duplicate);
         // The driver's nodes share a thread: they are for comparing, not for speed.
         let threads = if options.driver { 1 } else { options.threads().get() };
         sandbox.network_mut().set_threads(threads);
@@ -298,6 +298,7 @@ impl<'a> Runner<'a> {
             Action::Join { domain, weight, region, every, entry_points } => {
                 let entry_points = plan::doors(sandbox, entry_points as usize);
                 let member = sandbox.add_server(domain, weight, region.as_deref());
+                plan::stand_at(sandbox, member, &entry_points);
                 if every > 1 {
                     let node = sandbox.members()[member].node;
                     sandbox.network_mut().run(node, every.into());
@@ -306,7 +307,8 @@ impl<'a> Runner<'a> {
                 Ok(1)
             }
             Action::Register { users, asker } => {
-                let asker = plan::asker(sandbox, asker);
+                let home = users.first().and_then(|user| sandbox.users()[*user].home());
+                let asker = plan::asker_near(sandbox, asker, home);
                 let operations = if matches!(asker, Asker::Client(_)) { users.len() as u64 } else { 1 };
                 sandbox.start_register(ledger, &users, &asker)?;
                 Ok(operations)
@@ -328,7 +330,7 @@ impl<'a> Runner<'a> {
             }
             Action::Move { user, asker } => {
                 let Some(home) = plan::another_home(sandbox, user) else { return Ok(0) };
-                let asker = plan::asker(sandbox, asker.at(home));
+                let asker = plan::asker_near(sandbox, asker.at(home), Some(home));
                 sandbox.start_change(ledger, user, Change::Move(home), &asker)?;
                 Ok(1)
             }
@@ -337,6 +339,42 @@ impl<'a> Runner<'a> {
                 let asker = plan::asker(sandbox, home.map_or(asker, |home| asker.at(home)));
                 sandbox.start_change(ledger, user, change, &asker)?;
                 Ok(1)
+            }
+            Action::Recover { user, thief } => {
+                let Some(home) = plan::another_home(sandbox, user) else { return Ok(0) };
+                let client = Actor::Client(plan::ENTRY_POINTS);
+                let mut begun = 1;
+                if thief && let Some(elsewhere) = plan::another_home(sandbox, user) {
+                    let asker = plan::asker_near(sandbox, client, Some(elsewhere));
+                    sandbox.start_theft(ledger, user, elsewhere, &asker)?;
+                    begun += 1;
+                }
+                let asker = plan::asker_near(sandbox, client, Some(home));
+                sandbox.start_change(ledger, user, Change::Recover(home), &asker)?;
+                Ok(begun)
+            }
+            Action::Away(member, span) => {
+                sandbox.start_away(ledger, member, span);
+                Ok(1)
+            }
+            Action::Stop(member) => {
+                sandbox.stop(member);
+                Ok(0)
+            }
+            Action::Return(member) => {
+                // Who has not come to say farewell in all this time goes without.
+                if sandbox.lives(member) {
+                    sandbox.stop(member);
+                }
+                Ok(u64::from(sandbox.start_return(ledger, member)))
+            }
+            Action::Partition { parts, one_way } => {
+                sandbox.partition(&parts, one_way);
+                Ok(0)
+            }
+            Action::Heal => {
+                sandbox.heal();
+                Ok(0)
             }
             Action::Leave(member) => {
                 sandbox.start_leave(ledger, member);
@@ -351,6 +389,9 @@ impl<'a> Runner<'a> {
                 sandbox.network_mut().halt(node);
                 Ok(0)
             }
+            Action::Run(member) if sandbox.network().condition(sandbox.members()[member].node) == Condition::Down => {
+                Ok(u64::from(sandbox.start_return(ledger, member)))
+            }
             Action::Run(member) => {
                 let node = sandbox.members()[member].node;
                 sandbox.network_mut().resume(node);
@@ -361,8 +402,14 @@ impl<'a> Runner<'a> {
                 sandbox.network_mut().run(node, every.into());
                 Ok(0)
             }
-            Action::Loss(rate) => {
-                sandbox.network_mut().set_loss(rate);
+            Action::Loss { rate, duplicate } => {
+                let network = sandbox.network_mut();
+                if let Some(rate) = rate {
+                    network.set_loss(rate);
+                }
+                if let Some(rate) = duplicate {
+                    network.set_duplicate(rate);
+                }
                 Ok(0)
             }
             Action::Delay(spec) => {
@@ -375,7 +422,8 @@ impl<'a> Runner<'a> {
                 Ok(0)
             }
             Action::Infiltrate(member) => {
-                let entry_points = plan::doors(sandbox, plan::LIARS_ENTRY_POINTS);
+                let entry_points = plan::doors(sandbox, plan::ENTRY_POINTS as usize);
+                plan::stand_at(sandbox, member, &entry_points);
                 sandbox.start_join(ledger, member, &entry_points);
                 Ok(1)
             }
@@ -435,8 +483,12 @@ impl Active {
         operations.conflict += u64::from(done.conflict);
         operations.unsettled += u64::from(done.unsettled);
         operations.local += u64::from(done.local);
+        operations.regressions += u64::from(done.regressions);
         operations.round_trips_samples.extend(done.round_trips);
-        operations.latency_ms_samples.push(done.latency_ms);
+        // A thief's write is nobody's operation.
+        if done.asked > 0 {
+            operations.latency_ms_samples.push(done.latency_ms);
+        }
     }
 }
 
@@ -503,3 +555,6 @@ fn spaced(start: Tick, over: Ticks, index: usize, count: usize) -> Tick {
 fn fraction(sandbox: &mut RoutingSandbox) -> f64 {
     (sandbox.rng().next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,8 @@ pub struct Delay {
     model: Model,
     delay_key: u64,
     loss_key: u64,
+    double_key: u64,
+    again_key: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +146,13 @@ impl Delay {
 
     fn new(model: Model, seed: u64) -> Delay {
         let key = |purpose: &[u8; 8]| mix(seed ^ u64::from_le_bytes(*purpose));
-        Delay { model, delay_key: key(b"delay   "), loss_key: key(b"loss    ") }
+        Delay {
+            model,
+            delay_key: key(b"delay   "),
+            loss_key: key(b"loss    "),
+            double_key: key(b"double  "),
+            again_key: key(b"again   "),
+        }
     }
 
     /// How long a message takes: at least one tick.
@@ -157,11 +165,26 @@ impl Delay {
     /// With a matrix both places must be below [`Delay::places`]; without one they are not looked at.
     #[inline]
     pub fn one_way(&self, from_place: u32, to_place: u32, sender: u64, sequence: u64) -> Ticks {
+        self.drawn(self.delay_key, from_place, to_place, sender, sequence)
+    }
+
+    /// How long the second copy of a message takes that arrives twice: drawn as [`Delay::one_way`] draws, and
+    /// independent of it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Delay::one_way`].
+    pub fn one_way_again(&self, from_place: u32, to_place: u32, sender: u64, sequence: u64) -> Ticks {
+        self.drawn(self.again_key, from_place, to_place, sender, sequence)
+    }
+
+    #[inline]
+    fn drawn(&self, key: u64, from_place: u32, to_place: u32, sender: u64, sequence: u64) -> Ticks {
         match &self.model {
             Model::Constant(value) => *value,
             Model::Uniform { min, max } => {
                 let choices = u128::from(max - min) + 1;
-                let noise = u128::from(noise(self.delay_key, sender, sequence));
+                let noise = u128::from(noise(key, sender, sequence));
                 Ticks(min + ((noise * choices) >> 64) as u64)
             }
             Model::Matrix { matrix, jitter, exponential } => {
@@ -169,7 +192,7 @@ impl Delay {
                 if *jitter == 0.0 {
                     return base;
                 }
-                let factor = 1.0 + jitter * exponential.of(noise(self.delay_key, sender, sequence));
+                let factor = 1.0 + jitter * exponential.of(noise(key, sender, sequence));
                 // Rounded to the nearest; never below the base, which is at least one tick.
                 Ticks((base.0 as f64 * factor + 0.5) as u64)
             }
@@ -181,6 +204,12 @@ impl Delay {
     #[inline]
     pub fn lost(&self, rate: f64, sender: u64, sequence: u64) -> bool {
         rate > 0.0 && unit(noise(self.loss_key, sender, sequence)) < rate
+    }
+
+    /// Whether a message arrives twice, at a rate from 0 (never) to 1 (always). Independent of its delay and its loss.
+    #[inline]
+    pub fn doubled(&self, rate: f64, sender: u64, sequence: u64) -> bool {
+        rate > 0.0 && unit(noise(self.double_key, sender, sequence)) < rate
     }
 
     /// The place of a node in this region, if the matrix has that label. Without a matrix no region has a place of its
@@ -269,6 +298,23 @@ mod tests {
     fn mean(values: impl Iterator<Item = f64>) -> f64 {
         let (count, sum) = values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
         sum / count
+    }
+
+    #[test]
+    fn as_many_messages_are_doubled_as_the_rate_says_and_both_copies_take_their_own_time() {
+        let spec = DelaySpec::Uniform { min: Ticks(1), max: Ticks(1_000) };
+        let delay = Delay::load(&spec, Path::new(""), 5).unwrap();
+        let (mut doubled, mut lost_too, mut alike) = (0, 0, 0);
+        for sequence in 0..MESSAGES {
+            if delay.doubled(0.1, 3, sequence) {
+                doubled += 1;
+                lost_too += u64::from(delay.lost(0.1, 3, sequence));
+            }
+            alike += u64::from(delay.one_way(0, 0, 3, sequence) == delay.one_way_again(0, 0, 3, sequence));
+        }
+        let about = |count: u64, share: f64| (count as f64 / MESSAGES as f64 / share - 1.0).abs() < 0.2;
+        assert!(about(doubled, 0.1) && about(lost_too, 0.01) && about(alike, 0.001), "{doubled} {lost_too} {alike}");
+        assert!(!delay.doubled(0.0, 3, 1) && delay.doubled(1.0, 3, 1));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! else as lost after the dial time-out.
 
 pub mod dishonest;
+mod faults;
 mod links;
 mod turns;
 
@@ -25,6 +26,7 @@ use crate::delay::Delay;
 use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
 use dishonest::Liar;
+use faults::{Cut, Down};
 use routing_core::contact::{Address, Contact};
 use routing_core::effect::{Notice, Operation, OperationId, Outcome};
 use routing_core::heard::Heard;
@@ -59,6 +61,8 @@ pub enum Condition {
     Left,
     /// It is gone without a word.
     Killed,
+    /// It is down, with or without a word, and may come back.
+    Down,
 }
 
 /// How the nodes of a network are run.
@@ -121,8 +125,20 @@ pub struct Finished {
 }
 
 enum Event {
-    Deliver { to: NodeIndex, from: NodeIndex, sequence: u64, opens_link: bool, message: Message },
-    Hear { to: NodeIndex, heard: Box<Heard> },
+    /// `life` says which of its lives the receiver was in: links end with it.
+    Deliver {
+        to: NodeIndex,
+        life: u32,
+        from: NodeIndex,
+        sequence: u64,
+        opens_link: bool,
+        message: Message,
+    },
+    Hear {
+        to: NodeIndex,
+        life: u32,
+        heard: Box<Heard>,
+    },
     Wake(NodeIndex),
 }
 
@@ -174,11 +190,36 @@ struct Live {
     ledger: usize,
 }
 
+impl Live {
+    fn new(contact: Arc<Contact>, place: u32, runner: Runner) -> Self {
+        Self {
+            runner,
+            liar: None,
+            contact,
+            place,
+            condition: Condition::Running,
+            cadence: Cadence::EACH_TICK,
+            sequence: 0,
+            wake: None,
+            queued: None,
+            asked: Vec::new(),
+            inbox: Vec::new(),
+            messages_waiting: 0,
+            last_operation: 0,
+            ledger: 0,
+        }
+    }
+}
+
 struct Slot {
     grid: Grid,
     /// The chained hash of all that was delivered.
     chain: u64,
     live: Option<Box<Live>>,
+    /// How often it has come back.
+    life: u32,
+    /// Where it is while the network is cut.
+    part: u16,
     /// Whether it said farewell before it went.
     has_left: bool,
 }
@@ -189,8 +230,12 @@ pub struct Network {
     mode: Mode,
     delay: Delay,
     loss: f64,
+    duplicate: f64,
+    cut: Option<Cut>,
     wheel: Wheel<Event>,
     slots: Vec<Slot>,
+    /// Who is down and may come back.
+    down: FxHashMap<NodeIndex, Down>,
     by_grid: FxHashMap<Grid, NodeIndex>,
     by_address: FxHashMap<Address, NodeIndex>,
     counters: Counters,
@@ -217,8 +262,11 @@ impl Network {
             mode,
             delay,
             loss: 0.0,
+            duplicate: 0.0,
+            cut: None,
             wheel: Wheel::default(),
             slots: Vec::new(),
+            down: FxHashMap::default(),
             by_grid: FxHashMap::default(),
             by_address: FxHashMap::default(),
             counters: Counters::default(),
@@ -259,6 +307,11 @@ impl Network {
     /// From now on this share of the messages is lost.
     pub fn set_loss(&mut self, rate: f64) {
         self.loss = rate;
+    }
+
+    /// From now on this share of the messages that are not lost arrives twice.
+    pub fn set_duplicate(&mut self, rate: f64) {
+        self.duplicate = rate;
     }
 
     /// What was counted since the beginning.
@@ -332,23 +385,8 @@ impl Network {
         if !contact.is_client() {
             self.by_address.insert(contact.address().clone(), index);
         }
-        let live = Live {
-            runner,
-            liar: None,
-            contact,
-            place,
-            condition: Condition::Running,
-            cadence: Cadence::EACH_TICK,
-            sequence: 0,
-            wake: None,
-            queued: None,
-            asked: Vec::new(),
-            inbox: Vec::new(),
-            messages_waiting: 0,
-            last_operation: 0,
-            ledger: 0,
-        };
-        self.slots.push(Slot { grid, chain: 0, live: Some(Box::new(live)), has_left: false });
+        let live = Some(Box::new(Live::new(contact, place, runner)));
+        self.slots.push(Slot { grid, chain: 0, live, life: 0, part: 0, has_left: false });
         index
     }
 
@@ -393,11 +431,11 @@ impl Network {
 
     /// What the node does. Clients that were dropped count as killed.
     pub fn condition(&self, node: NodeIndex) -> Condition {
-        let gone = if self.slots[node.0 as usize].has_left { Condition::Left } else { Condition::Killed };
-        self.live(node).map_or(gone, |live| live.condition)
+        let slot = &self.slots[node.0 as usize];
+        slot.live.as_ref().map_or_else(|| self.absence(node), |live| live.condition)
     }
 
-    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`] operations at most, so more wait
+    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`](routing_core::driver::COMMANDS_MAX) operations at most, so more wait
     /// for the turns after that. Its traffic is counted in `ledger`.
     ///
     /// `None` if the node is gone or was [spawned](Self::spawn), and for [`Operation::Cancel`], which is no operation of
@@ -445,6 +483,7 @@ impl Network {
 
     /// A node is gone without a word.
     pub fn kill(&mut self, node: NodeIndex) {
+        self.down.remove(&node);
         self.drop_node(node);
     }
 
@@ -553,8 +592,7 @@ impl Network {
         }
         for turn in turns.drain(..) {
             if turn.is_over {
-                self.slots[turn.node.0 as usize].has_left = true;
-                self.drop_node(turn.node);
+                self.end(turn.node);
             }
             self.spare.push(turn.into_spare());
         }
@@ -565,6 +603,14 @@ impl Network {
     /// Puts one event where its node will find it. Says whether it was a wake-up that is still wanted.
     fn receive(&mut self, now: Tick, event: Event) -> bool {
         let node = event.rank().0;
+        let is_lost = match &event {
+            Event::Deliver { from, life, .. } => self.is_stale(node, *life) || self.is_stopped(*from, node),
+            Event::Hear { life, .. } => self.is_stale(node, *life),
+            Event::Wake(_) => false,
+        };
+        if is_lost {
+            return false;
+        }
         let opener = match &event {
             Event::Deliver { from, opens_link: true, .. } => self.live(*from).map(|live| live.contact.clone()),
             _ => None,

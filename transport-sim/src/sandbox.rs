@@ -21,6 +21,7 @@
 //! ```
 
 pub mod attack;
+mod faults;
 pub mod tasks;
 
 use crate::delay::Delay;
@@ -56,6 +57,10 @@ pub struct RoutingSandbox {
     done: Vec<tasks::Done>,
     /// Clients whose operation has ended, until they have told every holder.
     retiring: Vec<NodeIndex>,
+    /// Servers whose join goes on though it was reported as failed.
+    late: Vec<faults::Late>,
+    /// The greatest record that a node was given for each user it asked for.
+    seen: FxHashMap<(NodeIndex, usize), Arc<Record>>,
     /// Who has written something that was acknowledged, until every holder has it.
     writers: Vec<NodeIndex>,
     /// The cards of forgotten clients, for new ones: nobody remembers a client, and making keys costs more than most
@@ -77,8 +82,11 @@ pub struct Member {
     pub domain: Domain,
     /// How many users it has in real life, at least 1: draws of home-servers are weighted with it.
     pub weight: u64,
+    /// The site it is at: its region, else what the delay matrix calls its place.
+    pub region: Option<Box<str>>,
     /// Whether its join has succeeded.
     pub has_joined: bool,
+    secret: Arc<SecretKey>,
 }
 
 /// A user, as the one who holds the keys knows it.
@@ -88,8 +96,10 @@ pub struct User {
     home: Option<usize>,
     /// The newest record that was signed.
     signed: Option<Arc<Record>>,
-    /// The version of the newest record whose registration was acknowledged.
-    acknowledged: Option<u64>,
+    /// The greatest record whose registration was acknowledged.
+    acknowledged: Option<Arc<Record>>,
+    /// What a thief has signed in the user's name.
+    stolen: Option<Arc<Record>>,
     is_closed: bool,
     rotations: u8,
 }
@@ -105,9 +115,9 @@ impl User {
         self.home
     }
 
-    /// The version of the newest acknowledged record.
+    /// The version of the greatest acknowledged record.
     pub fn acknowledged(&self) -> Option<u64> {
-        self.acknowledged
+        self.acknowledged.as_ref().map(|record| record.version())
     }
 
     /// Whether the user has signed a tombstone.
@@ -202,6 +212,8 @@ impl RoutingSandbox {
             tasks: FxHashMap::default(),
             done: Vec::new(),
             retiring: Vec::new(),
+            late: Vec::new(),
+            seen: FxHashMap::default(),
             writers: Vec::new(),
             cards: Vec::new(),
             aimed_at: Vec::new(),
@@ -254,10 +266,15 @@ impl RoutingSandbox {
 
     fn add_server_with(&mut self, secret: Arc<SecretKey>, domain: Domain, weight: u64, region: Option<&str>) -> usize {
         let place = self.draw_place(region);
-        let state = NodeState::node(secret, Address::from(&domain), self.config.clone(), self.rng.next_u64());
+        let matrix = self.network.delay().matrix();
+        let region =
+            region.or_else(|| matrix.and_then(|matrix| matrix.labels().get(place as usize)).map(|label| &**label));
+        let region = region.map(Box::from);
+        let address = Address::from(&domain);
+        let state = NodeState::node(secret.clone(), address, self.config.clone(), self.rng.next_u64());
         let grid = state.grid();
         let node = self.network.add(state, place);
-        self.members.push(Member { node, grid, domain, weight: weight.max(1), has_joined: false });
+        self.members.push(Member { node, grid, domain, weight: weight.max(1), region, has_joined: false, secret });
         self.oracle = None;
         self.members.len() - 1
     }
@@ -271,7 +288,7 @@ impl RoutingSandbox {
         let node = self.network.index_of(grid).ok_or(SandboxError::UnknownNode(*grid))?;
         match self.network.condition(node) {
             Condition::Running | Condition::Halted => Ok(node),
-            Condition::Left | Condition::Killed => Err(SandboxError::UnknownNode(*grid)),
+            Condition::Left | Condition::Killed | Condition::Down => Err(SandboxError::UnknownNode(*grid)),
         }
     }
 
@@ -371,6 +388,7 @@ impl RoutingSandbox {
                 home: None,
                 signed: None,
                 acknowledged: None,
+                stolen: None,
                 is_closed: false,
                 rotations: 0,
             });
@@ -456,6 +474,9 @@ impl RoutingSandbox {
     fn step(&mut self) {
         let now = self.network.tick();
         self.settle_tasks();
+        if now.0.is_multiple_of(16) && !self.late.is_empty() {
+            self.settle_late();
+        }
         let network = &self.network;
         self.writers.retain(|node| network.state(*node).is_some_and(NodeState::is_writing));
         if now.0.is_multiple_of(16) && !self.retiring.is_empty() {
@@ -506,13 +527,13 @@ impl RoutingSandbox {
         let oracle = self.oracle.as_ref()?;
         let (mut holders, mut holding, mut records) = (0u64, 0u64, 0u64);
         for user in users.iter().map(|user| &self.users[*user]) {
-            let Some(least) = user.acknowledged else { continue };
+            let Some(least) = &user.acknowledged else { continue };
             records += 1;
             for node in oracle.holders(&user.guid().0, groups) {
                 let state = self.network.state(node)?;
-                let version = state.store().get(&user.guid().into()).map(|stored| stored.held().record().version());
+                let stored = state.store().get(&user.guid().into());
                 holders += 1;
-                holding += u64::from(version.is_some_and(|version| version >= least));
+                holding += u64::from(stored.is_some_and(|stored| !least.outranks(stored.held().record())));
             }
         }
         (holders > 0).then(|| (holding as f64 / holders as f64, holding as f64 / records as f64))

@@ -208,6 +208,44 @@ fn life_of_a_federation(seed: u64, mode: Mode, loss: f64) -> Seen {
     run.seen()
 }
 
+/// Half of it out of reach for a while, messages that arrive twice, and servers that go down and come back, some of
+/// which have said so.
+fn falls_apart_and_comes_back(seed: u64, mode: Mode) -> Seen {
+    let mut run = Run::new(seed, mode, 0.01);
+    run.sandbox.network_mut().set_duplicate(0.1);
+    run.join(40);
+    run.register(5, 8, false);
+    run.sandbox.partition(&[0.6, 0.4], false);
+    run.look_up(30);
+    run.change(9);
+    let running = run.sandbox.running();
+    let chosen = run.sandbox.draw_some(&running, 9);
+    for (number, member) in chosen.iter().enumerate() {
+        if number % 2 == 0 {
+            run.sandbox.start_away(0, *member, Ticks::minutes(1));
+            run.outstanding += 1;
+        } else {
+            run.sandbox.stop(*member);
+        }
+    }
+    run.finish();
+    assert_eq!(run.sandbox.down().len(), chosen.len());
+    run.look_up(20);
+    run.sandbox.heal();
+    for member in chosen {
+        assert!(run.sandbox.start_return(0, member));
+        run.outstanding += 1;
+        run.wait(50);
+    }
+    run.finish();
+    run.sandbox.partition(&[0.5, 0.5], true);
+    run.look_up(20);
+    run.sandbox.heal();
+    run.wait(20_000);
+    run.look_up(20);
+    run.seen()
+}
+
 /// Nothing is left of a client that was dropped, whatever it was doing.
 #[test]
 fn a_dropped_client_is_gone_both_ways() {
@@ -266,6 +304,13 @@ fn a_federation_lives_the_same_life_both_ways() {
 fn a_federation_that_loses_messages_lives_the_same_life_both_ways() {
     for seed in seeds(&[4, 5]) {
         assert_equal(seed, |seed, mode| life_of_a_federation(seed, mode, 0.05));
+    }
+}
+
+#[test]
+fn a_federation_that_falls_apart_lives_the_same_life_both_ways() {
+    for seed in seeds(&[10, 11]) {
+        assert_equal(seed, falls_apart_and_comes_back);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::message::{
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::table::Entry;
+use crate::time::Ticks;
 use rand_core::Rng;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -86,8 +87,9 @@ impl Core {
             let view = self.view(&find.target, groups);
             // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
             // set widened, so its lack means nothing.
-            let may_lack_it = view.own_place == Place::Widened && copy.is_none();
-            let is_settled = self.is_settled_for(&find.target, &view) && !may_lack_it;
+            let (own_place, is_settled) = self.standing_for(&find.target, &view);
+            let may_lack_it = own_place == Place::Widened && copy.is_none();
+            let is_settled = is_settled && !may_lack_it;
             let hearsay = view.others.iter().filter(|(entry, _)| !entry.has_answered());
             let strangers: SmallVec<[_; STRANGERS_AT_ONCE]> =
                 hearsay.take(STRANGERS_AT_ONCE).map(|(entry, _)| entry.contact().clone()).collect();
@@ -97,11 +99,15 @@ impl Core {
                 }
                 _ => self.told(view, &find.target, groups, find.set, from),
             };
-            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<List<_, CONTACTS_MAX>>());
+            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<Vec<_>>());
             let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
             drop(told);
-            if is_too_little && self.strangers.len() < STRANGERS_MAX {
-                self.strangers.extend(strangers);
+            // Who is new here must know who keeps a place meanwhile.
+            let absentees = if find.want == Want::Introductions { self.away_neighbours(from) } else { Vec::new() };
+            let contacts = if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
+            let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
+            if is_too_little && self.doubted.len() < STRANGERS_MAX {
+                strangers.iter().for_each(|stranger| self.doubt(stranger));
             }
             (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };
@@ -109,6 +115,12 @@ impl Core {
         let (own_scale, scale) = (self.table.own_scale(), self.table.scale());
         let found = Found { id: find.id, standing, is_complete, own_scale, scale, copy, contacts };
         self.reply(from, Message::Found(found));
+    }
+
+    /// The neighbours that have said they are away and keep their places, without `asker`.
+    fn away_neighbours(&self, asker: Grid) -> Vec<Named> {
+        let entries = self.absent.keeping_place().filter_map(|grid| self.table.entry(grid));
+        entries.filter(|entry| entry.is_away() && entry.contact().grid() != asker).map(named).collect()
     }
 
     pub(super) fn on_store(&mut self, from: Grid, store: &Store) {
@@ -121,7 +133,9 @@ impl Core {
             if bytes > ANSWER_BYTES_MAX / 2 {
                 break;
             }
-            let verdict = self.keep(&item.copy);
+            let home = item.copy.record.home().filter(|_| item.copy.age == Ticks(0));
+            let is_announced = home.is_some_and(|home| self.speaks_for(&from, home));
+            let verdict = self.keep_from(&item.copy, is_announced);
             if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
                 self.blame(from);
             }
@@ -142,16 +156,15 @@ impl Core {
         self.reply(from, Message::Stored(stored));
     }
 
-    /// Whether both this node and `peer` hold `key`, as this node sees it.
-    pub(super) fn is_shared(&self, key: &Key, peer: Grid) -> bool {
-        let view = self.view(&key.id, self.config.holders);
-        view.own_place != Place::Outside && view.others.iter().any(|(entry, _)| entry.contact().grid() == peer)
-    }
-
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
         let range = &compare.range;
+        if let Some(users) = &range.users {
+            let difference = self.announced(from, range, users);
+            return self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
+        }
         let bits = u32::from(range.bits);
-        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.is_shared(key, from);
+        self.find_fellows();
+        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.fellowship.is_shared(key, &from);
         let difference = if self.store.digest(shared) == range.digest {
             Difference::Same
         } else {
@@ -161,7 +174,9 @@ impl Core {
             } else {
                 Difference::Split(Arc::new(std::array::from_fn(|part| {
                     let start = crate::state::compare::part(&range.start, range.bits, part as u8);
-                    self.store.digest(|key: &Key| key.id.common_bits(&start) >= bits + 4 && self.is_shared(key, from))
+                    let shared =
+                        |key: &Key| key.id.common_bits(&start) >= bits + 4 && self.fellowship.is_shared(key, &from);
+                    self.store.digest(shared)
                 })))
             }
         };

@@ -12,7 +12,7 @@
 //! A node that is new to its range compares it with all fellow holders. Until it has done so with most of a key's
 //! holders, its answers about that key are marked *not yet*.
 
-use super::core::{Core, UNRELIABLE_FAILURES};
+use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Contact, Group};
 use crate::effect::Notice;
@@ -59,10 +59,10 @@ pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
 impl Core {
     /// The nodes with whom this one may hold a key together: the nearest 3 k groups. A key that two nodes hold lies
     /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids.
-    fn fellows(&self) -> Vec<Arc<Contact>> {
+    pub(super) fn fellows(&self) -> Vec<Arc<Contact>> {
         let mut groups: Vec<Group> = Vec::new();
         let mut fellows = Vec::new();
-        for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.failures() < UNRELIABLE_FAILURES) {
+        for entry in self.table.nearest(&self.grid().0).filter(|entry| entry.is_available()) {
             if !groups.contains(&entry.group()) {
                 if groups.len() == usize::from(self.config.holders) * 3 {
                     break;
@@ -83,10 +83,16 @@ impl Core {
         self.settle_if_compared(comparisons);
     }
 
+    /// Compares all that both hold.
+    pub(super) fn compare_with(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>) {
+        self.compare(comparisons, fellow, self.grid().0, 0);
+    }
+
     fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
         let grid = fellow.grid();
-        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, grid);
-        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared) });
+        self.find_fellows();
+        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.fellowship.is_shared(key, &grid);
+        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }
@@ -104,10 +110,11 @@ impl Core {
         if matches!(compared.difference, Difference::Split(_)) {
             awaited.splits += 1;
             if awaited.splits > SPLITS_MAX {
-                self.stats.peers_misbehaved += 1;
+                self.blame(fellow.grid());
                 return self.end_one(comparisons, fellow.grid(), false);
             }
         }
+        self.find_fellows();
         match &compared.difference {
             Difference::Same => {}
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
@@ -117,7 +124,8 @@ impl Core {
                 for (index, digest) in digests.iter().enumerate().filter(|_| bits <= 60) {
                     let start = part(&start, bits, index as u8);
                     let shared = |key: &Key| {
-                        key.id.common_bits(&start) >= u32::from(bits) + 4 && self.is_shared(key, fellow.grid())
+                        key.id.common_bits(&start) >= u32::from(bits) + 4
+                            && self.fellowship.is_shared(key, &fellow.grid())
                     };
                     if self.store.digest(shared) != *digest {
                         self.compare(comparisons, fellow, start, bits + 4);
@@ -136,10 +144,16 @@ impl Core {
             .collect();
         let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
         let (start, bits) = range;
-        let missing_there = self.store.list(|key| {
-            !listed.contains(key) && key.id.common_bits(&start) >= u32::from(bits) && self.is_shared(key, fellow.grid())
-        });
-        self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
+        // ask for it themselves.
+        if self.newcomer.is_none() {
+            let missing_there = self.store.list(|key| {
+                !listed.contains(key)
+                    && key.id.common_bits(&start) >= u32::from(bits)
+                    && self.fellowship.is_shared(key, &fellow.grid())
+            });
+            self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+        }
         self.fetch(comparisons, fellow, wanted);
     }
 

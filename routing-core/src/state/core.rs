@@ -1,27 +1,27 @@
 //! What all operations of a node share: identity, table, store, the requests under way, and how a request is sent.
 
+use super::absent::Absent;
+use super::fellowship::Fellowship;
 use super::offenders::Offenders;
 use super::requests::{Pending, Purpose, Requests};
+use super::seen::Seen;
 use crate::config::NodeConfig;
 use crate::contact::{Contact, Group};
 use crate::effect::{Effect, Effects, Notice, OperationId, Target};
-use crate::holders::{Admission, Place, Scale, SetName};
+use crate::holders::{Admission, Place, Scale, SetName, Tally};
 use crate::id::{Grid, Guid, Id, Key};
 use crate::key::SecretKey;
 use crate::message::{Copy, Message, Named, RequestId, StoreVerdict};
 use crate::record::Record;
 use crate::search::{Acquaintance, Search};
 use crate::state::Stats;
-use crate::store::RecordStore;
+use crate::store::{Origin, RecordStore};
 use crate::table::{Entry, Offered, RoutingTable};
 use crate::time::{Tick, Ticks};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// How many unanswered requests in a row make a contact one that is not relied upon.
-pub(crate) const UNRELIABLE_FAILURES: u8 = 2;
 
 /// Whether this node is part of the network or only asks it.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) store: RecordStore,
     /// The newest records of the users that this server is home to: what it announces.
     pub(crate) homed: BTreeMap<Guid, Arc<Record>>,
+    /// Who called and has no place in the table, the latest last.
+    pub(crate) callers: VecDeque<Arc<Contact>>,
     pub(crate) requests: Requests,
     /// Addresses dialled without knowing who is there, and which operation waits for them.
     pub(crate) dials: Vec<(Target, OperationId)>,
@@ -49,9 +51,19 @@ pub(crate) struct Core {
     pub(crate) newcomer: Option<BTreeSet<Grid>>,
     /// The newest cards of those who left: what is heard of them by gossip changes nothing.
     pub(crate) departed: BTreeMap<Grid, u64>,
-    /// Somebody asked for a place next to which these are known by hearsay only: upkeep meets them, so that the next who
-    /// asks can be told.
-    pub(crate) strangers: Vec<Arc<Contact>>,
+    /// Whom upkeep asks as soon as it can whether they are there: known by hearsay only next to a place that somebody
+    /// asked for, or silent once, or heard of again after silence.
+    pub(crate) doubted: Vec<Arc<Contact>>,
+    /// Neighbours that do not answer.
+    pub(crate) absent: Absent,
+    /// Contacts that were given up, the latest last: one of them is tried every few seconds, for ever.
+    pub(crate) dead: VecDeque<Arc<Contact>>,
+    /// The greatest records that lookups of this node have brought: no later answer falls behind them.
+    pub(crate) seen: Seen,
+    /// How many bytes probes and the answers to others' probes have cost since upkeep asked last.
+    pub(crate) upkeep_bytes: i64,
+    /// Who holds what of the store, as far as it was worked out.
+    pub(crate) fellowship: Fellowship,
     pub(crate) offenders: Offenders,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) stats: Stats,
@@ -62,6 +74,17 @@ pub(crate) struct Core {
 /// How many departed nodes are remembered.
 const DEPARTED_MAX: usize = 4_096;
 
+/// What framing adds to a message, in bytes.
+const FRAME_BYTES: i64 = 4;
+
+/// How many contacts wait to be asked whether they are there: more than a neighbourhood, all of which may fall silent.
+const DOUBTED_MAX: usize = 256;
+/// How many contacts that were given up are remembered.
+const DEAD_MAX: usize = 1_024;
+/// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
+/// round before a sixteenth of it is replaced, and it costs about as much as verifying a record.
+const LOOKS: usize = 16;
+
 /// The holders of a place as this node sees them.
 pub(crate) struct View<'a> {
     /// The others among them with their places, nearest first, without this node.
@@ -70,6 +93,8 @@ pub(crate) struct View<'a> {
     pub(crate) name: SetName,
     /// What this node itself is to the place.
     pub(crate) own_place: Place,
+    /// Whether there are more contacts than these: else any newcomer is a holder, however far.
+    pub(crate) is_full: bool,
 }
 
 impl Core {
@@ -86,6 +111,11 @@ impl Core {
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
+        if let Effect::Send(_, message @ (Message::Find(_) | Message::Found(_))) = &effect
+            && !message.is_for_operation()
+        {
+            self.upkeep_bytes += message.encoded_len() as i64 + FRAME_BYTES;
+        }
         self.effects.push(effect);
     }
 
@@ -167,10 +197,21 @@ impl Core {
         if !self.is_worth_knowing(contact) {
             return false;
         }
-        if self.is_node() {
-            return self.table.offer(contact) == Offered::New;
+        self.is_node() && self.offer(contact) == Offered::New
+    }
+
+    fn offer(&mut self, contact: &Arc<Contact>) -> Offered {
+        let offered = self.table.offer(contact);
+        if offered == Offered::New {
+            if !self.dead.is_empty() {
+                self.dead.retain(|dead| dead.grid() != contact.grid());
+            }
+            self.fellowship.on_change(&self.contact.grid(), &contact.grid());
         }
-        false
+        if offered == Offered::Renewed {
+            self.on_back_if_available(&contact.grid());
+        }
+        offered
     }
 
     /// Whether a contact may be used: a valid card of another node that has not left.
@@ -185,9 +226,33 @@ impl Core {
         !contact.has_left() && self.departed.get(&contact.grid()).is_none_or(|sequence| contact.sequence() > *sequence)
     }
 
+    /// Upkeep asks whether it is there, as soon as it can.
+    pub(crate) fn doubt(&mut self, contact: &Arc<Contact>) {
+        if self.doubted.len() < DOUBTED_MAX {
+            self.doubted.push(contact.clone());
+        }
+    }
+
+    /// Somebody is given up: it may be tried again.
+    pub(crate) fn bury(&mut self, grid: &Grid) {
+        if let Some(contact) = self.forget(grid) {
+            if self.dead.len() == DEAD_MAX {
+                self.dead.pop_front();
+            }
+            self.dead.push_back(contact);
+        }
+    }
+
+    fn forget(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
+        self.absent.remove(grid);
+        self.fellowship.on_change(&self.contact.grid(), grid);
+        self.table.remove(grid)
+    }
+
     /// A node has left for good.
     pub(crate) fn forget_departed(&mut self, contact: &Contact) {
-        self.table.remove(&contact.grid());
+        self.forget(&contact.grid());
+        self.dead.retain(|dead| dead.grid() != contact.grid());
         while self.departed.len() >= DEPARTED_MAX {
             self.departed.pop_first();
         }
@@ -213,10 +278,9 @@ impl Core {
     pub(crate) fn search<A>(&self, target: Id, groups: u16) -> Search<A> {
         let mut search = Search::new(target, groups, self.config.alpha, self.own_seat(), self.scale());
         let reserve = usize::from(groups) * 2 + 8;
-        let reliable = |entry: &&Entry| entry.failures() < UNRELIABLE_FAILURES;
         let mut last_core = 0;
         let mut admission = Admission::new(groups, self.scale());
-        for (index, entry) in self.table.nearest(&target).filter(reliable).enumerate() {
+        for (index, entry) in self.table.nearest(&target).filter(|entry| entry.is_available()).enumerate() {
             if admission.admit(entry.prefix() ^ target.prefix(), entry.group()) != Place::Outside {
                 last_core = index;
             }
@@ -237,22 +301,42 @@ impl Core {
         search
     }
 
-    /// The holders of `target` as this node sees them: the nearest `groups` groups, itself included.
+    /// The holders of `target` that can be asked: the nearest `groups` groups of those who answer, itself included.
     pub(crate) fn view(&self, target: &Id, groups: u16) -> View<'_> {
-        self.view_of(target, groups, |_| true)
+        self.view_of(target, groups, Entry::is_available)
     }
 
-    /// The same if there were only those contacts that `counts`.
+    /// The holders of `target` by duty: those who are absent keep their places, while a majority answers.
+    pub(crate) fn duty(&self, target: &Id, groups: u16) -> View<'_> {
+        self.full_duty(target, groups).unwrap_or_else(|| self.view(target, groups))
+    }
+
+    /// The holders of `target` with those who are absent and keep their places; `None` if a majority is absent.
+    fn full_duty(&self, target: &Id, groups: u16) -> Option<View<'_>> {
+        // Of the neighbours it is known until when they keep their places; those farther away have only said so.
+        let keeps_place = |entry: &Entry| {
+            let grid = entry.contact().grid();
+            entry.is_available() || self.absent.keeps_place(&grid) || entry.is_away() && !self.absent.contains(&grid)
+        };
+        let view = self.view_of(target, groups, keeps_place);
+        let mut tally = Tally::default();
+        for (entry, place) in &view.others {
+            tally.add(*place, entry.group(), entry.is_available());
+        }
+        tally.add(view.own_place, self.group_of(&self.contact), true);
+        tally.is_majority().then_some(view)
+    }
+
+    /// The holders of `target` if there were only those contacts that `counts`.
     pub(crate) fn view_of(&self, target: &Id, groups: u16, counts: impl Fn(&Entry) -> bool) -> View<'_> {
         let mut admission = Admission::new(groups, self.scale());
         let own = self.grid();
         let own_distance = target.distance(&own.0);
         let own_prefix = target.prefix() ^ own.0.prefix();
-        let mut own_place = None;
+        let (mut own_place, mut is_full) = (None, false);
         let mut others: SmallVec<[(&Entry, Place); 24]> = SmallVec::new();
         let mut members: SmallVec<[u64; 24]> = SmallVec::new();
-        let is_reliable = |entry: &&Entry| entry.failures() < UNRELIABLE_FAILURES;
-        for entry in self.table.nearest(target).filter(is_reliable).filter(|entry| counts(entry)) {
+        for entry in self.table.nearest(target).filter(|entry| counts(entry)) {
             let distance = entry.prefix() ^ target.prefix();
             if own_place.is_none()
                 && self.is_node()
@@ -267,6 +351,7 @@ impl Core {
             }
             let place = admission.admit(distance, entry.group());
             if place == Place::Outside {
+                is_full = true;
                 break;
             }
             members.push(entry.prefix());
@@ -280,40 +365,105 @@ impl Core {
             }
         }
         let own_place = own_place.unwrap_or(Place::Outside);
-        View { others, name: SetName::of(members.into_iter()), own_place }
+        View { others, name: SetName::of(members.into_iter()), own_place, is_full }
     }
 
-    /// Whether what this node says of `key` counts: it is a holder, and not new to the range.
-    pub(crate) fn is_settled_for(&self, key: &Id, view: &View<'_>) -> bool {
+    /// What this node is to `key`, and whether what it says of it counts: it is a holder, and not new to the range.
+    pub(crate) fn standing_for(&self, key: &Id, view: &View<'_>) -> (Place, bool) {
         // Who knows too few there to be one of them by the density is mistaken about being one.
-        if view.own_place == Place::Outside || self.table.lacks(self.grid().0.common_bits(key)) {
-            return false;
+        if self.table.lacks(self.grid().0.common_bits(key)) {
+            return (view.own_place, false);
         }
-        let Some(compared) = &self.newcomer else { return true };
-        let mut tally = crate::holders::Tally::default();
+        let mut own_place = view.own_place;
+        if own_place != Place::Outside && !self.absent.is_empty() {
+            // A place that this node took from somebody is new to it until what that one held has been compared.
+            let is_old = |entry: &Entry| entry.is_available() || self.absent.is_to_be_compared(&entry.contact().grid());
+            own_place = match self.full_duty(key, self.config.holders) {
+                Some(duty) if duty.own_place == Place::Outside => Place::Outside,
+                _ => self.view_of(key, self.config.holders, is_old).own_place,
+            };
+        }
+        if own_place == Place::Outside {
+            return (own_place, false);
+        }
+        let Some(compared) = &self.newcomer else { return (own_place, true) };
+        let mut tally = Tally::default();
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), compared.contains(&entry.contact().grid()));
         }
-        view.others.is_empty() || tally.is_majority()
+        (own_place, view.others.is_empty() || tally.is_majority())
     }
 
     /// Merges a copy into the store, keeps what changed, and tells of conflicts.
     pub(crate) fn keep(&mut self, copy: &Copy) -> StoreVerdict {
-        let kept = self.store.put(copy, self.now);
+        self.keep_from(copy, false)
+    }
+
+    /// The same for a copy that the domain it names announced just now, if `is_announced`, over a proven link.
+    pub(crate) fn keep_from(&mut self, copy: &Copy, is_announced: bool) -> StoreVerdict {
+        let is_foreign = self.look_for_room(copy);
+        let kept = self.store.put_from(copy, self.now, Origin { is_announced, is_foreign });
+        for key in kept.dropped {
+            self.effect(Effect::Forget(key));
+        }
         match &kept.verdict {
             StoreVerdict::Refused(crate::message::Refusal::Invalid) => self.stats.records_invalid += 1,
             StoreVerdict::Conflict(proof) if kept.is_changed => self.notify(Notice::Conflict(proof.clone())),
             _ => {}
         }
         if kept.is_changed {
+            self.fellowship.on_kept(&copy.record.key());
             let now = self.now;
             if let Some(stored) = self.store.get(&copy.record.key()) {
                 let copy = Arc::new(stored.copy(now));
                 self.effect(Effect::Keep(copy));
             }
         }
-        self.take_home(&copy.record);
+        // What is held already may be greater: a lesser record brings no user back that has gone.
+        let held = self.store.get(&copy.record.key()).map(|stored| stored.held().record().clone());
+        self.take_home(held.as_ref().unwrap_or(&copy.record));
         kept.verdict
+    }
+
+    /// Before a full store takes in a new record: looks whether this node still is a holder of some of what it has. Says
+    /// whether it is none of the new one.
+    fn look_for_room(&mut self, copy: &Copy) -> bool {
+        if !self.store.is_full_for(copy) || copy.record.verify().is_err() {
+            return false;
+        }
+        let key = copy.record.key();
+        if self.store.get(&key).is_some() {
+            return false;
+        }
+        for key in self.store.look_again(LOOKS) {
+            let is_held = self.is_holder_of(&key);
+            self.store.mark(&key, is_held);
+        }
+        !self.is_holder_of(&key)
+    }
+
+    /// Whether this node is a holder of `key`, as it sees it.
+    pub(crate) fn is_holder_of(&self, key: &Key) -> bool {
+        self.is_holder_by(key, self.scale())
+    }
+
+    /// Whether it would be one if the keyspace held so many nodes.
+    pub(crate) fn is_holder_by(&self, key: &Key, scale: Scale) -> bool {
+        let mut admission = Admission::new(self.config.holders, scale);
+        let own = self.grid();
+        let own_distance = own.0.prefix() ^ key.id.prefix();
+        for entry in self.table.nearest(&key.id).filter(|entry| entry.is_available()) {
+            let distance = entry.prefix() ^ key.id.prefix();
+            if distance > own_distance
+                || distance == own_distance && key.id.distance(&own.0) < key.id.distance(&entry.contact().grid().0)
+            {
+                break;
+            }
+            if admission.admit(distance, entry.group()) == Place::Outside {
+                return false;
+            }
+        }
+        self.is_node() && admission.admit(own_distance, self.group_of(&self.contact)) != Place::Outside
     }
 
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be
@@ -340,15 +490,17 @@ impl Core {
         }
     }
 
-    /// Offers what somebody named to the table, and gives back what may be used.
+    /// Offers what somebody named to the table, and gives back who may be asked: not those who are away.
     pub(crate) fn meet_all(&mut self, named: &[Named]) -> Vec<Arc<Contact>> {
         let mut usable = Vec::with_capacity(named.len());
         for Named { contact, .. } in named {
             if self.is_worth_knowing(contact) {
                 if self.is_node() {
-                    self.table.offer(contact);
+                    self.offer(contact);
                 }
-                usable.push(contact.clone());
+                if !contact.is_away() {
+                    usable.push(contact.clone());
+                }
             }
         }
         usable

@@ -84,6 +84,11 @@ impl Join {
         join
     }
 
+    /// Joins once more, for nobody.
+    pub(super) fn start_again(core: &mut Core, id: OperationId, entries: Vec<Target>) -> Self {
+        Self { is_reported: true, ..Self::start(core, id, entries) }
+    }
+
     /// Whether the caller has been told how it went.
     pub(super) fn is_reported(&self) -> bool {
         self.is_reported
@@ -129,6 +134,10 @@ impl Join {
     ) -> Progress {
         let informant = pending.peer.grid();
         if let Some(contacts) = &found.contacts {
+            let away = contacts.iter().map(|named| &named.contact).filter(|contact| contact.is_away());
+            for contact in away {
+                core.meet_away(contact);
+            }
             for contact in core.meet_all(contacts) {
                 self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
             }

@@ -1,6 +1,7 @@
 //! Going: away for a while, or for good.
 //!
-//! A leaver hands its records to whoever becomes a holder without it, waits until they have them, then says farewell to
+//! A leaver hands its records to whoever becomes a holder without it, waits until they have them and until the lookups
+//! and registrations that somebody asked of it have ended, then says farewell to
 //! everybody it knows and acquaints its neighbours with each other, so that the graph stays connected. Then it stops.
 //! Who goes away for a while moves nothing: it says so, and that it will be back.
 
@@ -27,8 +28,8 @@ pub(crate) struct Leave {
 }
 
 impl Leave {
-    /// Begins to leave: hands over the records. `None` if nothing has to be waited for.
-    pub(super) fn start(core: &mut Core, id: OperationId) -> Option<Self> {
+    /// Begins to leave: hands over the records.
+    pub(super) fn start(core: &mut Core, id: OperationId) -> Self {
         let mut leave = Self { id, awaited: 0, deadline: core.now + core.config.leave_deadline };
         let mut gifts: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
         for key in core.store.iter().map(|(key, _)| *key) {
@@ -43,7 +44,7 @@ impl Leave {
                 leave.awaited += 1;
             }
         }
-        leave.go_on(core).then_some(leave)
+        leave
     }
 
     pub(super) fn next_wake(&self) -> Tick {
@@ -51,25 +52,24 @@ impl Leave {
     }
 
     /// An heir has answered, or was asked in vain.
-    pub(super) fn on_heir(&mut self, core: &mut Core) -> bool {
+    pub(super) fn on_heir(&mut self) {
         self.awaited = self.awaited.saturating_sub(1);
-        self.go_on(core)
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
-        if core.now >= self.deadline {
-            self.awaited = 0;
-        }
-        self.go_on(core)
+    /// Whether all heirs have answered.
+    pub(super) fn is_ready(&self) -> bool {
+        self.awaited == 0
     }
 
-    fn go_on(&mut self, core: &mut Core) -> bool {
-        if self.awaited > 0 {
-            return true;
-        }
+    /// Whether it has taken too long.
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        now >= self.deadline
+    }
+
+    /// The end of it.
+    pub(super) fn say_goodbye(&self, core: &mut Core) {
         core.say_farewell(Standing::Left);
         core.effect(Effect::Complete(self.id, Outcome::Departed(Ok(()))));
-        false
     }
 }
 

@@ -125,11 +125,21 @@ impl Lookup {
         let search = core.search(key.id, core.config.holders);
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, core.config.holders);
-            let standing = if core.is_settled_for(&key.id, &view) { Standing::Settled } else { Standing::NotYet };
+            let (_, is_settled) = core.standing_for(&key.id, &view);
+            let standing = if is_settled { Standing::Settled } else { Standing::NotYet };
             let copy = core.store.get(&key).map(|stored| Arc::new(stored.copy(core.now)));
             Said { standing, copy, named: None }
         });
-        let best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
+        let mut best = own.as_ref().and_then(|own| own.copy.as_ref()).map(|copy| held(copy));
+        // No asker is told a lesser record than it saw before, whatever became of the holders since.
+        if let Some(seen) = core.seen.get(&key) {
+            match &mut best {
+                Some(best) => {
+                    best.merge(seen.clone());
+                }
+                None => best = Some(Held::new(seen.clone())),
+            }
+        }
         let mut lookup = Self {
             id,
             key,
@@ -215,6 +225,12 @@ impl Lookup {
         if found.is_complete {
             self.search.arrive();
         }
+        if found.standing == Standing::Settled {
+            match &found.contacts {
+                Some(contacts) => self.search.on_vouched(contacts.iter().map(|named| named.contact.grid())),
+                None => self.search.on_agreed(),
+            }
+        }
         let named = found.contacts.as_ref().map(|contacts| contacts.len());
         let said = Said { standing: found.standing, copy: found.copy.clone(), named };
         if let Some(hop) = self.trace.iter_mut().rev().find(|hop| hop.peer.grid() == informant) {
@@ -242,7 +258,11 @@ impl Lookup {
         }
         if self.hedge.is_some_and(|hedge| core.now >= hedge) {
             self.hedge = None;
-            self.is_hedged = true;
+            if self.search.has_arrived() {
+                self.is_hedged = true;
+            } else {
+                self.search.on_overdue();
+            }
             let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
             return self.advance(core, depth);
         }
@@ -289,6 +309,7 @@ impl Lookup {
             while let Some(peer) = self.search.next().cloned() {
                 // Before it has arrived nobody's view of the target is worth comparing.
                 self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
+                self.hedge = Some(core.now + Ticks(core.config.answer_timeout_min.0 * 2));
             }
         }
         true
@@ -335,12 +356,14 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        let mut fresh: Vec<(Repute, Ticks, usize)> = window
+        // Whom the holders have given up comes late, who was caught lying comes last.
+        let mut fresh: Vec<(Repute, bool, Ticks, usize)> = window
             .iter()
             .filter_map(|seat| match seat {
                 Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
                     let candidate = &self.search.candidates()[*index];
-                    Some((candidate.repute(), candidate.round_trip().unwrap_or(core.config.answer_timeout), *index))
+                    let round_trip = candidate.round_trip().unwrap_or(core.config.answer_timeout);
+                    Some((candidate.repute(), !self.search.is_vouched(*index), round_trip, *index))
                 }
                 _ => None,
             })
@@ -349,7 +372,7 @@ impl Lookup {
         let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
-        for (_, _, index) in &fresh {
+        for (.., index) in &fresh {
             if asked == missing {
                 break;
             }
@@ -424,6 +447,9 @@ impl Lookup {
             .filter(|copy| best.as_ref().is_some_and(|best| *best.record() == copy.record))
             .map(|copy| copy.age)
             .min();
+        if let Some(best) = best.as_ref().filter(|_| core.is_node()) {
+            core.seen.add(best.record());
+        }
         let (record, rival) = best.map_or((None, None), |best| (Some(best.record().clone()), best.rival().cloned()));
         let answer = Answer {
             key: self.key,
@@ -447,6 +473,7 @@ impl Lookup {
             .candidates()
             .iter()
             .filter_map(|candidate| candidate.answer()?.copy.as_ref())
+            .chain(self.own.as_ref().and_then(|own| own.copy.as_ref()))
             .filter(|copy| copy.record == *best.record())
             .map(|copy| copy.age)
             .min();

@@ -10,21 +10,25 @@
 //! A record is acknowledged once a majority of its holders keep it; the writer goes on until each holder that can be
 //! reached has it. A holder that knows a greater record says so, and that surfaces even if it is only one.
 
+mod checking;
 mod writing;
 
 use super::core::Core;
 use super::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
+use super::upkeep::LINK_BYTES;
 use crate::contact::{Address, Contact};
+use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale, agreed};
-use crate::id::Grid;
+use crate::holders::{Place, Scale, SetName, agreed};
+use crate::id::{Grid, Id};
 use crate::message::{
-    COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
+    Brief, COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
 };
 use crate::record::{Held, Record};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
+use checking::{Announcing, Check};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use writing::{Stretch, Writing};
@@ -33,6 +37,8 @@ use writing::{Stretch, Writing};
 const LANES_MAX: usize = 8;
 /// How many bundles are in flight at once, over all peers.
 const BUNDLES_IN_FLIGHT_MAX: usize = 512;
+/// The same for an announcement, for which nobody is in a hurry: so many links are opened at once.
+const CHECKS_IN_FLIGHT_MAX: usize = 64;
 /// How often a bundle is tried again before its peer counts as silent.
 const TRIES_MAX: u8 = 2;
 
@@ -77,6 +83,10 @@ pub enum HolderSaid {
 #[derive(Debug)]
 pub(crate) struct Register {
     id: OperationId,
+    /// Set if this is a part of an announcement, which hands over only what a holder lacks.
+    announcing: Option<Announcing>,
+    /// Set if it has no caller of its own.
+    is_part: bool,
     writings: Vec<Writing>,
     peers: Vec<Peer>,
     index: BTreeMap<Grid, u32>,
@@ -90,6 +100,8 @@ pub(crate) struct Register {
     entries: Vec<Grid>,
     entries_awaited: usize,
     in_flight: usize,
+    /// What was sent to the holders, with the links to them.
+    bytes: u64,
     undecided: usize,
     is_reported: bool,
     depth: u8,
@@ -107,6 +119,8 @@ struct Peer {
     tries: u8,
     /// Whether it is on the list of those who have something to get and await no answer.
     is_ready: bool,
+    /// In an announcement: how far the comparison with it is, once it has begun.
+    check: Option<Box<Check>>,
 }
 
 /// Finds the holders of the records in one stretch of keys, in order.
@@ -124,9 +138,35 @@ impl Register {
     pub(super) fn start(
         core: &mut Core,
         id: OperationId,
-        mut records: Vec<Arc<Record>>,
+        records: Vec<Arc<Record>>,
         entries: &[Target],
     ) -> Option<Self> {
+        let mut register = Self::new(core, id, records, entries);
+        for target in entries {
+            core.dials.push((target.clone(), id));
+            core.effect(Effect::Request(target.clone()));
+        }
+        let goes_on = if entries.is_empty() { register.advance(core, 0) } else { true };
+        goes_on.then_some(register)
+    }
+
+    /// Announces these records, all that this server has in one range; says whether it goes on. Without a domain of its
+    /// own a server hands over all of them. It is part of an announcement, to which it leaves the last word.
+    pub(super) fn announce(
+        core: &mut Core,
+        id: OperationId,
+        records: Vec<Arc<Record>>,
+        domain: Option<Domain>,
+        range: (Id, u8),
+    ) -> (Self, bool) {
+        let mut register = Self::new(core, id, records, &[]);
+        register.announcing = domain.map(|domain| Announcing { domain, range });
+        register.is_part = true;
+        let goes_on = register.advance(core, 0);
+        (register, goes_on)
+    }
+
+    fn new(core: &mut Core, id: OperationId, mut records: Vec<Arc<Record>>, entries: &[Target]) -> Self {
         records.sort_by_key(|record| record.key());
         let lanes = records.len().div_ceil(usize::from(core.config.holders) * 4).clamp(1, LANES_MAX);
         let cut = |lane: usize| records.len() * lane / lanes;
@@ -143,8 +183,11 @@ impl Register {
         }
         // The more there is to do, the longer it may take: a minute, and ten milliseconds a record.
         let allowance = core.config.register_deadline + Ticks(records.len() as u64 * 10);
-        let mut register = Self {
+        Self {
             id,
+            announcing: None,
+            is_part: false,
+            bytes: 0,
             undecided: records.len(),
             writings: records.into_iter().map(Writing::new).collect(),
             peers: Vec::new(),
@@ -160,13 +203,7 @@ impl Register {
             depth: 0,
             retry: None,
             deadline: core.now + allowance,
-        };
-        for target in entries {
-            core.dials.push((target.clone(), id));
-            core.effect(Effect::Request(target.clone()));
         }
-        let goes_on = if entries.is_empty() { register.advance(core, 0) } else { true };
-        goes_on.then_some(register)
     }
 
     /// Whether the caller has been told how it went.
@@ -270,6 +307,13 @@ impl Register {
                 core.blame(pending.peer.grid());
             }
             let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
+            if said == HolderSaid::Kept
+                && let Some(check) = &mut self.peers[index as usize].check
+            {
+                let Writing { record, greater, .. } = &self.writings[writing as usize];
+                let rival = greater.as_ref().and_then(|greater| greater.rival.as_ref());
+                check.on_kept(Brief::of(record.key(), record, rival));
+            }
             if sees_other_set {
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
@@ -291,16 +335,23 @@ impl Register {
             return false;
         }
         if writing.greater.as_ref().is_none_or(|known| held.record().outranks(&known.record)) {
-            core.take_home(held.record());
             let (record, rival) = (held.record().clone(), held.rival().cloned());
-            writing.greater = Some(Arc::new(Copy { record, rival, age: copy.age }));
+            let greater = Arc::new(Copy { record, rival, age: copy.age });
+            writing.greater = Some(greater.clone());
+            if core.homed.contains_key(&greater.record.guid()) {
+                // Kept, so that a lesser record that comes later brings nobody back who has gone.
+                core.keep(&greater);
+            }
+            core.take_home(&greater.record);
         }
         true
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
         let grid = pending.peer.grid();
-        if !matches!(pending.request, Message::Store(_)) {
+        if matches!(pending.request, Message::Compare(_)) {
+            self.on_check_failed(core, pending);
+        } else if !matches!(pending.request, Message::Store(_)) {
             // A question on the way to the holders; a bundle to the same peer may still be answered.
             for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
                 search.on_silence(&grid);
@@ -340,7 +391,7 @@ impl Register {
             return true;
         }
         if self.is_reported {
-            core.notify(Notice::Spread(self.id));
+            self.on_over(core);
             return false;
         }
         self.report(core);
@@ -373,23 +424,38 @@ impl Register {
         if is_resolved {
             self.dial_homes(core);
         }
-        self.flush(core, led_by);
+        // A digest is of all that a holder should have: everybody's holders must be known.
+        if is_resolved || self.announcing.is_none() {
+            self.flush(core, led_by);
+        }
         if self.undecided == 0 && !self.is_reported {
             self.report(core);
         }
         let is_over = is_resolved && self.in_flight == 0 && self.homes.is_empty() && self.undecided == 0;
         if is_over {
-            core.notify(Notice::Spread(self.id));
+            self.on_over(core);
         }
         !is_over
+    }
+
+    fn on_over(&self, core: &mut Core) {
+        if !self.is_part {
+            core.notify(Notice::Spread(self.id));
+        }
     }
 
     fn begin_search(&mut self, core: &Core, lane: usize) {
         let Lane { next, end, search, .. } = &mut self.lanes[lane];
         if search.is_none() && next < end {
+            let key = self.writings[*next].record.key();
             // One record asks for its own holders only, many for everybody in their stretch of the keyspace.
             let groups = core.config.holders * if *end - *next > 1 { 4 } else { 1 };
-            *search = Some(core.search(self.writings[*next].record.key().id, groups));
+            let search = search.insert(core.search(key.id, groups));
+            // A client has no table: each of its searches starts at the entry points.
+            for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
+                let contact = &self.peers[*entry as usize].contact;
+                search.add_known(contact, core.acquaintance(&contact.grid()));
+            }
         }
     }
 
@@ -463,7 +529,7 @@ impl Register {
                 let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
                 self.peer(&peer, true);
                 let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
-                core.ask(&peer, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
+                core.ask(&peer, is_linked, Purpose::of(self.id), led_by.saturating_add(1), |id| {
                     Message::Find(Find { id, ..find })
                 });
             }
@@ -484,6 +550,7 @@ impl Register {
                 bundle: Vec::new(),
                 tries: 0,
                 is_ready: false,
+                check: None,
             });
         }
         self.peers[index as usize].is_linked |= is_linked;
@@ -492,8 +559,11 @@ impl Register {
 
     fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
         let key = self.writings[writing].record.key();
-        let view = core.view(&key.id, core.config.holders);
-        let others = view.others.iter();
+        // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
+        let is_announced = self.announcing.is_some();
+        let groups = core.config.holders;
+        let view = if is_announced { core.duty(&key.id, groups) } else { core.view(&key.id, groups) };
+        let others = view.others.iter().filter(|(entry, _)| entry.is_available());
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;
         drop(view);
@@ -527,7 +597,8 @@ impl Register {
     fn assign(&mut self, core: &mut Core, writing: usize, holders: Vec<(Arc<Contact>, bool)>, own_place: Place) {
         if own_place != Place::Outside {
             let copy = Copy { record: self.writings[writing].record.clone(), rival: None, age: Ticks(0) };
-            let (said, greater) = match core.keep(&copy) {
+            let is_announced = copy.record.home().is_some_and(|home| core.contact.is_at(home));
+            let (said, greater) = match core.keep_from(&copy, is_announced) {
                 StoreVerdict::Kept => (HolderSaid::Kept, None),
                 StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
                 StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
@@ -555,7 +626,10 @@ impl Register {
     /// Notes a peer that has something to get and awaits no answer.
     fn make_ready(&mut self, index: u32) {
         let peer = &mut self.peers[index as usize];
-        if !peer.is_ready && peer.bundle.is_empty() && !peer.queue.is_empty() {
+        let (is_awaited, has_more) =
+            peer.check.as_ref().map_or((false, false), |check| (check.is_awaited(), check.has_more()));
+        let awaits_nothing = peer.bundle.is_empty() && !is_awaited;
+        if !peer.is_ready && awaits_nothing && (has_more || !peer.queue.is_empty()) {
             peer.is_ready = true;
             self.ready.push(index);
         }
@@ -630,11 +704,15 @@ impl Register {
 
     /// Sends the next bundle to each peer that awaits none.
     fn flush(&mut self, core: &mut Core, led_by: u8) {
-        while self.in_flight < BUNDLES_IN_FLIGHT_MAX {
+        let in_flight_max = if self.announcing.is_some() { CHECKS_IN_FLIGHT_MAX } else { BUNDLES_IN_FLIGHT_MAX };
+        while self.in_flight < in_flight_max {
             let Some(index) = self.ready.pop() else { return };
             let index = index as usize;
+            self.peers[index].is_ready = false;
+            if self.announcing.is_some() && self.check(core, index, led_by) {
+                continue;
+            }
             let peer = &mut self.peers[index];
-            peer.is_ready = false;
             let mut room = core.config.bundle_bytes_max as usize;
             let fitting = peer.queue.iter().take(COPIES_MAX).take_while(|writing| {
                 let length = self.writings[**writing as usize].record.encoded_len() + 16;
@@ -646,25 +724,46 @@ impl Register {
             peer.bundle = peer.queue.drain(..count).collect();
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
             peer.is_linked = true;
+            // Those to whom a record is announced are its holders by duty; that some see stand-ins for who is away changes nothing.
+            let is_announced = self.announcing.is_some();
             let items: Vec<StoreItem> = bundle
                 .iter()
                 .map(|index| {
                     let writing = &self.writings[*index as usize];
                     let copy = Copy { record: writing.record.clone(), rival: None, age: Ticks(0) };
-                    StoreItem { copy, set: writing.set }
+                    StoreItem { copy, set: if is_announced { SetName::NONE } else { writing.set } }
                 })
                 .collect();
             self.in_flight += 1;
-            core.ask(&contact, is_linked, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
+            let length = items.iter().map(|item| item.copy.encoded_len() + size_of::<u32>()).sum();
+            self.count_bytes(core, &contact, is_linked, length);
+            core.ask(&contact, is_linked, Purpose::of(self.id), led_by.saturating_add(1), |id| {
                 Message::Store(Store { id, items: items.into_iter().collect() })
             });
         }
     }
 
+    fn count_bytes(&mut self, core: &Core, peer: &Contact, is_linked: bool, length: usize) {
+        let is_linked = is_linked || core.table.entry(&peer.grid()).is_some_and(|entry| entry.is_linked());
+        self.bytes += length as u64 + if is_linked { 0 } else { LINK_BYTES as u64 };
+    }
+
+    /// How many bytes were sent to holders, a link counted as what a budget counts it for.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What became of the records until now.
+    pub(super) fn registered(&self) -> Registered {
+        let records = self.writings.iter().map(|writing| writing.registration(&self.peers)).collect();
+        Registered { records, round_trips: self.depth }
+    }
+
     fn report(&mut self, core: &mut Core) {
         self.is_reported = true;
-        let records = self.writings.iter().map(|writing| writing.registration(&self.peers)).collect();
-        let registered = Registered { records, round_trips: self.depth };
-        core.effect(Effect::Complete(self.id, Outcome::Registered(Ok(Box::new(registered)))));
+        if !self.is_part {
+            let registered = self.registered();
+            core.effect(Effect::Complete(self.id, Outcome::Registered(Ok(Box::new(registered)))));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What this node has asked and not heard yet.
 
+use super::announce;
 use crate::contact::Contact;
 use crate::effect::OperationId;
 use crate::id::{Grid, Id, Key};
@@ -21,10 +22,32 @@ pub(crate) enum Purpose {
     Compare(Id, u8),
     /// The records that a comparison found missing; these are still to be asked for afterwards.
     Fetch(Vec<Key>),
+    /// Somebody that was given up: is it back?
+    Revive,
     /// Records handed over outside an operation.
     HandOver,
+    /// The announcement that this node makes by itself.
+    Announce,
+    /// The records of users of this server of whom a holder has told it.
+    Missed,
     /// Records handed to an heir by a node that leaves, which waits for the answer.
     Bequest(OperationId),
+}
+
+impl Purpose {
+    /// That of an operation, which need not have a caller.
+    pub(crate) fn of(id: OperationId) -> Self {
+        if id == announce::OWN { Purpose::Announce } else { Purpose::Operation(id) }
+    }
+
+    /// The operation that waits for the answer, if one does.
+    pub(crate) fn operation(&self) -> Option<OperationId> {
+        match self {
+            Purpose::Operation(id) | Purpose::Bequest(id) => Some(*id),
+            Purpose::Announce => Some(announce::OWN),
+            _ => None,
+        }
+    }
 }
 
 /// A request under way.

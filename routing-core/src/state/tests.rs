@@ -1,5 +1,7 @@
 //! Small networks in virtual time, each node called by [`NodeState::turn`]: what a node does, in sentences.
 
+mod announcing;
+mod comeback;
 mod hostile;
 
 use super::*;
@@ -25,6 +27,9 @@ pub(super) struct World {
     outcomes: BTreeMap<OperationId, Outcome>,
     /// All messages handed over: from, to, what.
     sent: Vec<(usize, Grid, Message)>,
+    /// What nodes dropped, and what they said of themselves.
+    forgotten: Vec<(usize, Key)>,
+    notices: Vec<(usize, Notice)>,
     config: Arc<NodeConfig>,
     /// What dishonest nodes answer instead of taking a turn.
     liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
@@ -43,13 +48,19 @@ impl World {
             liars: BTreeMap::new(),
             outcomes,
             sent,
+            forgotten: Vec::new(),
+            notices: Vec::new(),
             config: Arc::new(config),
         }
     }
 
     /// A network of so many joined nodes.
     fn of(count: usize, holders: u16) -> Self {
-        let mut world = Self::new(NodeConfig { holders, ..NodeConfig::default() });
+        Self::with(count, NodeConfig { holders, ..NodeConfig::default() })
+    }
+
+    fn with(count: usize, config: NodeConfig) -> Self {
+        let mut world = Self::new(config);
         for index in 0..count {
             let joined = world.join_one();
             assert!(matches!(joined, Ok(Joined { .. })), "{index}: {joined:?}");
@@ -179,6 +190,8 @@ impl World {
                 Effect::Complete(id, outcome) => {
                     assert!(self.outcomes.insert(id, outcome).is_none(), "an operation ends once");
                 }
+                Effect::Forget(key) => self.forgotten.push((index, key)),
+                Effect::Notify(notice) => self.notices.push((index, notice)),
                 _ => {}
             }
         }
@@ -561,6 +574,17 @@ fn a_home_that_is_also_the_entry_point_gets_its_copy() {
     world.run(5_000);
     assert!(world.node(3).store().get(&record.key()).is_some());
     assert_eq!(world.node(3).homed().collect::<Vec<_>>(), [&record]);
+}
+
+#[test]
+fn a_client_registers_records_from_all_over_the_keyspace_at_once() {
+    let mut world = World::of(30, 4);
+    let records: Vec<_> = (0..20).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    let client = world.client(&[5, 6]);
+    let registered = world.register(client, &records);
+    for registration in &registered.records {
+        assert!(registration.is_acknowledged && registration.holders.len() >= 4, "{registration:?}");
+    }
 }
 
 #[test]

@@ -6,25 +6,28 @@
 //! what nobody told us comes to light. Who was heard from since the last round is passed over (as a page in use is by
 //! the clock algorithm), so two nodes that know each other do not both probe.
 
+use super::compare::Comparisons;
 use super::core::Core;
 use super::requests::Purpose;
 use crate::contact::Contact;
 use crate::effect::Notice;
 use crate::holders::SetName;
-use crate::id::{Grid, Id};
+use crate::id::Id;
 use crate::message::{Find, Message, RequestId, Sample, Want};
+use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What opening a link counts against a budget, in bytes.
 pub(crate) const LINK_BYTES: i64 = 64;
-/// What a probe costs on average beside the link: question and answer with their framing, in bytes.
-const PROBE_BYTES: i64 = 88;
+/// What a probe costs at least beside the link: the question with its framing, in bytes.
+const PROBE_BYTES: i64 = 48;
+/// How many seconds' worth of upkeep may have been spent beforehand.
+const DEBT_SECONDS: i64 = 20;
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
-/// How many failures in a row make a contact be forgotten.
-const FORGOTTEN_FAILURES: u8 = 4;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
@@ -32,8 +35,15 @@ const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
 const REFILL_CONTACTS: usize = 512;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
-/// The least pause between two probes of neighbours that have not answered yet.
+/// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
 const EAGER_PAUSE: Ticks = Ticks(20);
+/// How long things are left to come to rest before what the lost held is compared.
+const REST: Ticks = Ticks::seconds(3);
+/// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
+const OUTAGE: Ticks = Ticks::minutes(1);
+const OUTAGE_SHARE: usize = 8;
+/// How long between two times that a node joins once more by itself.
+const REJOIN_PAUSE: Ticks = Ticks::minutes(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
@@ -51,14 +61,41 @@ pub(crate) struct Upkeep {
     /// When the table is looked over for parts in which too few are known, and how long to wait after a vain attempt.
     pub(crate) refill_wake: Option<Tick>,
     refill_pause: Ticks,
-    /// Bytes saved up, at most for a second of probes.
+    /// Fellow holders that this round of comparisons has not come to, and what it is for.
+    round: VecDeque<Arc<Contact>>,
+    haste: Haste,
+    compare_wake: Option<Tick>,
+    /// When somebody who was given up is tried.
+    revive_wake: Option<Tick>,
+    /// How many neighbours have fallen silent since then.
+    silent: usize,
+    silent_since: Tick,
+    /// How many neighbours are still to be asked at once whether they are there.
+    roll_call: usize,
+    rejoined: Option<Tick>,
+    /// Bytes saved up, at most for a second of probes; spent by what this node sends, its answers to others included.
     credit: i64,
     credited: Tick,
 }
 
+/// What a round of comparisons is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Haste {
+    /// To find what was missed.
+    #[default]
+    None,
+    /// Somebody was lost: to be begun.
+    Called,
+    /// Somebody was lost: under way.
+    Urgent,
+}
+
 impl Upkeep {
-    pub(super) fn start(&mut self, core: &Core) {
+    pub(super) fn start(&mut self, core: &mut Core) {
         self.credited = core.now;
+        let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
+        self.compare_wake = Some(core.now + Ticks(first));
+        self.revive_wake = Some(core.now + core.config.revive_every);
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
@@ -71,7 +108,8 @@ impl Upkeep {
     }
 
     pub(super) fn next_wake(&self) -> Option<Tick> {
-        self.near_wake.into_iter().chain(self.far_wake).chain(self.refill_wake).min()
+        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake];
+        wakes.into_iter().flatten().min()
     }
 
     /// Whether somebody so far away (in leading 64 bits) belongs to the own neighbourhood.
@@ -88,7 +126,13 @@ impl Upkeep {
         self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core) {
+    pub(super) fn on_wake(&mut self, core: &mut Core, comparisons: &mut Comparisons) {
+        if self.compare_wake.is_some_and(|wake| core.now >= wake) {
+            self.compare_next(core, comparisons);
+        }
+        if self.revive_wake.is_some_and(|wake| core.now >= wake) {
+            self.revive_one(core);
+        }
         if self.near_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_near(core);
         }
@@ -100,13 +144,99 @@ impl Upkeep {
         }
     }
 
-    /// Probes those next to places that somebody asked for. Each is asked once, so this costs no more than the far sweep
-    /// would have in time.
-    pub(super) fn meet_strangers(&mut self, core: &mut Core) {
-        for contact in std::mem::take(&mut core.strangers) {
-            let is_stranger =
-                core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0);
-            if self.far_wake.is_some() && is_stranger && !core.table.begin_probe(&contact.grid()) {
+    /// A neighbour has fallen silent. When many do within a short time, it is an outage: all are asked at once whether they
+    /// are there. Says whether one has begun.
+    pub(super) fn on_neighbour_silent(&mut self, core: &Core) -> bool {
+        if core.now.since(self.silent_since) > OUTAGE {
+            (self.silent, self.silent_since) = (0, core.now);
+        }
+        self.silent += 1;
+        self.hurry(core.now);
+        let is_outage = self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
+        if is_outage {
+            (self.silent, self.silent_since) = (0, core.now);
+            self.roll_call = usize::from(core.config.holders) * 4;
+        }
+        // Some keys may have lost the majority of their holders: then places are taken at once.
+        self.call(core.now);
+        is_outage
+    }
+
+    /// Comparisons begin anew, soon.
+    fn call(&mut self, now: Tick) {
+        self.haste = Haste::Called;
+        self.round.clear();
+        self.compare_wake = self.compare_wake.map(|_| now + REST);
+    }
+
+    /// One comparison after the other, with all fellows. After an urgent round what the lost held is here as far as
+    /// anybody has it.
+    fn compare_next(&mut self, core: &mut Core, comparisons: &mut Comparisons) {
+        if core.absent.expire(core.now) {
+            core.fellowship.clear();
+            return self.call(core.now);
+        }
+        if let Some(fellow) = self.round.pop_front() {
+            if core.table.entry(&fellow.grid()).is_some_and(Entry::is_available) {
+                core.compare_with(comparisons, &fellow);
+            }
+        } else if self.haste == Haste::Urgent && !comparisons.is_empty() {
+            self.compare_wake = Some(core.now + REST);
+            return;
+        } else {
+            if self.haste == Haste::Urgent {
+                for lost in core.absent.on_compared() {
+                    core.bury(&lost);
+                    core.notify(Notice::NeighbourLost(lost));
+                }
+            }
+            self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
+            // Who holds nothing has nothing to compare; fellows that hold something compare it with us.
+            let is_needed = self.haste == Haste::Urgent || !core.store.is_empty();
+            self.round = if is_needed { core.fellows().into() } else { VecDeque::new() };
+        }
+        let rate = core.config.compare_every.0 / (self.round.len() as u64 + 1);
+        let pause = if self.haste == Haste::Urgent { EAGER_PAUSE } else { Ticks(rate).max(EAGER_PAUSE) };
+        let next = core.now + pause;
+        self.compare_wake = Some(core.absent.next_due().map_or(next, |due| next.min(due.max(core.now + Ticks(1)))));
+    }
+
+    /// Tries somebody who was given up.
+    fn revive_one(&mut self, core: &mut Core) {
+        self.revive_wake = Some(core.now + core.config.revive_every);
+        if let Some(contact) = core.dead.pop_front() {
+            core.dead.push_back(contact.clone());
+            self.credit -= LINK_BYTES;
+            let place = core.grid().0;
+            core.ask(&contact, false, Purpose::Revive, 0, |id| {
+                Message::Find(Find { id, target: place, want: Want::Contacts, groups: 0, set: SetName::NONE })
+            });
+        }
+    }
+
+    /// Whether hardly anybody is left of a network that was larger.
+    pub(super) fn is_alone(&self, core: &Core) -> bool {
+        self.revive_wake.is_some() && core.table.len() < usize::from(core.config.holders) && !core.dead.is_empty()
+    }
+
+    /// Whether this node may join once more by itself; it does so then.
+    pub(super) fn may_rejoin(&mut self, now: Tick) -> bool {
+        let may = self.rejoined.is_none_or(|rejoined| now.since(rejoined) >= REJOIN_PAUSE);
+        if may {
+            self.rejoined = Some(now);
+        }
+        may
+    }
+
+    /// Asks those in doubt whether they are there, once this node is in. Each is asked once at a time.
+    pub(super) fn ask_doubted(&mut self, core: &mut Core) {
+        if self.far_wake.is_none() {
+            return;
+        }
+        for contact in std::mem::take(&mut core.doubted) {
+            let is_doubted = |entry: &Entry| !entry.has_answered() || entry.failures() > 0;
+            let is_doubted = core.table.entry(&contact.grid()).is_some_and(is_doubted);
+            if is_doubted && !core.table.begin_probe(&contact.grid()) {
                 let place = contact.grid().0;
                 self.probe(core, &contact, place);
             }
@@ -142,7 +272,13 @@ impl Upkeep {
         if self.near_next >= self.near.len() {
             let neighbourhood = usize::from(core.config.holders) * 4;
             let own = core.grid().0;
-            self.near = core.table.nearest(&own).take(neighbourhood).map(|entry| entry.contact().clone()).collect();
+            self.near = core
+                .table
+                .nearest(&own)
+                .filter(|entry| !core.absent.contains(&entry.contact().grid()))
+                .take(neighbourhood)
+                .map(|entry| entry.contact().clone())
+                .collect();
             let edge = self.near.get(neighbourhood - 1);
             self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
             self.near_next = 0;
@@ -165,28 +301,29 @@ impl Upkeep {
         }
         let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
         self.near_wake = Some(core.now + pause);
+        let is_roll_call = self.roll_call > 0;
+        if is_roll_call {
+            self.roll_call -= 1;
+            self.near_wake = Some(core.now + EAGER_PAUSE);
+        }
         if let Some(contact) = self.near.get(self.near_next).cloned() {
             self.near_next += 1;
-            if !core.table.take_recent(&contact.grid()) {
+            if !core.table.take_recent(&contact.grid()) || is_roll_call {
                 self.probe_neighbour(core, &contact);
             }
         }
     }
 
-    /// A stranger is met once, as part of its joining or this node's; the sweeps share what upkeep may cost.
     fn probe_neighbour(&mut self, core: &mut Core, contact: &Arc<Contact>) {
         let own = core.grid().0;
-        let is_stranger = core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered());
-        let credit = self.credit;
         self.probe(core, contact, own);
-        if is_stranger {
-            self.credit = credit;
-        }
     }
 
     fn probe_far(&mut self, core: &mut Core) {
         let rate = i64::from(core.config.upkeep_bytes_per_second);
-        self.credit = (self.credit + rate * core.now.since(self.credited).0.min(60_000) as i64 / 1_000).min(rate);
+        let earned = rate * core.now.since(self.credited).0.min(60_000) as i64 / 1_000;
+        // Neighbours are met and missed by need, whatever it costs; the debt holds up the far sweep, not for ever.
+        self.credit = (self.credit + earned - std::mem::take(&mut core.upkeep_bytes)).clamp(-rate * DEBT_SECONDS, rate);
         self.credited = core.now;
         // While there is hearsay, as fast as the budget allows; then one round of the table in `contact_probe_every`.
         let has_hearsay = core.table.answered() < core.table.len();
@@ -237,19 +374,9 @@ impl Upkeep {
             (0, SetName::NONE)
         };
         let is_linked = core.table.entry(&contact.grid()).is_some_and(|entry| entry.is_linked());
-        self.credit -= PROBE_BYTES + if is_linked { 0 } else { LINK_BYTES };
+        self.credit -= if is_linked { 0 } else { LINK_BYTES };
         core.ask(contact, false, Purpose::Probe, 0, |id| {
             Message::Find(Find { id, target: place, want: Want::Contacts, groups, set })
         });
-    }
-}
-
-impl Core {
-    /// A contact left a request unanswered.
-    pub(super) fn on_contact_failed(&mut self, grid: &Grid) {
-        if self.table.on_failure(grid).is_some_and(|failures| failures >= FORGOTTEN_FAILURES) {
-            self.table.remove(grid);
-            self.notify(Notice::NeighbourLost(*grid));
-        }
     }
 }

@@ -50,6 +50,20 @@ fn stored<'a>(copies: impl IntoIterator<Item = &'a Copy>) -> RecordStore {
     store
 }
 
+/// What goes first, by a look at everything.
+fn naive_first(store: &RecordStore) -> Key {
+    let rank = |stored: &StoredRecord| (stored.worth.is_held, stored.worth.is_held && stored.worth.is_announced);
+    let paid = |of: &StoredRecord| -> u64 {
+        let same = |other: &&StoredRecord| rank(other) == rank(of) && other.group == of.group;
+        store.records.values().filter(same).map(StoredRecord::bytes).sum()
+    };
+    let order = |(key, stored): &(&Key, &StoredRecord)| {
+        let place = (stored.held.record().is_closed(), stored.announced, **key);
+        (rank(stored), std::cmp::Reverse(paid(stored)), stored.group, place)
+    };
+    *store.iter().min_by_key(order).unwrap().0
+}
+
 fn contents(store: &RecordStore) -> Vec<(Key, Held)> {
     store.iter().map(|(key, stored)| (*key, stored.held().clone())).collect()
 }
@@ -66,6 +80,8 @@ proptest! {
         prop_assert_eq!(contents(&one), contents(&two));
         prop_assert_eq!(one.digest(|_| true), two.digest(|_| true));
         prop_assert_eq!(one.list(|_| true), two.list(|_| true));
+        // A listing says the same as a digest: who differs by one differs by the other.
+        prop_assert_eq!(one.digest(|_| true), digest(one.list(|_| true).into_iter()));
         let fewer = stored(&copies[1..]);
         let is_same = contents(&fewer) == contents(&one);
         prop_assert_eq!(fewer.digest(|_| true) == one.digest(|_| true), is_same);
@@ -75,6 +91,57 @@ proptest! {
         let mut removed = one.clone();
         prop_assert!(removed.remove(&key));
         prop_assert_eq!(removed.digest(|_| true), without);
+    }
+
+    #[test]
+    fn of_the_ages_of_a_record_the_smallest_is_kept_in_any_order_of_arrival(seed in 0u64..1_000) {
+        let mut copies = copies(seed);
+        let one = stored(&copies);
+        for (key, stored) in one.iter() {
+            let record = stored.held().record();
+            let with_it = copies.iter().filter(|copy| copy.record == *record || copy.rival.as_ref() == Some(record));
+            prop_assert_eq!(Some(stored.copy(NOW).age), with_it.map(|copy| copy.age).min(), "{:?}", key);
+        }
+        let ages = |store: &RecordStore| store.iter().map(|(_, stored)| stored.copy(NOW).age).collect::<Vec<_>>();
+        shuffle(&mut rng(seed + 1), &mut copies);
+        prop_assert_eq!(ages(&stored(copies.iter().chain(&copies))), ages(&one));
+    }
+
+    #[test]
+    fn what_goes_is_what_a_look_at_the_whole_store_finds(seed in 0u64..1_000) {
+        let rng = &mut rng(seed);
+        let mut store = RecordStore::new(6);
+        for copy in copies(seed) {
+            let keys: Vec<Key> = store.iter().map(|(key, _)| *key).collect();
+            if !keys.is_empty() {
+                let key = keys[below(rng, keys.len())];
+                match below(rng, 4) {
+                    0 => store.announce(&key, NOW + Ticks(below(rng, 50) as u64)),
+                    1 => store.mark(&key, below(rng, 2) == 0),
+                    2 => drop(store.remove(&key)),
+                    _ => {}
+                }
+            }
+            let copy = Copy { record: place(&mut account(below(rng, 150) as u8), &format!("h{}.example", below(rng, 3))), ..copy };
+            let copy = Copy { rival: None, ..copy };
+            let is_new = store.get(&copy.record.key()).is_none();
+            let origin = Origin { is_announced: below(rng, 2) == 0, is_foreign: below(rng, 3) == 0 };
+            let mut with_it = RecordStore { records_max: 100, ..store.clone() };
+            with_it.put_from(&copy, NOW, origin);
+            let expected = naive_first(&with_it);
+            let is_full = store.len() == 6;
+            let kept = store.put_from(&copy, NOW, origin);
+            store.check();
+            if is_new && is_full {
+                if expected == copy.record.key() {
+                    prop_assert_eq!(kept.verdict, StoreVerdict::Refused(Refusal::Full));
+                } else {
+                    prop_assert_eq!(kept.dropped, [expected]);
+                }
+            } else {
+                prop_assert!(kept.dropped.is_empty());
+            }
+        }
     }
 
     #[test]
@@ -134,17 +201,185 @@ fn a_rival_of_another_claimant_changes_nothing() {
 }
 
 #[test]
-fn a_full_store_takes_newer_versions_of_what_it_has_and_no_new_keys() {
-    let mut accounts: Vec<Account> = (0..3).map(account).collect();
+fn a_full_store_takes_newer_versions_of_what_it_has_and_nothing_goes_for_them() {
+    let mut accounts: Vec<Account> = (0..2).map(account).collect();
     let mut store = RecordStore::new(2);
-    for account in &mut accounts[..2] {
+    for account in &mut accounts {
         assert!(store.put(&copy(&place(account, "a.example"), 0), NOW).is_changed);
     }
-    let kept = store.put(&copy(&place(&mut accounts[2], "a.example"), 0), NOW);
-    assert_eq!(kept.verdict, StoreVerdict::Refused(Refusal::Full));
     let newer = place(&mut accounts[0], "b.example");
-    assert_eq!(store.put(&copy(&newer, 0), NOW).verdict, StoreVerdict::Kept);
+    let kept = store.put(&copy(&newer, 0), NOW);
+    assert_eq!((kept.verdict, kept.dropped), (StoreVerdict::Kept, vec![]));
     assert_eq!((store.len(), store.get(&newer.key()).unwrap().held().record()), (2, &newer));
+}
+
+const ANNOUNCED: Origin = Origin { is_announced: true, is_foreign: false };
+const HEARD: Origin = Origin { is_announced: false, is_foreign: false };
+const FOREIGN: Origin = Origin { is_announced: false, is_foreign: true };
+
+/// A full store of these, in this order, and what goes for one more that nothing is worthier than.
+fn order_of_going(records: &[(&Arc<Record>, u64, Origin)]) -> Vec<Key> {
+    let mut store = RecordStore::new(records.len() as u32);
+    for (record, age, origin) in records {
+        assert!(store.put_from(&copy(record, *age), NOW, *origin).is_changed);
+    }
+    let mut gone = Vec::new();
+    for seed in 100..100 + records.len() as u8 {
+        // One domain for each newcomer, so that none of them is of a domain with many bytes.
+        let newcomer = place(&mut account(seed), &format!("n{seed}.example"));
+        gone.extend(store.put_from(&copy(&newcomer, 0), NOW, ANNOUNCED).dropped);
+        store.check();
+        // It is no part of the question.
+        store.announce(&newcomer.key(), NOW + Ticks(1_000_000));
+    }
+    gone
+}
+
+#[test]
+fn a_full_store_drops_what_it_holds_for_nobody_then_what_no_domain_announced_then_from_the_largest_domain() {
+    let record = |seed, home: &str| place(&mut account(seed), home);
+    let (foreign, hearsay) = (record(1, "a.example"), record(2, "a.example"));
+    let [first, second, third] = [3, 4, 5].map(|seed| record(seed, &format!("s{seed}.large.example")));
+    let small = record(6, "small.example");
+    let expected = [&foreign, &hearsay, &second, &third, &first].map(|record| record.key());
+    let gone = order_of_going(&[
+        (&small, 900, ANNOUNCED),
+        (&first, 10, ANNOUNCED),
+        (&second, 500, ANNOUNCED),
+        (&third, 100, ANNOUNCED),
+        (&hearsay, 0, HEARD),
+        (&foreign, 0, FOREIGN),
+    ]);
+    // Of the last two the older goes first: by then both domains have one record.
+    assert_eq!(gone[..4], expected[..4]);
+    assert_eq!(gone[4..].iter().collect::<std::collections::BTreeSet<_>>().len(), 2);
+}
+
+#[test]
+fn a_tombstone_belongs_to_the_domain_that_it_leaves_and_goes_last_there() {
+    let mut store = RecordStore::new(4);
+    let mut users: Vec<Account> = (1..5).map(account).collect();
+    let records: Vec<_> = users.iter_mut().map(|user| place(user, "home.example")).collect();
+    for record in &records {
+        store.put_from(&copy(record, 0), NOW, ANNOUNCED);
+    }
+    let tombstone = Arc::new(users[0].close(0));
+    assert!(store.put(&copy(&tombstone, 5_000), NOW).is_changed);
+    assert!(store.get(&tombstone.key()).unwrap().is_announced(), "the last word to a domain that spoke for the user");
+    for seed in 10..13 {
+        let newcomer = place(&mut account(seed), &format!("n{seed}.example"));
+        let dropped = store.put_from(&copy(&newcomer, 0), NOW, ANNOUNCED).dropped;
+        assert!(!dropped.contains(&tombstone.key()), "{seed}");
+        store.check();
+    }
+    // Whoever floods with tombstones of nobody drops his own.
+    let mut store = RecordStore::new(3);
+    store.put(&copy(&records[1], 900), NOW);
+    for seed in 20..40 {
+        store.put(&copy(&Arc::new(account(seed).close(0)), 0), NOW);
+    }
+    assert!(store.get(&records[1].key()).is_some());
+}
+
+#[test]
+fn nobody_raises_what_a_domain_that_speaks_for_its_users_pays_by_registering_more_of_them() {
+    let mut store = RecordStore::new(20);
+    let spoken_for: Vec<_> = (0..8).map(|seed| place(&mut account(seed), "a.example")).collect();
+    let others: Vec<_> = (8..12).map(|seed| place(&mut account(seed), "b.example")).collect();
+    for record in spoken_for.iter().chain(&others) {
+        store.put_from(&copy(record, 0), NOW, ANNOUNCED);
+    }
+    for seed in 100..150 {
+        store.put(&copy(&place(&mut account(seed), "b.example"), 0), NOW);
+    }
+    assert!(spoken_for.iter().chain(&others).all(|record| store.get(&record.key()).is_some()));
+    assert_eq!(store.len(), 20);
+}
+
+#[test]
+fn what_is_less_worthy_than_all_that_is_there_is_refused_and_changes_nothing() {
+    let mut store = RecordStore::new(2);
+    for seed in 1..3 {
+        store.put_from(&copy(&place(&mut account(seed), "a.example"), 0), NOW, ANNOUNCED);
+    }
+    let before = (contents(&store), store.bytes());
+    for origin in [HEARD, FOREIGN] {
+        let kept = store.put_from(&copy(&place(&mut account(9), "b.example"), 0), NOW, origin);
+        assert_eq!((kept.verdict, kept.is_changed), (StoreVerdict::Refused(Refusal::Full), false));
+        assert!(kept.dropped.is_empty());
+        assert_eq!((contents(&store), store.bytes()), before);
+        store.check();
+    }
+}
+
+#[test]
+fn a_store_is_bounded_in_bytes_and_a_record_that_grows_drives_out_others() {
+    let mut ann = account(1);
+    let first = place(&mut ann, "a.example");
+    let others: Vec<_> = (2..20).map(|seed| place(&mut account(seed), "b.example")).collect();
+    let bytes = first.encoded_len() as u64 * 19;
+    let mut store = RecordStore::new(100).with_bytes_max(bytes);
+    for record in others.iter().chain([&first]) {
+        assert!(store.put(&copy(record, 0), NOW).dropped.is_empty());
+    }
+    assert!(store.is_full_for(&copy(&first, 0)));
+    ann.rotate([9; 32]).unwrap();
+    let longer = place(&mut ann, "a.example");
+    let kept = store.put(&copy(&longer, 0), NOW);
+    store.check();
+    assert!(kept.is_changed && !kept.dropped.is_empty() && !kept.dropped.contains(&longer.key()));
+    assert!(store.bytes() <= bytes);
+    // A large one makes several go, or none if it is not worth it.
+    for step in 10..20 {
+        ann.rotate([step; 32]).unwrap();
+    }
+    let large = place(&mut ann, "a.example");
+    let (before, count) = (contents(&store), store.len());
+    store.remove(&large.key());
+    let refused = store.put_from(&copy(&large, 0), NOW, FOREIGN);
+    assert_eq!(refused.verdict, StoreVerdict::Refused(Refusal::Full));
+    assert_eq!(store.len(), count - 1);
+    let kept = store.put_from(&copy(&large, 0), NOW, ANNOUNCED);
+    assert!(kept.is_changed && kept.dropped.len() > 1 && before.len() > store.len());
+    store.check();
+}
+
+#[test]
+fn the_whole_store_is_looked_at_again_and_again() {
+    let mut store = RecordStore::new(10);
+    let records: Vec<_> = (0..10).map(|seed| place(&mut account(seed), "a.example")).collect();
+    records.iter().for_each(|record| drop(store.put_from(&copy(record, 0), NOW, ANNOUNCED)));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        seen.extend(store.look_again(3));
+    }
+    assert_eq!(seen.len(), 10);
+    let (one, two) = (records[3].key(), records[7].key());
+    store.mark(&one, false);
+    let newcomer = |seed| copy(&place(&mut account(seed), "b.example"), 0);
+    assert_eq!(store.put_from(&newcomer(20), NOW, ANNOUNCED).dropped, [one]);
+    store.mark(&two, false);
+    store.mark(&two, true);
+    store.check();
+    assert_ne!(store.put_from(&newcomer(21), NOW, ANNOUNCED).dropped, [two]);
+}
+
+#[test]
+fn after_a_tombstone_nothing_lesser_changes_anything() {
+    let mut user = account(1);
+    let lesser = [place(&mut user, "a.example"), place(&mut user, "b.example")];
+    let tombstone = Arc::new(user.close(0));
+    let mut store = RecordStore::new(10);
+    store.put(&copy(&tombstone, 100), NOW);
+    let before = contents(&store);
+    for record in &lesser {
+        for copy in [copy(record, 0), Copy { rival: Some(lesser[0].clone()), ..copy(record, 0) }] {
+            let kept = store.put_from(&copy, NOW, ANNOUNCED);
+            assert!(matches!(kept.verdict, StoreVerdict::Newer(_)) && !kept.is_changed);
+            assert_eq!(contents(&store), before);
+            assert_eq!(store.get(&tombstone.key()).unwrap().copy(NOW).age, Ticks(100));
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use super::{RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
-use crate::scenario::{self, Behaviour, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Register, Who};
+use crate::scenario::{
+    self, Behaviour, Churn, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Recover, Register, Restart, Who,
+};
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
@@ -13,6 +15,11 @@ use transport_sim::sandbox::RoutingSandbox;
 use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::servers::Server;
+
+/// Through how many entry points a client starts, and a liar joins, if the scenario cannot say.
+pub(super) const ENTRY_POINTS: u32 = 3;
+/// For how long `away` says that a node will be gone. It may be longer, or shorter: only `run` ends it.
+const AWAY: Ticks = Ticks::hours(1);
 
 /// One thing to do.
 pub(super) enum Action {
@@ -41,12 +48,30 @@ pub(super) enum Action {
         change: Change,
         asker: Actor,
     },
+    Recover {
+        user: usize,
+        thief: bool,
+    },
     Leave(usize),
+    /// Says that it will be back within so long, and stops.
+    Away(usize, Ticks),
+    /// Is down without a word.
+    Stop(usize),
+    /// Comes back.
+    Return(usize),
     Kill(usize),
     Halt(usize),
     Run(usize),
     Cadence(usize, u32),
-    Loss(f64),
+    Loss {
+        rate: Option<f64>,
+        duplicate: Option<f64>,
+    },
+    Partition {
+        parts: Vec<f64>,
+        one_way: bool,
+    },
+    Heal,
     Delay(DelaySpec),
     /// These lie from now on.
     Corrupt {
@@ -56,9 +81,6 @@ pub(super) enum Action {
     /// A liar whose id was ground joins.
     Infiltrate(usize),
 }
-
-/// Through how many nodes a liar joins.
-pub(super) const LIARS_ENTRY_POINTS: usize = 3;
 
 /// Who carries an operation out; the entry points are drawn when it begins.
 #[derive(Clone, Copy)]
@@ -106,6 +128,8 @@ impl Runner<'_> {
         let (start, over) = (self.sandbox.now(), step.over);
         let mut users = Vec::new();
         let mut ends = start + over;
+        // What happens at a tick of its own, whatever the step is spread over.
+        let mut timed: Vec<(Tick, Action)> = Vec::new();
         let actions: Vec<Action> = match &step.what {
             Do::Join(join) => self.plan_join(index, join)?,
             Do::Register(register) => {
@@ -124,18 +148,32 @@ impl Runner<'_> {
             Do::Announce(who) => self.some_running(who).into_iter().map(Action::Announce).collect(),
             Do::Leave(who) => self.some_running(who).into_iter().map(Action::Leave).collect(),
             Do::Kill(Kill::Nodes(who)) => self.some_running(who).into_iter().map(Action::Kill).collect(),
+            Do::Kill(Kill::Site(site)) => self.at_site(index, site.as_deref())?.into_iter().map(Action::Kill).collect(),
+            Do::Away(who) => self.some_running(who).into_iter().map(|member| Action::Away(member, AWAY)).collect(),
+            Do::Restart(restart) => {
+                timed = self.plan_restarts(restart, start, over);
+                Vec::new()
+            }
+            Do::Churn(churn) => {
+                timed = self.plan_churn(churn, start);
+                ends = ends.max(start + churn.time);
+                Vec::new()
+            }
+            Do::Partition(partition) => {
+                vec![Action::Partition { parts: partition.parts.clone(), one_way: partition.one_way }]
+            }
+            Do::Heal => vec![Action::Heal],
+            Do::Recover(recover) => self.plan_recoveries(recover, busy),
             Do::Halt(who) => self.some_running(who).into_iter().map(Action::Halt).collect(),
             Do::Cadence(slow) => {
                 self.some_running(&slow.who).into_iter().map(|member| Action::Cadence(member, slow.every)).collect()
             }
             Do::Run(who) => {
-                let is_halted = |member: &usize| {
-                    self.sandbox.network().condition(self.sandbox.members()[*member].node) == Condition::Halted
-                };
-                let halted: Vec<usize> = (0..self.sandbox.members().len()).filter(is_halted).collect();
-                self.some_of(&halted, who).into_iter().map(Action::Run).collect()
+                let stopped: BTreeSet<usize> = self.sandbox.halted().into_iter().chain(self.sandbox.down()).collect();
+                let stopped: Vec<usize> = stopped.into_iter().collect();
+                self.some_of(&stopped, who).into_iter().map(Action::Run).collect()
             }
-            Do::Loss(loss) => loss.rate.map(Action::Loss).into_iter().collect(),
+            Do::Loss(loss) => vec![Action::Loss { rate: loss.rate, duplicate: loss.duplicate }],
             Do::Delay(spec) => vec![Action::Delay(spec.clone())],
             Do::Dishonest(dishonest) => self.plan_dishonest(dishonest, step.over == Ticks(0)),
             Do::Wait(time) => {
@@ -143,20 +181,14 @@ impl Runner<'_> {
                 Vec::new()
             }
             // Refused before anything ran.
-            Do::Recover(_)
-            | Do::Claim(_)
-            | Do::Away(_)
-            | Do::Restart(_)
-            | Do::Churn(_)
-            | Do::Partition(_)
-            | Do::Heal
-            | Do::Kill(Kill::Site(_)) => Vec::new(),
+            Do::Claim(_) => Vec::new(),
         };
         let count = actions.len();
         let actions = actions
             .into_iter()
             .enumerate()
             .map(|(number, action)| (spaced(start, over, number, count), action))
+            .chain(timed)
             .collect();
         Ok(Plan { actions, ends, users, report: None })
     }
@@ -283,6 +315,77 @@ impl Runner<'_> {
         liars.into_iter().map(Action::Infiltrate).collect()
     }
 
+    /// Each of them is gone for the same time.
+    fn plan_restarts(&mut self, restart: &Restart, start: Tick, over: Ticks) -> Vec<(Tick, Action)> {
+        let chosen = self.some_running(&restart.who);
+        let count = chosen.len();
+        let restarts = chosen.into_iter().enumerate().flat_map(|(number, member)| {
+            let at = spaced(start, over, number, count);
+            let stop = if restart.proper { Action::Away(member, restart.down) } else { Action::Stop(member) };
+            [(at, stop), (at + restart.down, Action::Return(member))]
+        });
+        in_order(restarts.collect())
+    }
+
+    /// Each running node's sessions and pauses, until the time is over. A session that has begun already is, by what
+    /// is known of it, as long as any.
+    fn plan_churn(&mut self, churn: &Churn, start: Tick) -> Vec<(Tick, Action)> {
+        let end = start + churn.time;
+        let mut actions = Vec::new();
+        for member in self.sandbox.running() {
+            let mut at = start;
+            loop {
+                at += exponential(&mut self.sandbox, churn.session);
+                if at >= end {
+                    break;
+                }
+                actions.push((at, Action::Stop(member)));
+                at += exponential(&mut self.sandbox, churn.down);
+                if at >= end {
+                    break;
+                }
+                actions.push((at, Action::Return(member)));
+            }
+        }
+        in_order(actions)
+    }
+
+    /// The living servers at a site; at one that is drawn, if none is named.
+    fn at_site(&mut self, index: usize, site: Option<&str>) -> Result<Vec<usize>, RunError> {
+        let living: Vec<usize> =
+            (0..self.sandbox.members().len()).filter(|member| self.sandbox.lives(*member)).collect();
+        let region = |runner: &Self, member: usize| runner.sandbox.members()[member].region.clone();
+        let site: Option<Box<str>> = match site {
+            Some(site) => Some(site.into()),
+            None => {
+                let sites: BTreeSet<Box<str>> = living.iter().filter_map(|member| region(self, *member)).collect();
+                let sites: Vec<Box<str>> = sites.into_iter().collect();
+                self.sandbox.draw_some(&sites, 1).pop()
+            }
+        };
+        let there: Vec<usize> =
+            living.into_iter().filter(|member| site.is_some() && region(self, *member) == site).collect();
+        if there.is_empty() {
+            let site = site.map_or("any site".to_owned(), |site| format!("{site:?}"));
+            return Err(RunError::Site { step: index + 1, site });
+        }
+        Ok(there)
+    }
+
+    /// Accounts to be recovered: those whose server does not live come first.
+    fn plan_recoveries(&mut self, recover: &Recover, busy: &mut BTreeSet<usize>) -> Vec<Action> {
+        let mut open = self.users_where(|user| user.acknowledged().is_some() && !user.is_closed());
+        open.retain(|user| !busy.contains(user));
+        let is_stranded =
+            |user: &usize| self.sandbox.users()[*user].home().is_none_or(|home| !self.sandbox.lives(home));
+        let (stranded, others): (Vec<usize>, Vec<usize>) = open.into_iter().partition(is_stranded);
+        let mut chosen = self.sandbox.draw_some(&stranded, recover.users as usize);
+        let left = recover.users as usize - chosen.len();
+        chosen.extend(self.sandbox.draw_some(&others, left));
+        busy.extend(&chosen);
+        chosen.into_iter().map(|user| Action::Recover { user, thief: recover.thief }).collect()
+    }
+
     fn users_where(&self, admit: impl Fn(&transport_sim::sandbox::User) -> bool) -> Vec<usize> {
         let users = self.sandbox.users().iter().enumerate();
         users.filter(|(_, user)| admit(user)).map(|(index, _)| index).collect()
@@ -323,6 +426,18 @@ fn count_of(of: usize, who: &Who) -> usize {
     }
 }
 
+/// Sorted by their ticks; of those at one tick the earlier planned first.
+fn in_order(mut actions: Vec<(Tick, Action)>) -> Vec<(Tick, Action)> {
+    actions.sort_by_key(|(at, _)| *at);
+    actions
+}
+
+/// A time drawn exponentially, at least a tick.
+fn exponential(sandbox: &mut RoutingSandbox, mean: Ticks) -> Ticks {
+    let drawn = -libm::log(1.0 - fraction(sandbox)) * mean.0 as f64;
+    Ticks((drawn as u64).max(1))
+}
+
 /// Some running members, drawn; all of them if there are no more than `count`.
 fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
     some_members(sandbox, count, |_, _| true)
@@ -361,11 +476,35 @@ fn some_members(
 /// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; the very
 /// first node if nobody is in yet.
 pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
+    doors_near(sandbox, count, None)
+}
+
+/// The same, all in the part of the network that `near` is in; by default in that of the first one drawn, so that a part
+/// is drawn by its size.
+fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex>) -> Vec<NodeIndex> {
+    if sandbox.network().is_cut() && count > 0 {
+        let near = near.or_else(|| {
+            let first = some_running_members(sandbox, 1);
+            first.first().map(|member| sandbox.members()[*member].node)
+        });
+        let (network, members) = (sandbox.network(), sandbox.members());
+        let running = sandbox.running().into_iter().map(|member| members[member].node);
+        let mut there: Vec<NodeIndex> =
+            running.filter(|node| near.is_none_or(|near| !network.are_apart(near, *node))).collect();
+        let mut chosen = sandbox.draw_some(&there, count);
+        if !chosen.is_empty() && chosen.iter().all(|node| sandbox.network().is_dishonest(*node)) {
+            there.retain(|node| !sandbox.network().is_dishonest(*node));
+            let honest = sandbox.draw_some(&there, 1);
+            chosen.truncate(chosen.len() - honest.len());
+            chosen.extend(honest);
+        }
+        return chosen;
+    }
     let mut chosen = some_running_members(sandbox, count);
     if !chosen.is_empty() && chosen.iter().all(|member| sandbox.is_dishonest(*member)) {
         let honest = some_honest_members(sandbox, 1);
-        let last = chosen.len() - 1;
-        chosen.splice(last..last + honest.len(), honest);
+        chosen.truncate(chosen.len() - honest.len());
+        chosen.extend(honest);
     }
     let members = sandbox.members();
     if chosen.is_empty() {
@@ -375,16 +514,35 @@ pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex
     }
 }
 
+/// A newcomer stands in the part of the network that its first entry point is in.
+pub(super) fn stand_at(sandbox: &mut RoutingSandbox, member: usize, entry_points: &[NodeIndex]) {
+    let Some(door) = entry_points.first() else { return };
+    let (node, part) = (sandbox.members()[member].node, sandbox.network().part(*door));
+    sandbox.network_mut().set_part(node, part);
+}
+
 /// Who carries an operation out, drawn now.
-pub(super) fn asker(sandbox: &mut RoutingSandbox, asker: Actor) -> Asker {
-    match asker {
-        Actor::Client(entry_points) => Asker::Client(doors(sandbox, entry_points as usize)),
-        // The word of a liar counts for nothing, so it is asked to do nothing.
-        Actor::Member(member) if !sandbox.is_dishonest(member) => Asker::Node(sandbox.members()[member].node),
-        Actor::AnyNode | Actor::Member(_) => match some_honest_members(sandbox, 1).first() {
-            Some(member) => Asker::Node(sandbox.members()[*member].node),
-            None => Asker::Client(doors(sandbox, 1)),
-        },
+pub(super) fn asker(sandbox: &mut RoutingSandbox, actor: Actor) -> Asker {
+    asker_near(sandbox, actor, None)
+}
+
+/// The same; a client stands in the part of the network that the user's home is in.
+pub(super) fn asker_near(sandbox: &mut RoutingSandbox, actor: Actor, home: Option<usize>) -> Asker {
+    // The word of a liar counts for nothing, so it is asked to do nothing.
+    let honest = |sandbox: &mut RoutingSandbox, near| {
+        let one = doors_near(sandbox, 1, near).first().copied();
+        one.map_or(Asker::Client(Vec::new()), Asker::Node)
+    };
+    match actor {
+        Actor::Client(entry_points) => {
+            let near = home.map(|home| sandbox.members()[home].node);
+            Asker::Client(doors_near(sandbox, entry_points as usize, near))
+        }
+        Actor::AnyNode => honest(sandbox, None),
+        Actor::Member(member) => {
+            let node = sandbox.members()[member].node;
+            if sandbox.is_dishonest(member) { honest(sandbox, Some(node)) } else { Asker::Node(node) }
+        }
     }
 }
 

@@ -120,14 +120,19 @@ impl Network {
 
     /// The friends of a liar are these from now on.
     pub fn befriend(&mut self, node: NodeIndex, friends: Arc<Friends>) {
-        if let Some(liar) = self.live_mut(node).and_then(|live| live.liar.as_mut()) {
+        let down = self.down.get_mut(&node).and_then(|down| down.liar.as_mut());
+        let live = self.slots[node.0 as usize].live.as_mut().and_then(|live| live.liar.as_mut());
+        if let Some(liar) = live.or(down) {
             liar.friends = friends;
         }
     }
 
-    /// Whether this node lives and lies.
+    /// Whether this node lies, or did before it went down and will when it comes back.
     pub fn is_dishonest(&self, node: NodeIndex) -> bool {
-        self.live(node).is_some_and(|live| live.liar.is_some())
+        self.live(node).map_or_else(
+            || self.down.get(&node).is_some_and(|down| down.liar.is_some()),
+            |live| live.liar.is_some(),
+        )
     }
 }
 

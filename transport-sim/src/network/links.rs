@@ -61,16 +61,17 @@ impl Network {
             Some(grid) => self.index_of(&grid),
             None => self.index_at(&target.address),
         };
-        let running = peer.filter(|peer| self.condition(*peer) == Condition::Running);
+        let running = peer.filter(|peer| self.condition(*peer) == Condition::Running && !self.are_apart(node, *peer));
         let contact = running.and_then(|peer| self.live(peer)).map(|live| live.contact.clone());
         let next = Tick(now.0 + 1);
+        let life = self.life(node);
         match (running, contact) {
             (Some(_), Some(contact)) if is_followed => {
                 let heard = Heard::Linked(target, contact);
                 match self.live_mut(node) {
                     // Who knows what somebody's own code waits for?
                     Some(Live { runner: Runner::Hosted(_), .. }) => {
-                        self.wheel.put(next, Event::Hear { to: node, heard: Box::new(heard) });
+                        self.wheel.put(next, Event::Hear { to: node, life, heard: Box::new(heard) });
                     }
                     // In the state machine nothing waits for this but the message that follows, so it needs no turn.
                     Some(live) => live.inbox.push((node, heard)),
@@ -79,13 +80,15 @@ impl Network {
             }
             (Some(peer), Some(contact)) => {
                 if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
-                    self.wheel.put(next, Event::Hear { to: peer, heard: Box::new(Heard::Requested(own)) });
+                    let heard = Box::new(Heard::Requested(own));
+                    self.wheel.put(next, Event::Hear { to: peer, life: self.life(peer), heard });
                 }
-                self.wheel.put(next, Event::Hear { to: node, heard: Box::new(Heard::Linked(target, contact)) });
+                let heard = Box::new(Heard::Linked(target, contact));
+                self.wheel.put(next, Event::Hear { to: node, life, heard });
             }
             _ => {
                 let heard = Box::new(Heard::Lost(target, LossReason::Unreachable));
-                self.wheel.put(now + DIAL_TIMEOUT, Event::Hear { to: node, heard });
+                self.wheel.put(now + DIAL_TIMEOUT, Event::Hear { to: node, life, heard });
             }
         }
     }
@@ -110,7 +113,18 @@ impl Network {
             return;
         }
         let Some((to, there)) = receiver.and_then(|to| Some((to, self.place(to)?))) else { return };
+        // What needs a link to be opened first goes nowhere if that cannot be done.
+        if self.is_stopped(from, to) || opens_link && self.are_apart(from, to) {
+            return;
+        }
+        let life = self.life(to);
+        if self.duplicate > 0.0 && self.delay.doubled(self.duplicate, sender, sequence) {
+            let delay = self.delay.one_way_again(place, there, sender, sequence).0.max(1);
+            let again = message.clone();
+            let event = Event::Deliver { to, life, from, sequence, opens_link: false, message: again };
+            self.wheel.put(now + Ticks(delay), event);
+        }
         let delay = self.delay.one_way(place, there, sender, sequence).0.max(1);
-        self.wheel.put(now + Ticks(delay), Event::Deliver { to, from, sequence, opens_link, message });
+        self.wheel.put(now + Ticks(delay), Event::Deliver { to, life, from, sequence, opens_link, message });
     }
 }

@@ -1,5 +1,6 @@
 //! Workloads: operations of many askers under way at once, judged by what is true when they end.
 
+use super::faults::Late;
 use super::{Member, RoutingSandbox, SandboxError};
 use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
@@ -31,6 +32,8 @@ pub enum Change {
     Rotate,
     /// Closes the account.
     Close,
+    /// Changes keys by the recovery key, and lives at this server from now on.
+    Recover(usize),
 }
 
 /// An operation under way.
@@ -52,7 +55,17 @@ pub(super) enum Task {
         tag: usize,
         started: Tick,
         user: usize,
-        least: u64,
+        least: Arc<Record>,
+    },
+    /// A thief writes in a user's name: what comes of it is no user's affair.
+    Theft {
+        tag: usize,
+    },
+    /// A server that was down joins again.
+    Return {
+        tag: usize,
+        member: usize,
+        deadline: Tick,
     },
     Depart {
         tag: usize,
@@ -81,6 +94,8 @@ pub struct Done {
     pub unsettled: u32,
     /// Lookups answered from the asker's own store.
     pub local: u32,
+    /// Lookups that gave a node a lesser record than one it was given before, or none.
+    pub regressions: u32,
     /// Depth of the last answer that was waited for; none where nobody was asked.
     pub round_trips: Option<u32>,
     /// How long it took.
@@ -118,12 +133,17 @@ impl RoutingSandbox {
         };
         let place = self.draw_place(None);
         let state = NodeState::client(card, targets, self.config.clone(), self.rng.next_u64());
-        Ok(self.network.add(state, place))
+        let client = self.network.add(state, place);
+        // It stands where its entry points are.
+        if let Some(door) = entry_points.first() {
+            self.network.set_part(client, self.network.part(*door));
+        }
+        Ok(client)
     }
 
     /// Gives an operation to a node, counted in the ledger `tag`. A node that is gone never answers: the operation ends
     /// at once, as unreachable.
-    fn give(&mut self, node: NodeIndex, operation: Operation, task: Task) {
+    pub(super) fn give(&mut self, node: NodeIndex, operation: Operation, task: Task) {
         let tag = task.tag();
         match self.network.ask(node, operation, tag) {
             Some(id) => {
@@ -178,7 +198,7 @@ impl RoutingSandbox {
         let issued_ms = self.now().0;
         let seed = self.seed_bytes();
         let home = match change {
-            Change::Move(member) => Some(member),
+            Change::Move(member) | Change::Recover(member) => Some(member),
             Change::Rotate | Change::Close => self.users[user].home,
         };
         let domain = home.map(|home| self.members[home].domain.clone());
@@ -195,6 +215,11 @@ impl RoutingSandbox {
                 owner.account.place(domain, issued_ms)
             }
             (Change::Move(_), Some(domain)) => owner.account.place(domain, issued_ms),
+            (Change::Recover(_), Some(domain)) => {
+                // As above: who has made all changes that there is room for moves with the last key.
+                let _ = owner.account.recover(seed, None);
+                owner.account.place(domain, issued_ms)
+            }
         };
         let record = Arc::new(record);
         owner.signed = Some(record.clone());
@@ -218,6 +243,19 @@ impl RoutingSandbox {
         Ok(())
     }
 
+    /// A thief with the user's present signing key registers that the user lives at this server. To be started before
+    /// the user [recovers](Change::Recover).
+    pub fn start_theft(&mut self, tag: usize, user: usize, home: usize, asker: &Asker) -> Result<(), SandboxError> {
+        let issued_ms = self.now().0;
+        let domain = self.members[home].domain.clone();
+        let owner = &mut self.users[user];
+        let record = Arc::new(owner.account.clone().place(domain, issued_ms));
+        owner.stolen = Some(record.clone());
+        let node = self.asking_node(asker)?;
+        self.give(node, Operation::Register(vec![record]), Task::Theft { tag });
+        Ok(())
+    }
+
     /// A server announces all its users again.
     pub fn start_announce(&mut self, tag: usize, member: usize) {
         let started = self.now();
@@ -232,7 +270,7 @@ impl RoutingSandbox {
         consistency: Consistency,
         asker: &Asker,
     ) -> Result<(), SandboxError> {
-        let Some(least) = self.users[user].acknowledged else { return Ok(()) };
+        let Some(least) = self.users[user].acknowledged.clone() else { return Ok(()) };
         let key = Key::from(self.users[user].guid());
         let node = self.asking_node(asker)?;
         let started = self.now();
@@ -254,7 +292,7 @@ impl RoutingSandbox {
         self.abandon(node);
     }
 
-    fn abandon(&mut self, node: NodeIndex) {
+    pub(super) fn abandon(&mut self, node: NodeIndex) {
         let mut abandoned: Vec<(NodeIndex, OperationId)> =
             self.tasks.keys().filter(|(of, _)| *of == node).copied().collect();
         abandoned.sort_unstable();
@@ -279,14 +317,19 @@ impl RoutingSandbox {
         members.filter(|(_, member)| is_running(member)).map(|(index, _)| index).collect()
     }
 
+    /// Whether a server lives, running or halted.
+    pub fn lives(&self, member: usize) -> bool {
+        matches!(self.network.condition(self.members[member].node), Condition::Running | Condition::Halted)
+    }
+
     /// How many servers live.
     pub fn living(&self) -> usize {
-        let lives =
-            |member: &&Member| matches!(self.network.condition(member.node), Condition::Running | Condition::Halted);
-        self.members.iter().filter(lives).count()
+        (0..self.members.len()).filter(|member| self.lives(*member)).count()
     }
 
     pub(super) fn settle_tasks(&mut self) {
+        // What a leaver ended in its last turn has ended, though its leaving is told of first.
+        let mut departed = Vec::new();
         for finished in self.network.take_finished() {
             let key = (finished.node, finished.operation);
             let Some(task) = self.tasks.remove(&key) else { continue };
@@ -305,6 +348,9 @@ impl RoutingSandbox {
                         result.as_ref().ok().map(|joined| u32::from(joined.round_trips)).filter(|depth| *depth > 0);
                     let correct = u32::from(result.is_ok());
                     self.members[member].has_joined |= result.is_ok();
+                    if result.is_err() {
+                        self.late.push(Late::unawaited(member));
+                    }
                     self.oracle = None;
                     Done {
                         tag,
@@ -328,13 +374,23 @@ impl RoutingSandbox {
                     done.unreachable = done.asked - done.correct;
                     done
                 }
+                (Task::Theft { tag }, _) => {
+                    self.writers.push(finished.node);
+                    Done { tag, ..Done::default() }
+                }
+                (Task::Return { tag, member, deadline }, Outcome::Joined(result)) => {
+                    match self.on_returned(tag, member, deadline, result) {
+                        Some(done) => done,
+                        None => continue,
+                    }
+                }
                 (Task::Lookup { tag, started, user, least }, Outcome::Answered(result)) => {
-                    let asker = (!is_client).then(|| self.network.grid(finished.node));
-                    self.judge(tag, user, least, started, finished.at, asker, result.ok().map(|answer| *answer))
+                    let asker = (!is_client).then_some(finished.node);
+                    self.judge(tag, user, &least, started, finished.at, asker, result.ok().map(|answer| *answer))
                 }
                 (Task::Depart { tag, started }, Outcome::Departed(result)) => {
                     self.oracle = None;
-                    self.abandon(finished.node);
+                    departed.push(finished.node);
                     let correct = u32::from(result.is_ok());
                     Done {
                         tag,
@@ -351,6 +407,9 @@ impl RoutingSandbox {
             };
             self.done.push(done);
         }
+        for node in departed {
+            self.abandon(node);
+        }
     }
 
     /// Notes which records are acknowledged. Says how many are, and how many came with proof of a conflict.
@@ -363,8 +422,11 @@ impl RoutingSandbox {
             }
             acknowledged += 1;
             let user = self.by_guid.get(&registration.record.guid()).map(|user| &mut self.users[*user]);
-            if let Some(user) = user {
-                user.acknowledged = user.acknowledged.max(Some(registration.record.version()));
+            if let Some(user) = user
+                && user.stolen.as_ref() != Some(&registration.record)
+                && user.acknowledged.as_ref().is_none_or(|known| registration.record.outranks(known))
+            {
+                user.acknowledged = Some(registration.record.clone());
             }
         }
         (acknowledged, conflicts)
@@ -373,24 +435,25 @@ impl RoutingSandbox {
     /// Right is the greatest write acknowledged before the question was asked, or anything signed after it.
     #[allow(clippy::too_many_arguments, reason = "a lookup's whole story, told once")]
     fn judge(
-        &self,
+        &mut self,
         tag: usize,
         user: usize,
-        least: u64,
+        least: &Record,
         started: Tick,
         ended: Tick,
-        asker: Option<Grid>,
+        asker: Option<NodeIndex>,
         answer: Option<Answer>,
     ) -> Done {
         let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
         if let Some(answer) = &answer {
             // Nothing greater than what the user has signed: a forgery is never right, whatever version it says.
-            let signed = self.users[user].signed.as_ref();
+            let owner = &self.users[user];
             let is_right = |record: &Arc<Record>| {
-                record.guid() == self.users[user].guid()
-                    && record.version() >= least
+                record.guid() == owner.guid()
+                    && !least.outranks(record)
                     && record.verify().is_ok()
-                    && signed.is_some_and(|signed| !record.outranks(signed))
+                    && owner.signed.as_ref().is_some_and(|signed| !record.outranks(signed))
+                    && owner.stolen.as_ref() != Some(record)
             };
             match answer.verdict {
                 Verdict::Found | Verdict::Conflict | Verdict::Closed
@@ -406,10 +469,12 @@ impl RoutingSandbox {
             done.unsettled = u32::from(!answer.is_settled && answer.record.is_some());
             done.local = u32::from(answer.round_trips == 0);
             done.round_trips = Some(u32::from(answer.round_trips)).filter(|depth| *depth > 0);
+            done.regressions = u32::from(asker.is_some_and(|node| self.has_regressed(node, user, answer)));
         } else {
             done.unreachable = 1;
         }
         let guid = self.users[user].guid();
+        let asker = asker.map(|node| self.network.grid(node));
         done.lookup = Some(Box::new(LookupDone { guid, asker, started, ended, answer }));
         done
     }
@@ -441,13 +506,20 @@ impl Task {
     fn tag(&self) -> usize {
         match self {
             Task::Awaited(_) => 0,
-            Task::Join { tag, .. } | Task::Write { tag, .. } | Task::Lookup { tag, .. } | Task::Depart { tag, .. } => {
-                *tag
-            }
+            Task::Join { tag, .. }
+            | Task::Write { tag, .. }
+            | Task::Lookup { tag, .. }
+            | Task::Depart { tag, .. }
+            | Task::Theft { tag }
+            | Task::Return { tag, .. } => *tag,
         }
     }
 
     fn asked(&self) -> u32 {
-        if let Task::Write { users, .. } = self { *users } else { 1 }
+        match self {
+            Task::Write { users, .. } => *users,
+            Task::Theft { .. } => 0,
+            _ => 1,
+        }
     }
 }

@@ -68,7 +68,6 @@ impl Writing {
     pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
             if is_holder && !slot.is_holder {
-                // Somebody names the home-server as a holder, which has its copy already.
                 slot.is_holder = true;
                 self.waiting += usize::from(slot.said == HolderSaid::Waiting);
                 self.kept += usize::from(slot.said == HolderSaid::Kept);
@@ -188,40 +187,42 @@ impl Stretch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::Account;
-    use crate::testing::{contact, id, rng};
+    use crate::state::tests::{place, user};
+    use crate::testing::{contact, contacts, id_near, rng};
 
+    /// The home-server gets a copy; that it is one of the holders, too, may come to light later.
     #[test]
-    fn a_home_server_that_is_named_as_a_holder_later_is_waited_for_like_one() {
-        let (mut rng, mut account) = (rng(1), Account::new([1; 32], None, [0; 16]));
-        let home = contact(id(&mut rng));
-        let record = Arc::new(account.place("home.example".parse().unwrap(), 0));
-        for has_answered_before in [false, true] {
-            let mut writing = Writing::new(record.clone());
-            assert!(writing.add(0, &home, true, false));
-            if has_answered_before {
+    fn a_home_that_turns_out_to_be_a_holder_is_waited_for_and_counted_like_any() {
+        let contacts = contacts(&mut rng(1), 3);
+        for says_it_first in [false, true] {
+            let mut writing = Writing::new(place(&mut user(1), "home.example"));
+            assert!(writing.add(0, &contacts[0], true, false));
+            if says_it_first {
                 writing.on_said(0, HolderSaid::Kept);
-                assert_eq!(writing.decide(None, 4, Scale::UNKNOWN), Some(false), "it is no holder");
             }
-            assert!(!writing.add(0, &home, true, true));
+            assert!(!writing.add(0, &contacts[0], true, true));
+            assert!(writing.add(1, &contacts[1], true, true) && writing.add(2, &contacts[2], true, true));
             writing.on_said(0, HolderSaid::Kept);
-            assert_eq!((writing.waiting, writing.kept), (0, 1));
-            assert_eq!(writing.decide(None, 4, Scale::UNKNOWN), Some(true));
+            assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), None);
+            writing.on_said(1, HolderSaid::Silent);
+            writing.on_said(2, HolderSaid::Kept);
+            assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), Some(true), "{says_it_first}");
+            assert_eq!((writing.waiting, writing.kept), (0, 2));
         }
     }
 
     #[test]
     fn in_a_widened_set_a_majority_of_ground_ids_acknowledges_nothing() {
-        let (mut rng, mut account) = (rng(2), Account::new([1; 32], None, [0; 16]));
-        let record = Arc::new(account.place("home.example".parse().unwrap(), 0));
+        let (mut rng, mut account) = (rng(2), user(1));
+        let record = place(&mut account, "home.example");
         let place = record.key().id;
         let mut writing = Writing::new(record);
         // Seven ids that share 30 bits with the key, and one where the holders of a network of 2^10 nodes are.
         for peer in 0..7 {
-            let ground = contact(crate::testing::id_near(&mut rng, &place, 30));
+            let ground = contact(id_near(&mut rng, &place, 30));
             writing.add(peer, &ground, true, true);
         }
-        writing.add(7, &contact(crate::testing::id_near(&mut rng, &place, 10)), true, true);
+        writing.add(7, &contact(id_near(&mut rng, &place, 10)), true, true);
         let decide = |writing: &Writing| writing.decide(None, 4, Scale::of_nodes(1 << 10));
         (0..7).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
         assert_eq!(decide(&writing), None, "the honest one has not answered");

@@ -116,7 +116,7 @@ fn numbers_out_of_all_proportion_are_answered_calmly() {
         Message::Compared(Compared { id, difference: Difference::Same }),
     ];
     for extreme in [0, 1, 64, 252, 253, 255] {
-        let range = Arc::new(Range { start, bits: extreme, digest: Hash([0; 32]) });
+        let range = Arc::new(Range { start, bits: extreme, digest: Hash([0; 32]), users: None });
         messages.push(Message::Compare(Compare { id, range }));
         messages.push(Message::Sample(Sample { id, start, bits: extreme, count: 0 }));
         messages.push(Message::Sample(Sample { id, start, bits: extreme, count: u16::MAX }));

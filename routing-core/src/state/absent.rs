@@ -1,0 +1,129 @@
+//! Holders next to this node that do not answer, and how long they keep their places.
+//!
+//! ```text
+//!   says "away"      -> Away, until the time it said and a grace
+//!   stays silent     -> Silent, for a grace              both keep their places: nothing moves
+//!   grace is over    -> Lost: others take its place, and compare until they have what it held
+//!   answers again    -> forgotten here
+//! ```
+//!
+//! Where no majority of a key's holders is left, those that do not answer lose their places at once: then it matters
+//! more that there are holders than that nothing moves. A node that takes a place so says *not yet* about those keys
+//! until it has compared them with its fellows: for that, the lost count as holders until then.
+
+use crate::id::Grid;
+use crate::time::Tick;
+use std::collections::BTreeMap;
+
+/// How many are kept in mind. Of more, those with the greatest ids lose their places at once.
+const ABSENT_MAX: usize = 1_024;
+
+/// Who does not answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Absent {
+    absent: BTreeMap<Grid, Absence>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Absence {
+    /// Until when it keeps its place; `None` once it is lost.
+    until: Option<Tick>,
+    /// Whether what it holds has been compared with the fellows since it fell silent.
+    is_compared: bool,
+}
+
+impl Absent {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.absent.is_empty()
+    }
+
+    /// Somebody stays silent, or has said that it is away, and keeps its place for now. Who was lost stays lost.
+    pub(crate) fn add(&mut self, grid: Grid, until: Tick) {
+        if self.absent.len() < ABSENT_MAX {
+            self.absent.entry(grid).or_insert(Absence { until: Some(until), is_compared: false });
+        }
+    }
+
+    /// It answers again, or has left. Says whether it was absent.
+    pub(crate) fn remove(&mut self, grid: &Grid) -> bool {
+        self.absent.remove(grid).is_some()
+    }
+
+    /// Whether it is absent.
+    pub(crate) fn contains(&self, grid: &Grid) -> bool {
+        self.absent.contains_key(grid)
+    }
+
+    /// Whether it keeps its place.
+    pub(crate) fn keeps_place(&self, grid: &Grid) -> bool {
+        self.absent.get(grid).is_some_and(|absence| absence.until.is_some())
+    }
+
+    /// Those who keep their places.
+    pub(crate) fn keeping_place(&self) -> impl Iterator<Item = &Grid> {
+        self.absent.iter().filter(|(_, absence)| absence.until.is_some()).map(|(grid, _)| grid)
+    }
+
+    /// Whether a place taken from it is still new to whoever took it.
+    pub(crate) fn is_to_be_compared(&self, grid: &Grid) -> bool {
+        self.absent.get(grid).is_some_and(|absence| !absence.is_compared)
+    }
+
+    /// When the next of them loses its place.
+    pub(crate) fn next_due(&self) -> Option<Tick> {
+        self.absent.values().filter_map(|absence| absence.until).min()
+    }
+
+    /// Those whose time is over lose their places. Says whether there were any.
+    pub(crate) fn expire(&mut self, now: Tick) -> bool {
+        let mut is_any = false;
+        for absence in self.absent.values_mut().filter(|absence| absence.until.is_some_and(|until| until <= now)) {
+            *absence = Absence { until: None, is_compared: false };
+            is_any = true;
+        }
+        is_any
+    }
+
+    /// What all of them held has been compared, as far as others took their places: the lost are forgotten and returned.
+    pub(crate) fn on_compared(&mut self) -> Vec<Grid> {
+        let lost = self.absent.iter().filter(|(_, absence)| absence.until.is_none()).map(|(grid, _)| *grid).collect();
+        self.absent.retain(|_, absence| absence.until.is_some());
+        self.absent.values_mut().for_each(|absence| absence.is_compared = true);
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+
+    fn grid(number: u8) -> Grid {
+        Grid(Id([number; 32]))
+    }
+
+    #[test]
+    fn the_silent_keep_their_places_for_a_grace_and_count_until_what_they_held_is_compared() {
+        let mut absent = Absent::default();
+        absent.add(grid(1), Tick(100));
+        absent.add(grid(2), Tick(200));
+        assert!(!absent.expire(Tick(99)) && absent.keeps_place(&grid(1)));
+        assert_eq!(absent.next_due(), Some(Tick(100)));
+        assert!(absent.expire(Tick(100)));
+        assert!(absent.contains(&grid(1)) && !absent.keeps_place(&grid(1)) && absent.keeps_place(&grid(2)));
+        absent.add(grid(1), Tick(900));
+        assert!(!absent.keeps_place(&grid(1)), "who was lost stays lost until it answers");
+        assert_eq!(absent.on_compared(), [grid(1)]);
+        assert!(absent.keeps_place(&grid(2)) && !absent.is_to_be_compared(&grid(2)));
+        assert!(absent.remove(&grid(2)) && absent.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_the_silent_takes_no_more_than_its_bound() {
+        let mut absent = Absent::default();
+        for number in 0..ABSENT_MAX as u32 * 2 {
+            absent.add(Grid(Id::of(&number.to_be_bytes())), Tick(1));
+        }
+        assert_eq!(absent.absent.len(), ABSENT_MAX);
+    }
+}

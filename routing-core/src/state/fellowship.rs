@@ -1,0 +1,81 @@
+//! How far the holders of each key reach that this node holds: who lies within holds the key, too.
+//!
+//! Comparing a range with one fellow after the other takes the keys that both hold. To work out a key's holders costs a
+//! walk through the table, so it is done once and kept until somebody comes or goes within that distance.
+
+use super::core::Core;
+use crate::holders::Place;
+use crate::id::{Grid, Key};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The reach of each key's holders, as far as it was worked out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fellowship {
+    /// In leading 64 bits of the distance; keys that this node is no holder of are not in it.
+    reaches: BTreeMap<Key, u64>,
+    /// No reach is greater.
+    reach_max: u64,
+    /// Keys whose reach is not known, or not any more.
+    doubted: BTreeSet<Key>,
+    /// Whether the keys of the store have been listed.
+    is_begun: bool,
+}
+
+impl Fellowship {
+    /// Whether both this node and `peer` hold `key`, as this node sees it. For keys that [`Core::find_fellows`] saw.
+    pub(crate) fn is_shared(&self, key: &Key, peer: &Grid) -> bool {
+        self.reaches.get(key).is_some_and(|reach| key.id.prefix() ^ peer.0.prefix() <= *reach)
+    }
+
+    /// A record was kept, perhaps of a new key.
+    pub(crate) fn on_kept(&mut self, key: &Key) {
+        if self.is_begun && !self.reaches.contains_key(key) {
+            self.doubted.insert(*key);
+        }
+    }
+
+    /// Somebody was met, is gone, is absent, or is back: the keys around it are doubted. `own` is this node.
+    pub(crate) fn on_change(&mut self, own: &Grid, grid: &Grid) {
+        let (own, prefix) = (own.0.prefix(), grid.0.prefix());
+        // All keys lie within the greatest reach of this node, so whoever is much farther away is far from each of them.
+        if self.reaches.is_empty() || (own ^ prefix).leading_zeros() < self.reach_max.leading_zeros() {
+            return;
+        }
+        let doubted = &mut self.doubted;
+        self.reaches.retain(|key, reach| {
+            let stays = key.id.prefix() ^ prefix > *reach;
+            if !stays {
+                doubted.insert(*key);
+            }
+            stays
+        });
+    }
+
+    /// All is to be worked out anew.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Core {
+    /// Works out the reaches of all keys in the store for which they are not known.
+    pub(super) fn find_fellows(&mut self) {
+        let mut fellowship = std::mem::take(&mut self.fellowship);
+        if !fellowship.is_begun {
+            fellowship.is_begun = true;
+            fellowship.doubted = self.store.iter().map(|(key, _)| *key).collect();
+        }
+        for key in std::mem::take(&mut fellowship.doubted) {
+            let view = self.duty(&key.id, self.config.holders);
+            if view.own_place == Place::Outside || self.store.get(&key).is_none() {
+                continue;
+            }
+            let place = key.id.prefix();
+            let farthest = view.others.last().map_or(0, |(entry, _)| entry.prefix() ^ place);
+            let reach = if view.is_full { farthest.max(self.grid().0.prefix() ^ place) } else { u64::MAX };
+            fellowship.reach_max = fellowship.reach_max.max(reach);
+            fellowship.reaches.insert(key, reach);
+        }
+        self.fellowship = fellowship;
+    }
+}

@@ -1,0 +1,139 @@
+//! Nodes that stop and come back.
+
+use super::*;
+use crate::contact::Standing;
+
+impl World {
+    /// A node is gone without a word. What it kept is left.
+    fn crash(&mut self, index: usize) -> Kept {
+        self.nodes[index].take().unwrap().kept()
+    }
+
+    /// It comes back, and is outside.
+    fn come_back(&mut self, index: usize, kept: Kept) {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
+        let secret = Arc::new(SecretKey::from_seed(seed));
+        let address = self.contacts[index].address().clone();
+        let node = NodeState::restore(secret, address, self.config.clone(), 1_000, kept, Tick(self.now));
+        self.contacts[index] = node.contact().clone();
+        self.nodes[index] = Some(node);
+    }
+
+    fn rejoin(&mut self, index: usize, kept: Kept) -> Result<Joined, JoinError> {
+        let entry_points = kept.entry_points();
+        self.come_back(index, kept);
+        match self.perform(index, Operation::Join(entry_points)) {
+            Outcome::Joined(joined) => joined,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_holds_what_it_held_with_its_age_and_is_the_newer_self() {
+    let mut world = World::of(8, 4);
+    let records: Vec<_> = (0..20).map(|seed| place(&mut user(seed), "n5.example")).collect();
+    world.register(0, &records);
+    world.run(60_000);
+    let before = world.node(5).contact().clone();
+    let kept = world.crash(5);
+    assert!(!kept.copies.is_empty() && kept.homed.len() == 20 && kept.contacts.len() == 7);
+    assert!(kept.copies.iter().all(|copy| copy.age >= Ticks(50_000)));
+    world.run(100_000);
+    world.come_back(5, kept.clone());
+    let node = world.node(5);
+    assert!(node.contact().supersedes(&before) && node.grid() == before.grid());
+    assert_eq!((node.phase(), node.is_settled()), (Phase::Outside, false));
+    assert_eq!(Kept { sequence: kept.sequence, ..node.kept() }, kept, "an age is running time");
+    assert!(node.table().iter().all(|entry| !entry.has_answered() && !entry.is_linked()));
+}
+
+#[test]
+fn a_node_comes_back_through_those_that_it_remembers_even_if_most_of_them_are_gone() {
+    let mut world = World::of(12, 4);
+    let records: Vec<_> = (0..30).map(|seed| place(&mut user(seed), "n3.example")).collect();
+    world.register(0, &records);
+    world.run(2_000);
+    let kept = world.crash(3);
+    for gone in 4..11 {
+        world.crash(gone);
+    }
+    let missed = place(&mut user(99), "n1.example");
+    world.register(0, std::slice::from_ref(&missed));
+    assert!(world.rejoin(3, kept).is_ok());
+    assert!(world.node(3).is_settled());
+    for record in records.iter().chain([&missed]) {
+        let answer = world.lookup(3, record.key(), Consistency::All);
+        assert_eq!(answer.record.as_ref(), Some(record));
+    }
+}
+
+#[test]
+fn what_a_node_says_after_coming_back_does_not_count_before_it_has_compared() {
+    let mut world = World::of(6, 8);
+    let mut account = user(1);
+    let first = place(&mut account, "n1.example");
+    world.register(0, std::slice::from_ref(&first));
+    world.run(2_000);
+    let kept = world.crash(2);
+    let second = place(&mut account, "n4.example");
+    world.register(0, std::slice::from_ref(&second));
+    world.run(2_000);
+    world.come_back(2, kept.clone());
+    // It runs, and is asked before it is in again: only its stale copy is there, and marked.
+    let answer = world.lookup(0, first.key(), Consistency::All);
+    assert_eq!(answer.record.as_ref(), Some(&second));
+    let own = world.grid(2);
+    let hop = answer.trace.iter().find(|hop| hop.peer.grid() == own);
+    let said = hop.and_then(|hop| hop.said.as_ref()).map(|(_, said)| said.standing);
+    assert!(matches!(said, None | Some(crate::message::Standing::NotYet)), "{said:?}");
+    let joined = world.perform(2, Operation::Join(kept.entry_points()));
+    assert!(matches!(joined, Outcome::Joined(Ok(_))), "{joined:?}");
+    let held = world.node(2).store().get(&second.key()).map(|stored| stored.held().record().clone());
+    assert_eq!(held, Some(second));
+}
+
+#[test]
+fn a_card_after_a_restart_beats_the_farewell_before_it_even_if_only_the_start_was_written_down() {
+    let mut world = World::of(5, 4);
+    let at_the_start = world.node(1).contact().sequence();
+    let mut kept = world.node(1).kept();
+    assert!(matches!(world.perform(1, Operation::Away(Ticks::hours(1))), Outcome::Departed(Ok(()))));
+    let farewell = world.node(1).contact().clone();
+    assert!(matches!(farewell.standing(), Standing::Away { .. }));
+    kept.sequence = at_the_start;
+    world.nodes[1] = None;
+    world.run(5_000);
+    assert!(world.rejoin(1, kept).is_ok());
+    let card = world.node(1).contact().clone();
+    assert!(card.supersedes(&farewell) && card.standing() == Standing::Here);
+    world.run(5_000);
+    for other in [0, 2, 3, 4] {
+        let known = world.node(other).table().entry(&card.grid()).map(|entry| entry.contact().clone());
+        assert_eq!(known, Some(card.clone()), "{other}");
+    }
+}
+
+#[test]
+fn after_a_blackout_those_who_come_back_together_find_each_other() {
+    let mut world = World::of(9, 4);
+    let records: Vec<_> = (0..20).map(|seed| place(&mut user(seed), "n3.example")).collect();
+    world.register(0, &records);
+    world.run(2_000);
+    let kept: Vec<Kept> = (0..9).map(|index| world.crash(index)).collect();
+    world.run(10_000);
+    for (index, kept) in kept.iter().enumerate() {
+        world.come_back(index, kept.clone());
+    }
+    let joins: Vec<OperationId> =
+        kept.iter().enumerate().map(|(index, kept)| world.ask(index, Operation::Join(kept.entry_points()))).collect();
+    for id in joins {
+        let outcome = world.outcome(id);
+        assert!(matches!(outcome, Outcome::Joined(Ok(_))), "{outcome:?}");
+    }
+    for record in &records {
+        let answer = world.lookup(8, record.key(), Consistency::Quorum);
+        assert_eq!((answer.record.as_ref(), answer.is_settled), (Some(record), true));
+    }
+}
