@@ -47,6 +47,11 @@ impl Scale {
         ((256 + u64::from(self.0 & 0xff)) << (self.0 >> 8).min(40)) >> 8
     }
 
+    /// The scale of so many more nodes, in 256ths of a doubling.
+    pub fn denser_by(self, steps: u16) -> Self {
+        if self == Scale::UNKNOWN { self } else { Scale(self.0.saturating_add(steps)) }
+    }
+
     /// The distance, in leading 64 bits, within which `count` nodes are to be expected; `None` if nothing is known or
     /// the whole keyspace holds no more than that.
     pub fn radius(self, count: u16) -> Option<u64> {

@@ -419,6 +419,12 @@ impl RoutingTable {
         self.agreed_scale().unwrap_or(self.own_scale)
     }
 
+    /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what. Those who have
+    /// agreed differ by less than an eighth, and one's own estimate errs by less than a half.
+    pub fn scale_bound(&self) -> Scale {
+        self.scale().denser_by(if self.agreed_scale().is_some() { 44 } else { 150 })
+    }
+
     /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
         self.own_scale

@@ -69,7 +69,7 @@ impl Core {
             return Told { view: Some(view), is_whole: true, is_too_little: false };
         }
         let is_too_little = nameable < usize::from(self.config.alpha);
-        let view = self.view_of(place, groups, may_be_named);
+        let view = self.view_of(place, groups, self.scale(), may_be_named);
         Told { view: (view.name != seen).then_some(view), is_whole: false, is_too_little }
     }
 
@@ -104,7 +104,8 @@ impl Core {
             drop(told);
             // Who is new here must know who keeps a place meanwhile.
             let absentees = if find.want == Want::Introductions { self.away_neighbours(from) } else { Vec::new() };
-            let contacts = if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
+            let contacts =
+                if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
             let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
             if is_too_little && self.doubted.len() < STRANGERS_MAX {
                 strangers.iter().for_each(|stranger| self.doubt(stranger));

@@ -139,7 +139,10 @@ impl Core {
     fn on_listing(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, theirs: &[Brief], range: (Id, u8)) {
         let wanted: Vec<Key> = theirs
             .iter()
-            .filter(|brief| self.store.brief(&brief.key) != Some(**brief))
+            .filter(|brief| match self.store.brief(&brief.key) {
+                Some(own) => own != **brief,
+                None => self.is_clear_holder(&brief.key, &self.grid()),
+            })
             .map(|brief| brief.key)
             .collect();
         let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
@@ -152,7 +155,11 @@ impl Core {
                     && key.id.common_bits(&start) >= u32::from(bits)
                     && self.fellowship.is_shared(key, &fellow.grid())
             });
-            self.hand_over(fellow, missing_there.iter().map(|brief| brief.key).collect());
+            let missing_there = missing_there.iter().map(|brief| brief.key);
+            // Keys that it does not take this node for a holder of are not in its list.
+            let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
+            let missing_there = missing_there.filter(are_both).collect();
+            self.hand_over(fellow, missing_there);
         }
         self.fetch(comparisons, fellow, wanted);
     }

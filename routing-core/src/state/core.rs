@@ -110,6 +110,11 @@ impl Core {
         self.table.scale()
     }
 
+    /// By which scale it is beyond doubt who holds what.
+    pub(crate) fn clear_scale(&self) -> Scale {
+        self.table.scale_bound()
+    }
+
     pub(crate) fn effect(&mut self, effect: Effect) {
         if let Effect::Send(_, message @ (Message::Find(_) | Message::Found(_))) = &effect
             && !message.is_for_operation()
@@ -228,7 +233,8 @@ impl Core {
 
     /// Upkeep asks whether it is there, as soon as it can.
     pub(crate) fn doubt(&mut self, contact: &Arc<Contact>) {
-        if self.doubted.len() < DOUBTED_MAX {
+        let is_known = self.doubted.iter().any(|doubted| doubted.grid() == contact.grid());
+        if !is_known && self.doubted.len() < DOUBTED_MAX {
             self.doubted.push(contact.clone());
         }
     }
@@ -303,7 +309,7 @@ impl Core {
 
     /// The holders of `target` that can be asked: the nearest `groups` groups of those who answer, itself included.
     pub(crate) fn view(&self, target: &Id, groups: u16) -> View<'_> {
-        self.view_of(target, groups, Entry::is_available)
+        self.view_of(target, groups, self.scale(), Entry::is_available)
     }
 
     /// The holders of `target` by duty: those who are absent keep their places, while a majority answers.
@@ -311,14 +317,50 @@ impl Core {
         self.full_duty(target, groups).unwrap_or_else(|| self.view(target, groups))
     }
 
-    /// The holders of `target` with those who are absent and keep their places; `None` if a majority is absent.
+    /// The holders of `target` with those who are absent and keep their places; `None` if nobody near is absent, or if a
+    /// majority is.
     fn full_duty(&self, target: &Id, groups: u16) -> Option<View<'_>> {
-        // Of the neighbours it is known until when they keep their places; those farther away have only said so.
-        let keeps_place = |entry: &Entry| {
-            let grid = entry.contact().grid();
-            entry.is_available() || self.absent.keeps_place(&grid) || entry.is_away() && !self.absent.contains(&grid)
-        };
-        let view = self.view_of(target, groups, keeps_place);
+        if self.absent.is_empty() {
+            return None;
+        }
+        let keeps_place = |entry: &Entry| entry.is_available() || self.absent.keeps_place(&entry.contact().grid());
+        self.with_places_kept(target, groups, self.scale(), keeps_place)
+    }
+
+    /// The holders of `target` that are told again what they should have had long since: nobody stands in for those who
+    /// do not answer, wherever they are, while a majority does.
+    pub(crate) fn old_holders(&self, target: &Id, groups: u16) -> View<'_> {
+        self.clear_view(target, groups, |_| true)
+    }
+
+    /// Whether `grid` is a holder of `key` beyond doubt: also if the density were a little greater. Else whoever lacks the
+    /// record is left without it, as nobody relies on it: nodes differ a little about the density, and each time that one
+    /// changed its mind, whole ranges would move.
+    pub(crate) fn is_clear_holder(&self, key: &Key, grid: &Grid) -> bool {
+        let keeps_place = |entry: &Entry| entry.is_available() || self.absent.keeps_place(&entry.contact().grid());
+        let view = self.clear_view(&key.id, self.config.holders, keeps_place);
+        if *grid == self.grid() {
+            return view.own_place != Place::Outside;
+        }
+        view.others.iter().any(|(entry, _)| entry.contact().grid() == *grid)
+    }
+
+    /// The holders of `target` beyond doubt; those whose place is kept count while a majority is available.
+    fn clear_view(&self, target: &Id, groups: u16, keeps_place: impl Fn(&Entry) -> bool) -> View<'_> {
+        let scale = self.clear_scale();
+        let view = self.with_places_kept(target, groups, scale, keeps_place);
+        view.unwrap_or_else(|| self.view_of(target, groups, scale, Entry::is_available))
+    }
+
+    /// The holders of `target` among those that `keeps_place`, if a majority of them is available.
+    fn with_places_kept(
+        &self,
+        target: &Id,
+        groups: u16,
+        scale: Scale,
+        keeps_place: impl Fn(&Entry) -> bool,
+    ) -> Option<View<'_>> {
+        let view = self.view_of(target, groups, scale, keeps_place);
         let mut tally = Tally::default();
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), entry.is_available());
@@ -327,9 +369,9 @@ impl Core {
         tally.is_majority().then_some(view)
     }
 
-    /// The holders of `target` if there were only those contacts that `counts`.
-    pub(crate) fn view_of(&self, target: &Id, groups: u16, counts: impl Fn(&Entry) -> bool) -> View<'_> {
-        let mut admission = Admission::new(groups, self.scale());
+    /// The holders of `target` if there were only those contacts that `counts`, and the keyspace were so dense.
+    pub(crate) fn view_of(&self, target: &Id, groups: u16, scale: Scale, counts: impl Fn(&Entry) -> bool) -> View<'_> {
+        let mut admission = Admission::new(groups, scale);
         let own = self.grid();
         let own_distance = target.distance(&own.0);
         let own_prefix = target.prefix() ^ own.0.prefix();
@@ -380,7 +422,7 @@ impl Core {
             let is_old = |entry: &Entry| entry.is_available() || self.absent.is_to_be_compared(&entry.contact().grid());
             own_place = match self.full_duty(key, self.config.holders) {
                 Some(duty) if duty.own_place == Place::Outside => Place::Outside,
-                _ => self.view_of(key, self.config.holders, is_old).own_place,
+                _ => self.view_of(key, self.config.holders, self.scale(), is_old).own_place,
             };
         }
         if own_place == Place::Outside {

@@ -272,7 +272,13 @@ impl Register {
     }
 
     fn scale(&self, core: &Core) -> Scale {
-        if core.is_node() { core.scale() } else { agreed(&self.scales) }
+        if self.announcing.is_some() {
+            core.clear_scale()
+        } else if core.is_node() {
+            core.scale()
+        } else {
+            agreed(&self.scales)
+        }
     }
 
     pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> bool {
@@ -562,7 +568,7 @@ impl Register {
         // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
         let is_announced = self.announcing.is_some();
         let groups = core.config.holders;
-        let view = if is_announced { core.duty(&key.id, groups) } else { core.view(&key.id, groups) };
+        let view = if is_announced { core.old_holders(&key.id, groups) } else { core.view(&key.id, groups) };
         let others = view.others.iter().filter(|(entry, _)| entry.is_available());
         let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
         let own_place = view.own_place;

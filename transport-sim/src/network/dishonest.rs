@@ -129,10 +129,8 @@ impl Network {
 
     /// Whether this node lies, or did before it went down and will when it comes back.
     pub fn is_dishonest(&self, node: NodeIndex) -> bool {
-        self.live(node).map_or_else(
-            || self.down.get(&node).is_some_and(|down| down.liar.is_some()),
-            |live| live.liar.is_some(),
-        )
+        self.live(node)
+            .map_or_else(|| self.down.get(&node).is_some_and(|down| down.liar.is_some()), |live| live.liar.is_some())
     }
 }
 

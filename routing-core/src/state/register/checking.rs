@@ -104,7 +104,7 @@ impl Register {
         }
         let (contact, is_linked) = (peer.contact.clone(), std::mem::replace(&mut peer.is_linked, true));
         let (start, bits) = range;
-        let users = Some(UsersOf { domain, scale: core.scale() });
+        let users = Some(UsersOf { domain, scale: core.clear_scale() });
         let range = Arc::new(Range { start, bits, digest, users });
         self.in_flight += 1;
         let request = Message::Compare(Compare { id: RequestId(u32::MAX), range: range.clone() });
