@@ -27,6 +27,9 @@ const BIN_GROWTH: usize = 4;
 /// great a shortage must be: of sixteen expected by chance less than a third is there in one part of 700.
 const EXPECTED_LEAST: u64 = 16;
 const SHORTAGE: u64 = 3;
+/// The density is estimated anew over the whole table once its size has changed by such a part: each contact of a
+/// growing table is looked at that many times in all.
+const WHOLE_AGAIN: usize = 128;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
 const REGIONS: usize = 1 << REGION_BITS;
 const REGION_BITS: u32 = 5;
@@ -151,9 +154,11 @@ pub struct RoutingTable {
     given_up: usize,
     /// How the budget is dealt; worked out while `partial`.
     shares: Shares,
-    /// The size of the table when the median over all of it was taken last, and that median.
+    /// The size of the table when its density was estimated last over all of it, and that estimate.
     whole_count: usize,
     whole_scale: Scale,
+    /// Whether everybody is in the table, as far as can be told from the density around the own place.
+    is_whole: bool,
     own_scale: Scale,
     /// What the own neighbourhood says of the density.
     near_scale: Scale,
@@ -187,6 +192,7 @@ impl RoutingTable {
             shares: Shares::default(),
             whole_count: 0,
             whole_scale: Scale::UNKNOWN,
+            is_whole: false,
             own_scale: Scale::UNKNOWN,
             near_scale: Scale::UNKNOWN,
             heard_offsets: [UNHEARD; REGIONS],
@@ -412,17 +418,19 @@ impl RoutingTable {
         &self.bins[index]
     }
 
-    /// How many nodes the keyspace seems to hold, by which sets of holders are widened: the median of what nodes from all
-    /// over the keyspace say. One that sees few nodes around it errs by an eighth; the median of 32 of them hardly does,
-    /// and ids ground in one place move one of them. Until enough have spoken, the own estimate.
+    /// How many nodes the keyspace seems to hold, by which sets of holders are widened. With everybody in the table it
+    /// tells by itself. Else it is the median of what nodes from all over the keyspace say: one that sees few nodes around
+    /// it errs by an eighth; the median of 32 of them hardly does, and ids ground in one place move one of them. Until
+    /// enough have spoken, the own estimate.
     pub fn scale(&self) -> Scale {
-        self.agreed_scale().unwrap_or(self.own_scale)
+        if self.is_whole { self.own_scale } else { self.agreed_scale().unwrap_or(self.own_scale) }
     }
 
     /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what. Those who have
     /// agreed differ by less than an eighth, and one's own estimate errs by less than a half.
     pub fn scale_bound(&self) -> Scale {
-        self.scale().denser_by(if self.agreed_scale().is_some() { 44 } else { 150 })
+        let is_sure = self.is_whole || self.agreed_scale().is_some();
+        self.scale().denser_by(if is_sure { 44 } else { 150 })
     }
 
     /// What this table alone says of the density. It is what other nodes are told.
@@ -451,18 +459,23 @@ impl RoutingTable {
         }
     }
 
-    /// What the own table says: the median over the whole of it, which is exact once everybody is in it. Until then, and
+    /// What the own table says: the density over the whole of it, which is exact once everybody is in it. Until then, and
     /// where the budget leaves some out, what the own neighbourhood says, which is complete from the beginning; few nodes
     /// are in it, so it errs by an eighth, and ids ground to lie there inflate it.
     fn estimate_scale(&mut self) {
-        if self.count.abs_diff(self.whole_count) > self.whole_count / 8 {
+        if self.count.abs_diff(self.whole_count) > self.whole_count / WHOLE_AGAIN {
             self.whole_count = self.count;
             self.whole_scale = self.scale_of_all();
         }
         self.near_scale = self.scale_of_neighbourhood();
-        let there = self.agreed_scale().unwrap_or(self.near_scale).nodes();
-        let is_whole = !self.partial && self.whole_scale.nodes() >= there - there / 16;
-        self.own_scale = if is_whole { self.whole_scale } else { self.near_scale };
+        // Fewer than there seem to be, beyond chance: what others agree upon errs by some percent, the own neighbourhood by
+        // an eighth.
+        let least = match self.agreed_scale() {
+            Some(agreed) => agreed.nodes() / 8 * 7,
+            None => self.near_scale.nodes() / 8 * 5,
+        };
+        self.is_whole = !self.partial && self.whole_scale.nodes() >= least;
+        self.own_scale = if self.is_whole { self.whole_scale } else { self.near_scale };
     }
 
     /// How many nodes there are if the keyspace is everywhere as dense as the own slice: the largest that the own
@@ -476,9 +489,10 @@ impl RoutingTable {
         if near < NEAR_LEAST || depth > 40 { Scale::UNKNOWN } else { Scale::of_nodes(((near as u64) << depth) + 1) }
     }
 
-    /// How many nodes there are by the median over equal parts of the keyspace of those known in each.
+    /// How many nodes there are by the middle half of equal parts of the keyspace, ordered by how many are known in each:
+    /// ids ground into a few places are in the parts that are left out.
     fn scale_of_all(&self) -> Scale {
-        // Parts of eight nodes on average: enough of them for a median, enough in each to count.
+        // Parts of eight nodes on average: enough of them to leave out half, enough in each to count.
         let part_bits = (self.count / 8).max(1).ilog2().min(8);
         if self.count < NEAR_LEAST {
             return Scale::UNKNOWN;
@@ -487,9 +501,9 @@ impl RoutingTable {
         for entry in self.iter() {
             counts[entry.prefix.checked_shr(64 - part_bits).unwrap_or(0) as usize] += 1;
         }
-        let middle = counts.len() / 2;
-        let (_, median, _) = counts.select_nth_unstable(middle);
-        Scale::of_nodes(median.saturating_mul(1 << part_bits))
+        counts.sort_unstable();
+        let middle = &counts[counts.len() / 4..counts.len() - counts.len() / 4];
+        Scale::of_nodes((middle.iter().sum::<u64>() << part_bits) / middle.len() as u64)
     }
 
     fn shared_bits(&self, prefix: u64) -> usize {

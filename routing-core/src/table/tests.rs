@@ -263,15 +263,14 @@ fn nodes_of(scale: Scale) -> f64 {
 }
 
 #[test]
-fn the_density_is_within_half_of_the_truth_once_the_table_is_complete_and_the_more_the_closer() {
+fn the_density_is_near_the_truth_once_the_table_is_complete_and_the_more_nodes_the_nearer() {
     for nodes in [100usize, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000] {
         for seed in 0..5 {
             let rng = &mut rng(seed);
             let own = id(rng);
             let table = filled(own, 32_768, &contacts(rng, nodes));
             let ratio = nodes_of(table.scale()) / nodes as f64;
-            // With few nodes the parts are few, and the median is coarse; too high is the safe side, as it widens less.
-            let bounds = if nodes <= 1_000 { 0.75..1.7 } else { 0.75..1.5 };
+            let bounds = if nodes <= 1_000 { 0.85..1.15 } else { 0.93..1.05 };
             assert!(bounds.contains(&ratio), "{nodes} nodes, seed {seed}: {ratio}");
         }
     }
