@@ -109,6 +109,22 @@ fn a_user_next_to_whom_ids_are_ground_is_found_and_moves() {
 }
 
 #[test]
+fn a_liar_that_goes_down_and_comes_back_is_a_liar_still() {
+    let (mut sandbox, users) = network(8, Mode::Direct, 1, 20, 4);
+    sandbox.corrupt(&[12, 13], Behaviour::Silent);
+    sandbox.stop(12);
+    assert!(sandbox.is_dishonest(12), "while it is down");
+    assert!(sandbox.start_return(0, 12));
+    finish(&mut sandbox, 1);
+    assert!(sandbox.is_dishonest(12) && sandbox.is_dishonest(13) && !sandbox.is_dishonest(11));
+    let done = look_up_all(&mut sandbox, &users, Consistency::All, &Asker::Client(vec![NodeIndex(12), NodeIndex(1)]));
+    assert_eq!(correct(&done), 4);
+    let trace = done.iter().filter_map(|done| done.lookup.as_ref()?.answer.as_ref()).flat_map(|answer| &answer.trace);
+    let back = sandbox.members()[12].grid;
+    assert!(trace.filter(|hop| hop.peer.grid() == back).all(|hop| hop.said.is_none()), "it answers nothing");
+}
+
+#[test]
 fn a_run_with_liars_is_the_same_on_any_number_of_threads_and_with_the_driver() {
     let digest = |mode, threads| {
         let (mut sandbox, users) = network(7, mode, threads, 30, 6);
