@@ -34,6 +34,11 @@ impl Scale {
         Scale(bits as u16)
     }
 
+    /// Whether an honest node may say so: it needs 16 contacts to tell anything, and nobody has met 2^40.
+    pub fn is_plausible(self) -> bool {
+        (4 << 8..=40 << 8).contains(&self.0)
+    }
+
     /// About how many nodes that is; 0 if nothing is known.
     pub fn nodes(self) -> u64 {
         if self == Scale::UNKNOWN {
@@ -53,11 +58,20 @@ impl Scale {
         if self == Scale::UNKNOWN {
             return None;
         }
-        // count × 2^(64 - log2 nodes), the fraction of the logarithm taken linearly: at most 6 % too small.
-        let (whole, fraction) = (u32::from(self.0 >> 8), u128::from(self.0 & 0xff));
+        // count × 2^(64 - log2 nodes), the fraction of the logarithm taken linearly: at most 6 % too small. Beyond 2^80
+        // nodes it is 0, whatever a liar says.
+        let (whole, fraction) = (u32::from(self.0 >> 8).min(100), u128::from(self.0 & 0xff));
         let nodes_in_256ths = (256 + fraction) << whole;
         u64::try_from((u128::from(count) << 72) / nodes_in_256ths).ok()
     }
+}
+
+/// What those told say, of whom some may lie: the lower median of the plausible words, so that it takes half of them to
+/// make a set seem honest that is not.
+pub(crate) fn agreed(told: &[Scale]) -> Scale {
+    let mut told: SmallVec<[Scale; 8]> = told.iter().copied().filter(|scale| scale.is_plausible()).collect();
+    told.sort_unstable();
+    told.get(told.len().saturating_sub(1) / 2).copied().unwrap_or(Scale::UNKNOWN)
 }
 
 /// As many groups as an ordinary set of holders has, and some more: sets of so many cost no allocation.
@@ -220,6 +234,7 @@ mod tests {
         }
         assert_eq!(Scale::of_nodes(1), Scale::UNKNOWN);
         assert_eq!(Scale::of_nodes(8).radius(16), None);
+        assert_eq!(Scale(u16::MAX).radius(u16::MAX), Some(0), "whatever is told has a radius");
     }
 
     #[test]

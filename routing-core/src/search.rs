@@ -5,6 +5,10 @@
 //! there has said who that is, the caller may ask the whole [`Search::window`] at once. It ends when everybody in the
 //! window has answered; who is silent gives way to the next nearest.
 //!
+//! A liar may say that it knows everybody, and name its friends. Therefore those whom the asker chose by itself and
+//! asked on the way, its *guides*, are heard to the end: [`Search::hears_most_guides`] and
+//! [`Search::has_heard_all_guides`] say how far that is. One honest guide leads past any number of friends.
+//!
 //! The machine sends nothing and reads no clock. `A` is what the caller keeps of each answer.
 
 use crate::contact::{Contact, Group};
@@ -37,6 +41,9 @@ pub struct Candidate<A> {
     /// Whether it has answered the asker before this search.
     is_neighbour: bool,
     round_trip: Option<Ticks>,
+    repute: Repute,
+    /// Whether the asker chose it by itself, to be shown the way.
+    is_guide: bool,
     state: State<A>,
 }
 
@@ -51,6 +58,12 @@ pub enum State<A> {
     Answered(A),
     /// Asked in vain.
     Silent,
+}
+
+impl<A> State<A> {
+    fn at_first(repute: Repute) -> Self {
+        if repute == Repute::Shunned { State::Silent } else { State::Fresh }
+    }
 }
 
 impl<A> Candidate<A> {
@@ -74,6 +87,11 @@ impl<A> Candidate<A> {
         self.round_trip
     }
 
+    /// Whether it was caught lying before.
+    pub fn repute(&self) -> Repute {
+        self.repute
+    }
+
     /// A silent candidate keeps its seat among the holders if there is reason to believe that it exists (the asker has
     /// met it, or more than one other names it), so that inventions of one informant cannot outvote the holders; and if
     /// not most of the `vouchers`, the holders that said who the holders are, have given it up.
@@ -94,6 +112,20 @@ pub struct Acquaintance {
     pub is_neighbour: bool,
     /// Its round-trip time.
     pub round_trip: Option<Ticks>,
+    /// Whether it was caught lying.
+    pub repute: Repute,
+}
+
+/// What somebody's record of lies is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Repute {
+    /// None that can be proven.
+    #[default]
+    Clean,
+    /// It was caught: it is asked last.
+    Caught,
+    /// It was caught repeatedly: it is not asked, and counts as silent.
+    Shunned,
 }
 
 /// A search for the nodes nearest to a target.
@@ -217,7 +249,9 @@ impl<A> Search<A> {
                         vouched: 0,
                         is_neighbour: acquaintance.is_neighbour,
                         round_trip: acquaintance.round_trip,
-                        state: State::Fresh,
+                        repute: acquaintance.repute,
+                        is_guide: false,
+                        state: State::at_first(acquaintance.repute),
                     },
                 );
                 if self.candidates.len() > CANDIDATES_MAX {
@@ -302,10 +336,55 @@ impl<A> Search<A> {
         if in_flight >= self.alpha + self.overdue && !self.has_arrived {
             return None;
         }
-        self.window().iter().find_map(|seat| match seat {
-            Seat::Other(index, _) if self.may_ask(*index) => Some(&self.candidates[*index].contact),
+        // The nearest; of those who were caught, only if nobody else is left.
+        let window = self.window();
+        let askable = window.iter().filter_map(|seat| match seat {
+            Seat::Other(index, _) if self.may_ask(*index) => Some(&self.candidates[*index]),
             _ => None,
-        })
+        });
+        askable.min_by_key(|candidate| candidate.repute).map(|candidate| &candidate.contact)
+    }
+
+    /// The next who may be made a guide, until there are `count`: the nearest of those that the asker knows by itself and
+    /// has not asked yet.
+    pub fn next_guide(&self, count: usize) -> Option<&Arc<Contact>> {
+        if self.guides().count() >= count {
+            return None;
+        }
+        let is_known = |candidate: &&Candidate<A>| {
+            candidate.informant.is_none()
+                && matches!(candidate.state, State::Fresh)
+                && candidate.repute == Repute::Clean
+        };
+        self.candidates.iter().find(is_known).map(|candidate| &candidate.contact)
+    }
+
+    /// `grid` is one of those who show the way: what the search finds is nothing worth before most of them were heard.
+    pub fn on_guide(&mut self, grid: &Grid) {
+        if let Ok(index) = self.position(grid) {
+            self.candidates[index].is_guide = true;
+        }
+    }
+
+    fn guides(&self) -> impl Iterator<Item = &Candidate<A>> {
+        self.candidates.iter().filter(|candidate| candidate.is_guide)
+    }
+
+    /// Whether more than half of the guides have answered, or were asked in vain.
+    pub fn hears_most_guides(&self) -> bool {
+        let (heard, all) = self.count_guides();
+        heard * 2 > all || all == 0
+    }
+
+    /// Whether all guides have answered, or were asked in vain.
+    pub fn has_heard_all_guides(&self) -> bool {
+        let (heard, all) = self.count_guides();
+        heard == all
+    }
+
+    fn count_guides(&self) -> (usize, usize) {
+        let is_heard = |guide: &&Candidate<A>| matches!(guide.state, State::Answered(_) | State::Silent);
+        (self.guides().filter(is_heard).count(), self.guides().count())
     }
 
     /// Whether the candidate with this index is still to be asked, and its informant not trusted too far by it.
@@ -322,8 +401,12 @@ impl<A> Search<A> {
         awaited.count() < AWAITED_FROM_ONE_INFORMANT_MAX
     }
 
-    /// A question went out to `grid`.
+    /// A question went out to `grid`. On the way, those whom the asker knows by itself are guides.
     pub fn on_asked(&mut self, grid: &Grid) {
+        if let Ok(index) = self.position(grid) {
+            let candidate = &mut self.candidates[index];
+            candidate.is_guide |= !self.has_arrived && candidate.informant.is_none();
+        }
         self.set_state(grid, State::Asked);
     }
 
@@ -379,7 +462,8 @@ impl<A> Search<A> {
         self.has_arrived = false;
         self.overdue = 0;
         for candidate in &mut self.candidates {
-            candidate.state = State::Fresh;
+            candidate.state = State::at_first(candidate.repute);
+            candidate.is_guide = false;
         }
     }
 

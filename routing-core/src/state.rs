@@ -20,6 +20,7 @@ mod join;
 mod kept;
 mod leave;
 mod lookup;
+mod offenders;
 mod register;
 mod requests;
 mod seen;
@@ -39,6 +40,7 @@ use crate::table::{Entry, RoutingTable};
 use crate::time::{Tick, Ticks};
 use compare::Comparisons;
 use core::{Core, Role};
+use offenders::Offenders;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::{Pending, Purpose, Requests};
@@ -156,6 +158,7 @@ impl NodeState {
             seen: seen::Seen::default(),
             upkeep_bytes: 0,
             fellowship: fellowship::Fellowship::default(),
+            offenders: Offenders::default(),
             rng,
             stats: Stats::default(),
             effects: Effects::new(),
@@ -517,7 +520,7 @@ impl NodeState {
         let contact = &farewell.contact;
         // Only the leaver itself can say that it goes, and only with a card that it has signed.
         if contact.grid() != from || !contact.verify() {
-            self.core.stats.peers_misbehaved += 1;
+            self.core.blame(from);
             return;
         }
         for other in farewell.acquainted.iter() {
@@ -547,7 +550,9 @@ impl NodeState {
         };
         if !pending.request.is_answered_by(&message) {
             // As good as none. Who does not know the kind of the request says so, and is not to blame.
-            self.core.stats.peers_misbehaved += u64::from(!matches!(message, Message::Unknown(_)));
+            if !matches!(message, Message::Unknown(_)) {
+                self.core.blame(from);
+            }
             return self.on_silence(pending);
         }
         let round_trip = self.core.now.since(pending.sent);

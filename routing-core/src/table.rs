@@ -447,7 +447,7 @@ impl RoutingTable {
     pub fn on_scale(&mut self, from: &Grid, scale: Scale) {
         let region = &mut self.heard_offsets[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
         let offset = (i32::from(scale.0) - i32::from(self.near_scale.0)) as i16;
-        if scale == Scale::UNKNOWN || self.near_scale == Scale::UNKNOWN || *region == offset {
+        if !scale.is_plausible() || self.near_scale == Scale::UNKNOWN || *region == offset {
             return;
         }
         *region = offset;

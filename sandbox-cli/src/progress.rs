@@ -55,6 +55,12 @@ impl Progress {
         self.bar.set_message(format!("t = {:.1} s, {nodes_alive} nodes", now.since(Tick(0)).as_seconds()));
     }
 
+    /// What keeps the step from beginning.
+    pub fn preparing(&self, what: String) {
+        self.bar.set_message(what);
+        self.bar.tick();
+    }
+
     /// A line for the reader, above the bar; on stderr also where no bar is shown.
     pub fn note(&self, line: &str) {
         if self.bar.is_hidden() {

@@ -8,7 +8,7 @@ mod plan;
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
 use crate::report::{Holders, Operations, Report, StepReport, rate};
-use crate::scenario::{Consistency, Do, Lookup, Network as Weather, Of, Scenario, Step};
+use crate::scenario::{Consistency, Do, Lookup, Network as Weather, Scenario, Step};
 use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
 use plan::{Action, Actor, Plan, Wanted};
 use rand_core::Rng;
@@ -37,14 +37,6 @@ pub enum RunError {
     /// The transport does not exist yet. Use another one.
     #[error("--transport {0}: not in this release")]
     Transport(&'static str),
-    /// A step that a later release carries out. Leave it out of the scenario.
-    #[error("step {step}, {name}: not in this release")]
-    Step {
-        /// The step, from 1.
-        step: usize,
-        /// Its name, with the key that is not carried out.
-        name: String,
-    },
     /// A setting that a later release heeds. Leave it out of the scenario.
     #[error("[network] {0}: not in this release")]
     Network(&'static str),
@@ -147,14 +139,6 @@ fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
     }
     if links_max.is_some() {
         return Err(RunError::Network("links_max"));
-    }
-    for (index, step) in scenario.steps.iter().enumerate() {
-        let missing = match &step.what {
-            Do::Dishonest(_) => "",
-            Do::Lookup(Lookup { of: Of::Aimed, .. }) => " of aimed users",
-            _ => continue,
-        };
-        return Err(RunError::Step { step: index + 1, name: format!("{}{missing}", step.what.name()) });
     }
     Ok(())
 }
@@ -298,12 +282,9 @@ impl<'a> Runner<'a> {
             Action::Join { domain, weight, region, every, entry_points } => {
                 let entry_points = plan::doors(sandbox, entry_points as usize);
                 let member = sandbox.add_server(domain, weight, region.as_deref());
-                let node = sandbox.members()[member].node;
-                if let Some(door) = entry_points.first() {
-                    let part = sandbox.network().part(*door);
-                    sandbox.network_mut().set_part(node, part);
-                }
+                plan::stand_at(sandbox, member, &entry_points);
                 if every > 1 {
+                    let node = sandbox.members()[member].node;
                     sandbox.network_mut().run(node, every.into());
                 }
                 sandbox.start_join(ledger, member, &entry_points);
@@ -430,6 +411,16 @@ impl<'a> Runner<'a> {
                 let delay = Delay::load(&spec, Path::new(""), self.scenario.seed)?;
                 sandbox.network_mut().set_delay(delay);
                 Ok(0)
+            }
+            Action::Corrupt { members, behaviour } => {
+                sandbox.corrupt(&members, behaviour);
+                Ok(0)
+            }
+            Action::Infiltrate(member) => {
+                let entry_points = plan::doors(sandbox, plan::ENTRY_POINTS as usize);
+                plan::stand_at(sandbox, member, &entry_points);
+                sandbox.start_join(ledger, member, &entry_points);
+                Ok(1)
             }
         }
     }

@@ -16,6 +16,7 @@
 //! A link is free and holds no state here: a request is heard as linked in the requester's next turn where the peer runs,
 //! else as lost after the dial time-out.
 
+pub mod dishonest;
 mod faults;
 mod links;
 mod turns;
@@ -24,6 +25,7 @@ use crate::connection::{Port, SimClock, SimConnection, Time};
 use crate::delay::Delay;
 use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
+use dishonest::Liar;
 use faults::{Cut, Down};
 use routing_core::contact::{Address, Contact};
 use routing_core::effect::{Notice, Operation, OperationId, Outcome};
@@ -157,8 +159,21 @@ enum Runner {
     Hosted(Box<Hosted>),
 }
 
+impl Runner {
+    /// The node's state machine; the code of somebody's own keeps its state to itself.
+    fn state(&self) -> Option<&NodeState> {
+        match self {
+            Runner::Direct(state) => Some(state),
+            Runner::Driven(driven) => Some(driven.state()),
+            Runner::Hosted(_) => None,
+        }
+    }
+}
+
 struct Live {
     runner: Runner,
+    /// What makes it dishonest.
+    liar: Option<Box<Liar>>,
     contact: Arc<Contact>,
     place: u32,
     condition: Condition,
@@ -179,6 +194,7 @@ impl Live {
     fn new(contact: Arc<Contact>, place: u32, runner: Runner) -> Self {
         Self {
             runner,
+            liar: None,
             contact,
             place,
             condition: Condition::Running,
@@ -400,11 +416,7 @@ impl Network {
     /// The node's state machine as its last turn left it, if it is alive. One that was [spawned](Self::spawn) keeps its
     /// own to itself.
     pub fn state(&self, node: NodeIndex) -> Option<&NodeState> {
-        match &self.live(node)?.runner {
-            Runner::Direct(state) => Some(state),
-            Runner::Driven(driven) => Some(driven.state()),
-            Runner::Hosted(_) => None,
-        }
+        self.live(node)?.runner.state()
     }
 
     /// The node's card as it was when the node was added.

@@ -20,6 +20,7 @@
 //! # Ok::<(), transport_sim::sandbox::SandboxError>(())
 //! ```
 
+pub mod attack;
 mod faults;
 mod names;
 pub mod tasks;
@@ -72,6 +73,8 @@ pub struct RoutingSandbox {
     /// The cards of forgotten clients, for new ones: nobody remembers a client, and making keys costs more than most
     /// operations.
     cards: Vec<Arc<Contact>>,
+    /// The users that ids were ground next to.
+    aimed_at: Vec<usize>,
     oracle: Option<Oracle>,
 }
 
@@ -218,6 +221,7 @@ impl RoutingSandbox {
             seen: FxHashMap::default(),
             writers: Vec::new(),
             cards: Vec::new(),
+            aimed_at: Vec::new(),
             oracle: None,
         }
     }
@@ -255,15 +259,17 @@ impl RoutingSandbox {
 
     /// A new node at a domain of its own, not part of any network yet.
     pub fn new_node(&mut self) -> Grid {
-        let domain = format!("n{:06}.example", self.members.len() + 1);
-        let domain = domain.parse().expect("letters and digits make a domain");
-        let member = self.add_server(domain, 1, None);
+        let member = self.add_server(node_name(self.members.len() + 1), 1, None);
         self.members[member].grid
     }
 
     /// A new node at `domain`, by number. Its place in the delay matrix is that of its region, else drawn.
     pub fn add_server(&mut self, domain: Domain, weight: u64, region: Option<&str>) -> usize {
         let secret = Arc::new(SecretKey::from_seed(self.seed_bytes()));
+        self.add_server_with(secret, domain, weight, region)
+    }
+
+    fn add_server_with(&mut self, secret: Arc<SecretKey>, domain: Domain, weight: u64, region: Option<&str>) -> usize {
         let place = self.draw_place(region);
         let matrix = self.network.delay().matrix();
         let region =
@@ -548,4 +554,9 @@ impl RoutingSandbox {
             }
         }
     }
+}
+
+/// The name of the server with this number, from 1, where no list of servers names it.
+fn node_name(number: usize) -> Domain {
+    format!("n{number:06}.example").parse().expect("letters and digits make a domain")
 }

@@ -169,7 +169,7 @@ fn the_silent_keep_their_seats_if_more_than_one_believes_in_them() {
     let target = id(rng);
     let mut search = search(target);
     let (one, two) = (Grid(id(rng)), Grid(id(rng)));
-    let acquainted = Acquaintance { is_neighbour: true, round_trip: None };
+    let acquainted = Acquaintance { is_neighbour: true, ..Acquaintance::default() };
     let [met, believed, invented, answering] = [40, 39, 38, 10].map(|bits| contact(id_near(rng, &target, bits)));
     search.add_known(&met, acquainted);
     search.add_named(&believed, one, Acquaintance::default());
@@ -264,4 +264,56 @@ fn candidates_are_the_nearest_and_bounded() {
     let kept: Vec<Grid> = search.candidates().iter().map(|candidate| candidate.contact().grid()).collect();
     let nearest: Vec<Grid> = nodes.iter().take(CANDIDATES_MAX).map(|node| node.grid()).collect();
     assert_eq!(kept, nearest);
+}
+
+#[test]
+fn guides_are_heard_to_the_end_though_a_liar_has_shown_the_way() {
+    let mut rng = rng(9);
+    let mut search: Search<()> = Search::new(id(&mut rng), 2, 3, None, Scale::UNKNOWN);
+    let known = crate::testing::contacts(&mut rng, 3);
+    for contact in &known {
+        search.add_known(contact, Acquaintance::default());
+        search.on_guide(&contact.grid());
+        search.on_asked(&contact.grid());
+    }
+    // The liar answers first, says that it knows everybody, and names its friends.
+    let liar = known[0].grid();
+    for friend in crate::testing::contacts(&mut rng, 2) {
+        search.add_named(&friend, liar, Acquaintance::default());
+    }
+    search.arrive();
+    search.on_answer(&liar, ());
+    let friends: Vec<Grid> =
+        search.candidates().iter().filter(|one| one.answer().is_none()).map(|one| one.contact().grid()).collect();
+    let friends = friends.into_iter().filter(|grid| known.iter().all(|known| known.grid() != *grid));
+    for friend in friends.collect::<Vec<_>>() {
+        search.on_asked(&friend);
+        search.on_answer(&friend, ());
+    }
+    assert!(!search.hears_most_guides());
+    search.on_silence(&known[1].grid());
+    assert!(search.hears_most_guides() && !search.has_heard_all_guides());
+    search.on_answer(&known[2].grid(), ());
+    assert!(search.has_heard_all_guides());
+}
+
+#[test]
+fn who_was_caught_is_asked_last_and_who_is_shunned_not_at_all() {
+    let mut rng = rng(10);
+    let target = id(&mut rng);
+    let mut search: Search<()> = Search::new(target, 3, 3, None, Scale::UNKNOWN);
+    let mut known = crate::testing::contacts(&mut rng, 3);
+    known.sort_by_key(|contact| target.distance(&contact.grid().0));
+    for (contact, repute) in known.iter().zip([Repute::Shunned, Repute::Caught, Repute::Clean]) {
+        search.add_known(contact, Acquaintance { is_neighbour: true, repute, ..Acquaintance::default() });
+    }
+    let mut asked = Vec::new();
+    while let Some(next) = search.next().map(|contact| contact.grid()) {
+        search.on_asked(&next);
+        asked.push(next);
+    }
+    assert_eq!(asked, [known[2].grid(), known[1].grid()]);
+    assert_eq!(search.seats().len(), 3, "the shunned keeps its seat");
+    search.begin_again();
+    assert_eq!(search.candidate(&known[0].grid()).unwrap().state(), &State::Silent);
 }

@@ -146,7 +146,7 @@ impl Core {
             let is_announced = home.is_some_and(|home| self.speaks_for(&from, home));
             let verdict = self.keep_from(&item.copy, is_announced);
             if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
-                self.stats.peers_misbehaved += 1;
+                self.blame(from);
             }
             let mut sees_other_set = false;
             if item.set != SetName::NONE {

@@ -133,7 +133,7 @@ impl Core {
         if matches!(compared.difference, Difference::Split(_)) {
             awaited.splits += 1;
             if awaited.splits > SPLITS_MAX {
-                self.stats.peers_misbehaved += 1;
+                self.blame(fellow.grid());
                 return self.end_one(comparisons, fellow.grid(), false);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::absent::Absent;
 use super::fellowship::Fellowship;
+use super::offenders::Offenders;
 use super::requests::{Pending, Purpose, Requests};
 use super::seen::Seen;
 use crate::config::NodeConfig;
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) upkeep_bytes: i64,
     /// Who holds what of the store, as far as it was worked out.
     pub(crate) fellowship: Fellowship,
+    pub(crate) offenders: Offenders,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) stats: Stats,
     /// The effects of the turn in progress.
@@ -268,7 +270,14 @@ impl Core {
         Acquaintance {
             is_neighbour: entry.is_some_and(Entry::has_answered),
             round_trip: entry.and_then(Entry::round_trip),
+            repute: self.offenders.repute(grid, self.now),
         }
+    }
+
+    /// A peer said what no honest peer says, and that can be proven.
+    pub(crate) fn blame(&mut self, peer: Grid) {
+        self.stats.peers_misbehaved += 1;
+        self.offenders.on_offence(peer, self.now);
     }
 
     /// A search from the own table: its nearest contacts are the first candidates. A client's search begins empty.
@@ -285,7 +294,11 @@ impl Core {
             if index > last_core + reserve {
                 break;
             }
-            let acquaintance = Acquaintance { is_neighbour: entry.has_answered(), round_trip: entry.round_trip() };
+            let acquaintance = Acquaintance {
+                is_neighbour: entry.has_answered(),
+                round_trip: entry.round_trip(),
+                repute: self.offenders.repute(&entry.contact().grid(), self.now),
+            };
             search.add_known(entry.contact(), acquaintance);
         }
         if !self.table.is_empty() && self.table.is_complete_at(&target) {

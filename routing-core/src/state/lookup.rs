@@ -12,11 +12,11 @@ use super::requests::{Pending, Purpose};
 use crate::ballot::{Ballot, Vote};
 use crate::contact::Contact;
 use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale, SetName, Tally};
+use crate::holders::{Place, Scale, SetName, Tally, agreed};
 use crate::id::{Grid, Key, Kind};
 use crate::message::{Copy, Find, Found, Message, RequestId, Standing, Store, StoreItem, Want};
-use crate::record::{Held, Record};
-use crate::search::{Search, Seat, State};
+use crate::record::{Held, Record, RecordError};
+use crate::search::{Candidate, Repute, Search, Seat, State};
 use crate::time::{Tick, Ticks};
 use confirm::Confirming;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ pub(super) const SEARCH_PAUSE: Ticks = Ticks::seconds(1);
 pub(super) const SEARCH_TRIES_MAX: u8 = 5;
 /// How many more than needed are asked, so that one slow or new holder does not cost a round trip.
 const SPARE_HOLDERS: usize = 2;
+
+/// How many are asked the way by whoever has to be sure, beside a client's entry points.
+pub(super) const GUIDES: usize = 8;
 
 /// What a lookup found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +108,8 @@ pub(crate) struct Lookup {
     key: Key,
     consistency: Consistency,
     search: Search<Said>,
+    /// Whether the own table has everybody near the key.
+    knows_holders: bool,
     /// What this node itself says, if it is a holder.
     own: Option<Said>,
     best: Option<Held>,
@@ -158,6 +163,7 @@ impl Lookup {
             id,
             key,
             consistency,
+            knows_holders: search.has_arrived(),
             search,
             own,
             best,
@@ -194,6 +200,13 @@ impl Lookup {
         if core.is_worth_knowing(contact) {
             self.linked.push(contact.grid());
             self.search.add_known(contact, core.acquaintance(&contact.grid()));
+            // All entry points are asked, also if one of them has shown the way already.
+            self.search.on_guide(&contact.grid());
+            let is_asked = |entry: &Candidate<Said>| !matches!(entry.state(), State::Fresh);
+            if !self.search.candidate(&contact.grid()).is_none_or(is_asked) {
+                let set = self.search.set_name();
+                self.ask(core, contact, set, 1);
+            }
         }
         self.advance(core, 0)
     }
@@ -218,7 +231,10 @@ impl Lookup {
                 && copy.record.verify().is_ok()
                 && copy.rival.as_ref().is_none_or(is_rival);
             if !is_valid {
-                core.stats.peers_misbehaved += 1;
+                // A format of a later release is no offence.
+                if !matches!(copy.record.verify(), Err(RecordError::UnknownFormat { .. })) {
+                    core.blame(informant);
+                }
                 return self.on_silence(core, pending);
             }
         }
@@ -239,10 +255,9 @@ impl Lookup {
             }
         }
         // Its entry points were chosen by the asker; those next to the key may be many ids of one liar.
-        if self.linked.contains(&informant) && found.scale != Scale::UNKNOWN {
+        if self.linked.contains(&informant) {
             self.scales.push(found.scale);
-            self.scales.sort_unstable();
-            self.search.set_scale(self.scales[self.scales.len() / 2]);
+            self.search.set_scale(agreed(&self.scales));
         }
         if found.is_complete {
             self.search.arrive();
@@ -316,14 +331,24 @@ impl Lookup {
         }
         if self.search.has_arrived() {
             let tally = self.tally();
-            if tally.is_enough(self.consistency) {
+            // Most groups may be one liar's friends, so those who may know the way otherwise are heard first.
+            if tally.is_enough(self.consistency)
+                && (self.consistency == Consistency::Quick || self.search.hears_most_guides())
+            {
                 return self.conclude(core, led_by, true);
             }
-            if self.dialled == 0 && self.search.is_finished() {
+            if self.dialled == 0 && self.search.is_finished() && self.search.has_heard_all_guides() {
+                // Before anybody says that there is nothing, more are asked whether they see the same holders.
+                if self.best.is_none() && self.ask_guides(core, led_by) {
+                    return true;
+                }
                 return self.conclude(core, led_by, tally.settled.is_majority());
             }
             self.ask_holders(core, led_by, &tally);
         } else {
+            if self.consistency == Consistency::All {
+                self.ask_guides(core, led_by);
+            }
             while let Some(peer) = self.search.next().cloned() {
                 // Before it has arrived nobody's view of the target is worth comparing.
                 self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
@@ -331,6 +356,21 @@ impl Lookup {
             }
         }
         true
+    }
+
+    /// Asks some more of those whom this node knows by itself the way. Says whether there were any. Where its own table
+    /// told it who the holders are, there is nobody to be led astray by.
+    fn ask_guides(&mut self, core: &mut Core, led_by: u8) -> bool {
+        if self.knows_holders {
+            return false;
+        }
+        let mut has_asked = false;
+        while let Some(peer) = self.search.next_guide(GUIDES).cloned() {
+            self.search.on_guide(&peer.grid());
+            self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
+            has_asked = true;
+        }
+        has_asked
     }
 
     fn is_anybody_asked(&self) -> bool {
@@ -359,14 +399,14 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        // Whom the holders have given up comes last.
-        let mut fresh: Vec<(bool, Ticks, usize)> = window
+        // Whom the holders have given up comes late, who was caught lying comes last.
+        let mut fresh: Vec<(Repute, bool, Ticks, usize)> = window
             .iter()
             .filter_map(|seat| match seat {
                 Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
-                    let round_trip = self.search.candidates()[*index].round_trip();
-                    let round_trip = round_trip.unwrap_or(core.config.answer_timeout);
-                    Some((!self.search.is_vouched(*index), round_trip, *index))
+                    let candidate = &self.search.candidates()[*index];
+                    let round_trip = candidate.round_trip().unwrap_or(core.config.answer_timeout);
+                    Some((candidate.repute(), !self.search.is_vouched(*index), round_trip, *index))
                 }
                 _ => None,
             })
@@ -375,7 +415,7 @@ impl Lookup {
         let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
-        for (_, _, index) in &fresh {
+        for (.., index) in &fresh {
             if asked == missing {
                 break;
             }
@@ -461,6 +501,9 @@ impl Lookup {
 
     fn finish(&mut self, core: &mut Core, round_trips: u8, is_settled: bool) {
         let tally = self.tally();
+        // A guide may have been the last that was waited for, but not the deepest.
+        let heard = self.trace.iter().filter(|hop| hop.said.is_some()).map(|hop| hop.depth);
+        let round_trips = heard.fold(round_trips, u8::max);
         if !tally.is_contested {
             self.repair(core);
         }
@@ -572,8 +615,9 @@ impl Heard {
                     && self.agreeing.voted() >= QUICK_HOLDERS.min(self.agreeing.groups())
                     && self.agreeing.voted() > 0
             }
+            // Where ids may have been ground, most of the groups may be one liar's: everybody is waited for.
             Consistency::Quorum | Consistency::Confirmed => {
-                self.has_record && !self.differ && self.settled.is_majority()
+                self.has_record && !self.differ && self.settled.is_majority() && !self.settled.is_widened()
             }
             Consistency::All => false,
         }

@@ -14,13 +14,13 @@ mod checking;
 mod writing;
 
 use super::core::Core;
-use super::lookup::{SEARCH_PAUSE, SEARCH_TRIES_MAX};
+use super::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use super::requests::{Pending, Purpose};
 use super::upkeep::LINK_BYTES;
 use crate::contact::{Address, Contact};
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
-use crate::holders::{Place, Scale, SetName};
+use crate::holders::{Place, Scale, SetName, agreed};
 use crate::id::{Grid, Id, Kind};
 use crate::message::{
     Brief, COPIES_MAX, Copy, Find, Found, Message, Refusal, RequestId, Store, StoreItem, StoreVerdict, Stored, Want,
@@ -262,9 +262,8 @@ impl Register {
         let informant = pending.peer.grid();
         let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
         // Entry points were chosen by the writer; those next to a key may be many ids of one liar.
-        if self.entries.contains(&informant) && found.scale != Scale::UNKNOWN {
+        if self.entries.contains(&informant) {
             self.scales.push(found.scale);
-            self.scales.sort_unstable();
         }
         let scale = self.scale(core);
         for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
@@ -289,7 +288,7 @@ impl Register {
         } else if core.is_node() {
             core.scale()
         } else {
-            self.scales.get(self.scales.len() / 2).copied().unwrap_or_default()
+            agreed(&self.scales)
         }
     }
 
@@ -321,6 +320,9 @@ impl Register {
                 None => (HolderSaid::Silent, None, false),
             };
             let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
+            if !is_believed {
+                core.blame(pending.peer.grid());
+            }
             let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
             if said == HolderSaid::Kept
                 && let Some(check) = &mut self.peers[index as usize].check
@@ -347,7 +349,6 @@ impl Register {
             held.merge(record.clone());
         }
         if held.record() == &writing.record && held.rival().is_none() {
-            core.stats.peers_misbehaved += 1;
             return false;
         }
         if writing.greater.as_ref().is_none_or(|known| held.record().outranks(&known.record)) {
@@ -492,20 +493,23 @@ impl Register {
             }
             self.begin_search(core, lane);
             let Some(search) = &mut self.lanes[lane].search else { return };
-            let asks: Vec<Arc<Contact>> = if search.has_arrived() {
-                Vec::new()
-            } else {
-                std::iter::from_fn(|| {
-                    let peer = search.next().cloned()?;
-                    search.on_asked(&peer.grid());
-                    Some(peer)
-                })
-                .collect()
-            };
+            // A record handed to a liar's friends is lost, so several are asked the way, and all of them heard.
+            let asks: Vec<Arc<Contact>> = std::iter::from_fn(|| {
+                let guide = search.next_guide(GUIDES).cloned();
+                if let Some(guide) = &guide {
+                    search.on_guide(&guide.grid());
+                }
+                let next = || if search.has_arrived() { None } else { search.next().cloned() };
+                let peer = guide.or_else(next)?;
+                search.on_asked(&peer.grid());
+                Some(peer)
+            })
+            .collect();
             let is_waiting =
                 search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
             // Arrived: the holders are those in the window, and each of them will say if it sees others.
-            if search.has_arrived() || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+            let is_shown = search.has_arrived() && asks.is_empty() && search.has_heard_all_guides();
+            if is_shown || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
                 let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
                 let lane_state = &mut self.lanes[lane];
                 if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())

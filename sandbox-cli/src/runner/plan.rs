@@ -2,17 +2,22 @@
 
 use super::{RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
-use crate::scenario::{self, Churn, Claim, Do, Join, Kill, Lookup, Of, Origin, Recover, Register, Restart, Who};
+use crate::scenario::{
+    self, Behaviour, Churn, Claim, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Recover, Register, Restart,
+    Who,
+};
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
 use transport_sim::delay::DelaySpec;
+use transport_sim::network::dishonest;
 use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::RoutingSandbox;
+use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::servers::Server;
 
-/// Through how many entry points a client starts if the scenario cannot say.
+/// Through how many entry points a client starts, and a liar joins, if the scenario cannot say.
 pub(super) const ENTRY_POINTS: u32 = 3;
 /// For how long `away` says that a node will be gone. It may be longer, or shorter: only `run` ends it.
 const AWAY: Ticks = Ticks::hours(1);
@@ -74,6 +79,13 @@ pub(super) enum Action {
     },
     Heal,
     Delay(DelaySpec),
+    /// These lie from now on.
+    Corrupt {
+        members: Vec<usize>,
+        behaviour: dishonest::Behaviour,
+    },
+    /// A liar whose id was ground joins.
+    Infiltrate(usize),
 }
 
 /// What is looked up, by number.
@@ -177,12 +189,11 @@ impl Runner<'_> {
             }
             Do::Loss(loss) => vec![Action::Loss { rate: loss.rate, duplicate: loss.duplicate }],
             Do::Delay(spec) => vec![Action::Delay(spec.clone())],
+            Do::Dishonest(dishonest) => self.plan_dishonest(dishonest, step.over == Ticks(0)),
             Do::Wait(time) => {
                 ends = start + *time;
                 Vec::new()
-            }
-            // Refused before anything ran.
-            Do::Dishonest(_) => Vec::new(),
+            } // Refused before anything ran.
         };
         let count = actions.len();
         let actions = actions
@@ -276,7 +287,11 @@ impl Runner<'_> {
     fn plan_lookups(&mut self, lookup: &Lookup) -> Vec<Action> {
         let mut known: Vec<Wanted> = Vec::new();
         if lookup.of != Of::Names {
-            known.extend(self.users_where(|user| user.acknowledged().is_some()).into_iter().map(Wanted::User));
+            let mut users = self.users_where(|user| user.acknowledged().is_some());
+            if lookup.of == Of::Aimed {
+                users.retain(|user| self.sandbox.aimed_at().contains(user));
+            }
+            known.extend(users.into_iter().map(Wanted::User));
         }
         if matches!(lookup.of, Of::Names | Of::All) {
             let names = self.sandbox.names().iter().enumerate().filter(|(_, name)| name.is_acknowledged());
@@ -295,6 +310,39 @@ impl Runner<'_> {
         let asker = Actor::of(change.from, change.entry_points);
         let chosen = self.accounts(change.users, busy);
         chosen.into_iter().map(|user| Action::Change { user, change: what, asker }).collect()
+    }
+
+    /// Running nodes turn; or new ones come, with ids ground next to users that are drawn.
+    fn plan_dishonest(&mut self, step: &Dishonest, at_once: bool) -> Vec<Action> {
+        let behaviour = match step.behaviour {
+            Behaviour::Silent => dishonest::Behaviour::Silent,
+            Behaviour::Forge => dishonest::Behaviour::Forge,
+            Behaviour::Stale => dishonest::Behaviour::Stale,
+            Behaviour::Misroute => dishonest::Behaviour::Misroute,
+            Behaviour::Mixed => dishonest::Behaviour::Mixed,
+        };
+        let Some(victims) = step.aim else {
+            let turning = self.some_honest(&step.who);
+            // Those who turn together are friends from the beginning.
+            let portion = if at_once { turning.len().max(1) } else { 1 };
+            return turning.chunks(portion).map(|some| Action::Corrupt { members: some.to_vec(), behaviour }).collect();
+        };
+        let known = self.users_where(|user| user.acknowledged().is_some());
+        let victims = self.sandbox.draw_some(&known, victims as usize);
+        let running = self.sandbox.running().len();
+        let count = count_of(running, &step.who);
+        let aim = match step.place {
+            Place::Near => Aim::Near,
+            Place::Spread => Aim::Spread,
+        };
+        let mut liars = Vec::with_capacity(count);
+        for (index, victim) in victims.iter().enumerate() {
+            self.progress.preparing(format!("trying keys for user {} of {}", index + 1, victims.len()));
+            let share = count * (index + 1) / victims.len() - count * index / victims.len();
+            liars.extend(self.sandbox.add_ground_servers(*victim, share, aim));
+        }
+        self.sandbox.corrupt(&liars, behaviour);
+        liars.into_iter().map(Action::Infiltrate).collect()
     }
 
     /// Each of them is gone for the same time.
@@ -387,12 +435,24 @@ impl Runner<'_> {
         self.some_of(&running, who)
     }
 
+    /// Some honest ones of those that run. A share is one of all that run.
+    fn some_honest(&mut self, who: &Who) -> Vec<usize> {
+        let mut running = self.sandbox.running();
+        let count = count_of(running.len(), who);
+        running.retain(|member| !self.sandbox.is_dishonest(*member));
+        self.sandbox.draw_some(&running, count)
+    }
+
     fn some_of(&mut self, of: &[usize], who: &Who) -> Vec<usize> {
-        let count = match who {
-            Who::Nodes(nodes) => *nodes as usize,
-            Who::Share(share) => ((of.len() as f64 * share).round() as usize).max(1),
-        };
-        self.sandbox.draw_some(of, count)
+        self.sandbox.draw_some(of, count_of(of.len(), who))
+    }
+}
+
+/// How many of so many are meant.
+fn count_of(of: usize, who: &Who) -> usize {
+    match who {
+        Who::Nodes(nodes) => *nodes as usize,
+        Who::Share(share) => ((of as f64 * share).round() as usize).max(1),
     }
 }
 
@@ -410,6 +470,19 @@ fn exponential(sandbox: &mut RoutingSandbox, mean: Ticks) -> Ticks {
 
 /// Some running members, drawn; all of them if there are no more than `count`.
 fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+    some_members(sandbox, count, |_, _| true)
+}
+
+/// Some honest members that run.
+fn some_honest_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+    some_members(sandbox, count, |sandbox, member| !sandbox.is_dishonest(member))
+}
+
+fn some_members(
+    sandbox: &mut RoutingSandbox,
+    count: usize,
+    admit: impl Fn(&RoutingSandbox, usize) -> bool,
+) -> Vec<usize> {
     let members = sandbox.members().len();
     let mut chosen: Vec<usize> = Vec::with_capacity(count);
     // Most members run, so a few tries find enough; else the whole list is gone through.
@@ -419,16 +492,19 @@ fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize
         }
         let member = sandbox.draw(members);
         let is_running = sandbox.members()[member].has_joined
-            && sandbox.network().condition(sandbox.members()[member].node) == Condition::Running;
+            && sandbox.network().condition(sandbox.members()[member].node) == Condition::Running
+            && admit(sandbox, member);
         if is_running && !chosen.contains(&member) {
             chosen.push(member);
         }
     }
-    let running = sandbox.running();
+    let mut running = sandbox.running();
+    running.retain(|member| admit(sandbox, *member));
     sandbox.draw_some(&running, count)
 }
 
-/// The nodes through which a newcomer joins: some that are in; the very first node if nobody is yet.
+/// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; the very
+/// first node if nobody is in yet.
 pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
     doors_near(sandbox, count, None)
 }
@@ -443,17 +519,36 @@ fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex
         });
         let (network, members) = (sandbox.network(), sandbox.members());
         let running = sandbox.running().into_iter().map(|member| members[member].node);
-        let there: Vec<NodeIndex> =
+        let mut there: Vec<NodeIndex> =
             running.filter(|node| near.is_none_or(|near| !network.are_apart(near, *node))).collect();
-        return sandbox.draw_some(&there, count);
+        let mut chosen = sandbox.draw_some(&there, count);
+        if !chosen.is_empty() && chosen.iter().all(|node| sandbox.network().is_dishonest(*node)) {
+            there.retain(|node| !sandbox.network().is_dishonest(*node));
+            let honest = sandbox.draw_some(&there, 1);
+            chosen.truncate(chosen.len() - honest.len());
+            chosen.extend(honest);
+        }
+        return chosen;
     }
-    let chosen = some_running_members(sandbox, count);
+    let mut chosen = some_running_members(sandbox, count);
+    if !chosen.is_empty() && chosen.iter().all(|member| sandbox.is_dishonest(*member)) {
+        let honest = some_honest_members(sandbox, 1);
+        chosen.truncate(chosen.len() - honest.len());
+        chosen.extend(honest);
+    }
     let members = sandbox.members();
     if chosen.is_empty() {
         members.first().map(|member| member.node).into_iter().collect()
     } else {
         chosen.iter().map(|member| members[*member].node).collect()
     }
+}
+
+/// A newcomer stands in the part of the network that its first entry point is in.
+pub(super) fn stand_at(sandbox: &mut RoutingSandbox, member: usize, entry_points: &[NodeIndex]) {
+    let Some(door) = entry_points.first() else { return };
+    let (node, part) = (sandbox.members()[member].node, sandbox.network().part(*door));
+    sandbox.network_mut().set_part(node, part);
 }
 
 /// Who carries an operation out, drawn now.
@@ -463,13 +558,21 @@ pub(super) fn asker(sandbox: &mut RoutingSandbox, actor: Actor) -> Asker {
 
 /// The same; a client stands in the part of the network that the user's home is in.
 pub(super) fn asker_near(sandbox: &mut RoutingSandbox, actor: Actor, home: Option<usize>) -> Asker {
+    // The word of a liar counts for nothing, so it is asked to do nothing.
+    let honest = |sandbox: &mut RoutingSandbox, near| {
+        let one = doors_near(sandbox, 1, near).first().copied();
+        one.map_or(Asker::Client(Vec::new()), Asker::Node)
+    };
     match actor {
         Actor::Client(entry_points) => {
             let near = home.map(|home| sandbox.members()[home].node);
             Asker::Client(doors_near(sandbox, entry_points as usize, near))
         }
-        Actor::AnyNode => doors(sandbox, 1).first().map_or(Asker::Client(Vec::new()), |node| Asker::Node(*node)),
-        Actor::Member(member) => Asker::Node(sandbox.members()[member].node),
+        Actor::AnyNode => honest(sandbox, None),
+        Actor::Member(member) => {
+            let node = sandbox.members()[member].node;
+            if sandbox.is_dishonest(member) { honest(sandbox, Some(node)) } else { Asker::Node(node) }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the parts come apart does not arrive either. A link that is asked for across is lost after the dial time-out, also
 //! where only one direction is cut: opening one takes both.
 
+use super::dishonest::Liar;
 use super::{Condition, Live, Network, NodeIndex, Runner};
 use crate::driven::Driven;
 use crate::network::Mode;
@@ -26,6 +27,8 @@ pub(super) struct Down {
     place: u32,
     cadence: Cadence,
     sequence: u64,
+    /// Who lied goes on lying when it comes back.
+    pub(super) liar: Option<Box<Liar>>,
 }
 
 impl Network {
@@ -75,22 +78,22 @@ impl Network {
         let kept = self.state(node).map(NodeState::kept);
         let live = self.slots[node.0 as usize].live.take();
         if let (Some(kept), Some(live)) = (kept, live) {
-            let Live { place, cadence, sequence, .. } = *live;
-            self.down.insert(node, Down { kept, place, cadence, sequence });
+            let Live { place, cadence, sequence, liar, .. } = *live;
+            self.down.insert(node, Down { kept, place, cadence, sequence, liar });
         }
     }
 
     /// A node that is down comes back, as the state that `restore` makes of what it kept. What was on its way to it
     /// when it went down is lost. Says whether it was down.
     pub fn revive(&mut self, node: NodeIndex, restore: impl FnOnce(Kept) -> NodeState) -> bool {
-        let Some(Down { kept, place, cadence, sequence }) = self.down.remove(&node) else { return false };
+        let Some(Down { kept, place, cadence, sequence, liar }) = self.down.remove(&node) else { return false };
         let state = restore(kept);
         let contact = state.contact().clone();
         let runner = match self.mode {
             Mode::Direct => Runner::Direct(Box::new(state)),
             Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
         };
-        let live = Live { cadence, sequence, ..Live::new(contact, place, runner) };
+        let live = Live { cadence, sequence, liar, ..Live::new(contact, place, runner) };
         let slot = &mut self.slots[node.0 as usize];
         slot.life += 1;
         slot.live = Some(Box::new(live));

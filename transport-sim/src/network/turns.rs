@@ -82,6 +82,9 @@ impl Turn {
             heard.push(heard_now);
         }
         asked.extend(live.asked.drain(..live.asked.len().min(COMMANDS_MAX)));
+        if let Some(liar) = &mut live.liar {
+            liar.listen(heard);
+        }
         (self.is_over, self.next_wake) = match &mut live.runner {
             Runner::Direct(state) => {
                 state.turn(*now, asked, heard, effects);
@@ -93,6 +96,9 @@ impl Turn {
             }
             Runner::Hosted(hosted) => (hosted.turn(*now, heard, effects), hosted.next_wake()),
         };
+        if let (Some(liar), Some(state)) = (&mut live.liar, live.runner.state()) {
+            liar.twist(state, effects);
+        }
         self.lengths.extend(self.effects.iter().filter_map(|effect| match effect {
             Effect::Send(_, message) => Some(message.encoded_len() as u32),
             _ => None,

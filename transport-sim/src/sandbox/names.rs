@@ -4,7 +4,7 @@
 
 use super::tasks::{Asker, Done, LookupDone, Task};
 use super::{RoutingSandbox, SandboxError};
-use crate::network::Condition;
+use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
 use routing_core::account::Account;
 use routing_core::contact::Group;
@@ -153,14 +153,16 @@ impl RoutingSandbox {
         done
     }
 
-    /// Whose claim most groups of the running true holders keep (several, if they are equally many), and whether they
+    /// Whose claim most groups of the running honest true holders keep (several, if they are equally many), and whether they
     /// are split: that fewer than two thirds of those who have a claim keep the same one's.
     fn claimants_kept(&mut self, key: &Key) -> (Vec<Guid>, bool) {
         let groups = self.config.holders_of(key.kind);
         let holders = self.oracle().holders(&key.id, groups);
         let mut kept: BTreeMap<Guid, usize> = BTreeMap::new();
         let mut voters: BTreeSet<Group> = BTreeSet::new();
-        for node in holders.into_iter().filter(|node| self.network.condition(*node) == Condition::Running) {
+        let is_asked =
+            |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.network.is_dishonest(*node);
+        for node in holders.into_iter().filter(is_asked) {
             let group = self.network.contact(node).map(|contact| contact.group());
             let claim = self.network.state(node).and_then(|state| state.store().get(key));
             if let (Some(group), Some(claim)) = (group, claim)

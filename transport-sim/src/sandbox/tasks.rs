@@ -464,9 +464,14 @@ impl RoutingSandbox {
     ) -> Done {
         let mut done = Done::of_lookup(tag, started, ended, answer.as_ref());
         if let Some(answer) = &answer {
+            // Nothing greater than what the user has signed: a forgery is never right, whatever version it says.
             let owner = &self.users[user];
             let is_right = |record: &Arc<Record>| {
-                record.guid() == owner.guid() && !least.outranks(record) && owner.stolen.as_ref() != Some(record)
+                record.guid() == owner.guid()
+                    && !least.outranks(record)
+                    && record.verify().is_ok()
+                    && owner.signed.as_ref().is_some_and(|signed| !record.outranks(signed))
+                    && owner.stolen.as_ref() != Some(record)
             };
             match answer.verdict {
                 Verdict::Found | Verdict::Conflict | Verdict::Closed

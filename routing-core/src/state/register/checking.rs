@@ -140,7 +140,7 @@ impl Register {
                 let (start, bits) = range;
                 check.splits += 1;
                 if check.splits > SPLITS_MAX || bits > 60 {
-                    core.stats.peers_misbehaved += 1;
+                    core.blame(pending.peer.grid());
                 } else {
                     let parts = (0..16).map(|index| (part(&start, bits, index), bits + 4));
                     let is_wanted = |part: &(Id, u8)| {

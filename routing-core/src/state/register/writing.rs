@@ -137,11 +137,15 @@ impl Writing {
         if let Some((distance, group)) = own {
             tally.add(admission.admit(distance, group), group, self.own == Some(HolderSaid::Kept));
         }
+        // In a widened set ids were ground, to keep a majority from answering or to be one: it takes all who can be
+        // reached, and they are enough.
+        if tally.is_widened() {
+            return (self.waiting == 0).then(|| tally.voted() > 0);
+        }
         if tally.is_majority() {
             return Some(true);
         }
-        // In a widened set ids are ground to keep a majority from answering: then all who can be reached are enough.
-        (self.waiting == 0).then(|| tally.is_widened() && tally.voted() > 0)
+        (self.waiting == 0).then_some(false)
     }
 
     pub(super) fn registration(&self, peers: &[Peer]) -> Registration {
@@ -191,7 +195,7 @@ impl Stretch {
 mod tests {
     use super::*;
     use crate::state::tests::{place, user};
-    use crate::testing::{contacts, rng};
+    use crate::testing::{contact, contacts, id_near, rng};
 
     /// The home-server gets a copy; that it is one of the holders, too, may come to light later.
     #[test]
@@ -212,5 +216,24 @@ mod tests {
             assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), Some(true), "{says_it_first}");
             assert_eq!((writing.waiting, writing.kept), (0, 2));
         }
+    }
+
+    #[test]
+    fn in_a_widened_set_a_majority_of_ground_ids_acknowledges_nothing() {
+        let (mut rng, mut account) = (rng(2), user(1));
+        let record = place(&mut account, "home.example");
+        let place = record.key().id;
+        let mut writing = Writing::new(record);
+        // Seven ids that share 30 bits with the key, and one where the holders of a network of 2^10 nodes are.
+        for peer in 0..7 {
+            let ground = contact(id_near(&mut rng, &place, 30));
+            writing.add(peer, &ground, true, true);
+        }
+        writing.add(7, &contact(id_near(&mut rng, &place, 10)), true, true);
+        let decide = |writing: &Writing| writing.decide(None, 4, Scale::of_nodes(1 << 10));
+        (0..7).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
+        assert_eq!(decide(&writing), None, "the honest one has not answered");
+        writing.on_said(7, HolderSaid::Kept);
+        assert_eq!(decide(&writing), Some(true));
     }
 }
