@@ -212,6 +212,11 @@ impl NodeState {
         self.operations.values().any(|running| matches!(**running, Running::Register(_)))
     }
 
+    /// How many operations are under way, of callers and of its own.
+    pub fn operations(&self) -> usize {
+        self.operations.len()
+    }
+
     /// What the node has counted.
     pub fn stats(&self) -> Stats {
         self.core.stats

@@ -289,7 +289,7 @@ impl<'a> Runner<'a> {
                     step.outstanding = step.outstanding.saturating_sub(1);
                     step.done += 1;
                     self.write_trace(step.index, &done)?;
-                    go_on(self.watch.on_done(step.index, &done, &self.sandbox))?;
+                    go_on(self.watch.on_done(step.index, &done, &mut self.sandbox))?;
                     step.count(done);
                 }
             }

@@ -12,7 +12,7 @@ pub trait Watch {
     /// A tick has passed.
     fn on_tick(&mut self, sandbox: &RoutingSandbox) -> ControlFlow<()>;
     /// An operation of this step has ended.
-    fn on_done(&mut self, step: usize, done: &Done, sandbox: &RoutingSandbox) -> ControlFlow<()>;
+    fn on_done(&mut self, step: usize, done: &Done, sandbox: &mut RoutingSandbox) -> ControlFlow<()>;
     /// These steps have ended. Time that the watcher lets pass here is part of no step.
     fn on_end(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()>;
 }
@@ -27,7 +27,7 @@ impl Watch for () {
         ControlFlow::Continue(())
     }
 
-    fn on_done(&mut self, _: usize, _: &Done, _: &RoutingSandbox) -> ControlFlow<()> {
+    fn on_done(&mut self, _: usize, _: &Done, _: &mut RoutingSandbox) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
