@@ -500,7 +500,9 @@ impl NodeState {
         if self.phase == Phase::Departed {
             return;
         }
-        self.core.table.on_heard(&from);
+        // Over a link that stands there is nothing else by which a silent contact would be found to be back.
+        let silent = self.core.table.on_heard(&from);
+        self.core.doubted.extend(silent);
         match message {
             Message::Find(find) => self.core.on_find(from, &find),
             Message::Store(store) => self.core.on_store(from, &store),

@@ -1,6 +1,6 @@
 //! What may be asked of the protocol: under which faults what is promised, and by when.
 
-use crate::scenario::{Do, Kill, Scenario, Who};
+use crate::scenario::{Do, Kill, Scenario, Step, Who};
 use routing_core::config::NodeConfig;
 use routing_core::time::Ticks;
 
@@ -34,6 +34,13 @@ pub fn deaths_max(scenario: &Scenario) -> u32 {
 pub fn is_mass_death(scenario: &Scenario, step: &Do) -> bool {
     let Do::Kill(Kill::Nodes(who)) = step else { return matches!(step, Do::Kill(_)) };
     count(who, founders(scenario)) > deaths_max(scenario)
+}
+
+/// Whether a table has room for all, or at least for a whole neighbourhood in the half of it that is kept for that. With
+/// less, some of a node's nearest may be on the other side of a slice's edge.
+pub fn is_roomy(scenario: &Scenario, nodes: usize) -> bool {
+    let budget = scenario.node.neighbours_max as usize;
+    budget >= nodes || budget >= usize::from(scenario.node.holders) * 8
 }
 
 /// Whether stores are so small that records must be dropped.
@@ -74,7 +81,7 @@ pub fn is_fair(scenario: &Scenario) -> bool {
                     return false;
                 }
             }
-            Do::Restart(restart) if nodes < 4 && step.over < restart.down => return false,
+            Do::Restart(restart) if at_once(&restart.who, restart.down, step, nodes) >= nodes => return false,
             Do::Run(_) => stopped = 0,
             Do::Partition(_) => is_cut = true,
             Do::Heal => is_cut = false,
@@ -94,5 +101,44 @@ fn count(who: &Who, nodes: u32) -> u32 {
     match who {
         Who::Nodes(count) => *count,
         Who::Share(share) => ((f64::from(nodes) * share).round() as u32).max(1),
+    }
+}
+
+/// How many are down at once when each of these is for so long, one after the other.
+fn at_once(who: &Who, down: Ticks, step: &Step, nodes: u32) -> u32 {
+    let share = down.0 as f64 / step.over.0.max(down.0).max(1) as f64;
+    (f64::from(count(who, nodes)) * share).ceil() as u32
+}
+
+/// Who can be reached, step by step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reach {
+    is_cut: bool,
+    stopped: u32,
+    dead: u32,
+}
+
+impl Reach {
+    /// Takes note of a step. Says whether a majority of a record's holders may be out of reach in it, or after it: then
+    /// those that are left take their places, and what was acknowledged before may be known to nobody among them.
+    pub fn divides(&mut self, scenario: &Scenario, step: &Step) -> bool {
+        let nodes = founders(scenario);
+        let mut stopped_now = 0;
+        match &step.what {
+            Do::Partition(_) => self.is_cut = true,
+            Do::Heal => self.is_cut = false,
+            Do::Away(who) | Do::Halt(who) => self.stopped += count(who, nodes),
+            Do::Churn(_) => self.stopped += nodes / 4 + 1,
+            Do::Run(_) => self.stopped = 0,
+            what @ Do::Kill(_) if is_mass_death(scenario, what) => return true,
+            Do::Kill(Kill::Nodes(who)) => self.dead += count(who, nodes),
+            Do::Restart(restart) => {
+                stopped_now = at_once(&restart.who, restart.down, step, nodes);
+            }
+            // Until the owner has recovered, a thief's word is as good as the owner's.
+            Do::Recover(recover) if recover.thief => return true,
+            _ => {}
+        }
+        self.is_cut || self.stopped + stopped_now + self.dead > deaths_max(scenario)
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 use transport_sim::network::NodeIndex;
-use transport_sim::sandbox::RoutingSandbox;
+use transport_sim::sandbox::{Member, RoutingSandbox, User};
 use transport_sim::sandbox::tasks::Done;
 
 /// How many ticks pass between two looks at the counters of all nodes, and between two checks of their invariants.
@@ -83,6 +83,8 @@ pub struct Judge<'a> {
     /// The steps under way, and since when.
     steps: Range<usize>,
     since: Tick,
+    /// Who can be reached at present.
+    reach: fair::Reach,
     /// Until when answers may be lesser than what was acknowledged: it may be known only to those who cannot be reached.
     excused_until: Tick,
     /// Whether everything has come to an end, so that all must be well.
@@ -94,7 +96,7 @@ impl<'a> Judge<'a> {
     /// A judge of this run.
     pub fn new(scenario: &'a Scenario) -> Self {
         let (since, excused_until) = (Tick(0), Tick(0));
-        Self { scenario, steps: 0..0, since, excused_until, is_over: false, violation: None }
+        Self { scenario, steps: 0..0, since, reach: fair::Reach::default(), excused_until, is_over: false, violation: None }
     }
 
     /// The first promise that was broken.
@@ -141,12 +143,15 @@ impl<'a> Judge<'a> {
             // A quick answer may be stale, and one that is unsettled says so.
             let is_sure = answer.is_settled && asked.consistency != Consistency::Quick;
             let is_denied = answer.verdict == Verdict::Absent;
-            if (done.wrong > 0 && is_sure || is_denied) && lookup.started >= self.excused_until {
+            if (done.wrong > 0 && is_sure || is_denied)
+                && lookup.started >= self.excused_until
+                && !self.is_lost(lookup.guid, sandbox)
+            {
                 return Err((Kind::Wrong, said(version)));
             }
         }
         let is_well = done.correct == done.asked && (done.unsettled == 0 || self.may_be_widened(lookup.guid, sandbox));
-        if self.is_over && !is_well && !fair::is_cramped(self.scenario) && !self.may_have_lost_records() {
+        if self.is_over && !is_well && !fair::is_cramped(self.scenario) && !self.is_lost(lookup.guid, sandbox) {
             let verdict = lookup.answer.as_ref().map(|answer| (answer.verdict, answer.is_settled));
             return Err((Kind::Unfound, said(format!("(answer, settled) = {verdict:?}"))));
         }
@@ -163,8 +168,17 @@ impl<'a> Judge<'a> {
         sandbox.oracle().len() >= SCALE_LEAST && farthest.is_some_and(|distance| distance < radius)
     }
 
-    fn may_have_lost_records(&self) -> bool {
+    /// Whether a user's record has gone with all who held it, so many having died at once.
+    fn is_lost(&self, guid: Guid, sandbox: &RoutingSandbox) -> bool {
+        let least = sandbox.users().iter().find(|user| user.guid() == guid).and_then(User::acknowledged_record);
+        let Some(least) = least else { return false };
+        let has_it = |member: &Member| {
+            let state = sandbox.network().state(member.node);
+            let stored = state.and_then(|state| state.store().get(&guid.into()));
+            stored.is_some_and(|stored| !least.outranks(stored.held().record()))
+        };
         self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what))
+            && !sandbox.members().iter().any(has_it)
     }
 
     /// What must be so once everything has come to its end.
@@ -184,7 +198,7 @@ impl<'a> Judge<'a> {
                 let grid = sandbox.network().grid(other);
                 let entry = sandbox.network().state(node).and_then(|state| state.table().entry(&grid));
                 let is_known = entry.is_some_and(|entry| entry.has_answered() && entry.is_available());
-                if grid != own && !is_known {
+                if grid != own && !is_known && fair::is_roomy(self.scenario, living.len()) {
                     let how = entry.map_or("nothing".to_owned(), |entry| format!("{} failures", entry.failures()));
                     return Err((Kind::Unknown, format!("{name} knows {how} of {grid}, one of its {groups} nearest")));
                 }
@@ -205,12 +219,15 @@ impl<'a> Judge<'a> {
     }
 
     fn all_held(&self, sandbox: &mut RoutingSandbox) -> Result<(), (Kind, String)> {
-        if fair::is_cramped(self.scenario) || self.may_have_lost_records() {
+        if fair::is_cramped(self.scenario) {
             return Ok(());
         }
         for user in 0..sandbox.users().len() {
+            let guid = sandbox.users()[user].guid();
+            if self.is_lost(guid, sandbox) {
+                continue;
+            }
             if let Some((share, _)) = sandbox.holders_true_share(&[user]).filter(|(share, _)| *share < 1.0) {
-                let guid = sandbox.users()[user].guid();
                 let what = format!("{:.0} % of the true holders of {guid} hold its record", share * 100.0);
                 return Err((Kind::Unheld, what));
             }
@@ -224,19 +241,14 @@ impl Watch for Judge<'_> {
         let now = sandbox.now();
         (self.steps, self.since) = (steps.clone(), now);
         let settling = fair::settling(&self.scenario.node, sandbox.members().len() as u32);
+        let mut is_divided = false;
         for step in &self.scenario.steps[steps] {
-            match &step.what {
-                Do::Partition(_) => self.excused_until = Tick(u64::MAX),
-                Do::Heal if self.excused_until == Tick(u64::MAX) => self.excused_until = now + settling,
-                Do::Kill(_) if fair::is_mass_death(self.scenario, &step.what) => {
-                    self.excused_until = self.excused_until.max(now + settling);
-                }
-                // Until the owner has recovered, a thief's word is as good as the owner's.
-                Do::Recover(recover) if recover.thief => {
-                    self.excused_until = self.excused_until.max(now + settling);
-                }
-                _ => {}
-            }
+            is_divided |= self.reach.divides(self.scenario, step);
+        }
+        if is_divided {
+            self.excused_until = Tick(u64::MAX);
+        } else if self.excused_until == Tick(u64::MAX) {
+            self.excused_until = now + settling;
         }
         // The last thing that is changed about the weather is the cadence; then it is waited for calm.
         let after = &self.scenario.steps[self.steps.end..];
@@ -263,7 +275,7 @@ impl Watch for Judge<'_> {
     fn on_done(&mut self, step: usize, done: &Done, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         let found = self.answered(step, done, sandbox).and_then(|()| {
             let is_written = done.lookup.is_some() || done.correct == done.asked;
-            if self.is_over && !is_written && !self.may_have_lost_records() && !fair::is_cramped(self.scenario) {
+            if self.is_over && !is_written && !fair::is_cramped(self.scenario) {
                 return Err((Kind::Unwritten, format!("{} of {} acknowledged", done.correct, done.asked)));
             }
             Ok(())
