@@ -680,9 +680,10 @@ impl NodeState {
         self.core.dead.retain(|dead| dead.grid() != grid);
         self.meet(peer);
         let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
-        let was_cut_off =
-            card == Some(peer.sequence()) && self.core.dead.len() >= usize::from(self.core.config.holders);
-        if was_cut_off {
+        // Where few are known the many need not have been many.
+        let holders = usize::from(self.core.config.holders);
+        let many_were_lost = self.core.dead.len() >= holders || self.core.table.len() < holders;
+        if card == Some(peer.sequence()) && many_were_lost {
             self.rejoin(vec![Target::contact(peer)]);
         }
     }
@@ -759,11 +760,6 @@ impl NodeState {
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
         self.upkeep.on_wake(&mut self.core, &mut self.comparisons);
-        if self.upkeep.is_alone(&self.core)
-            && let Some(last) = self.core.dead.back().cloned()
-        {
-            self.rejoin(vec![Target::contact(&last)]);
-        }
         self.announce_if_due();
     }
 }

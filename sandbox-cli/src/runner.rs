@@ -247,7 +247,7 @@ impl<'a> Runner<'a> {
     }
 
     fn run_group(&mut self, steps: std::ops::Range<usize>) -> Result<(), RunError> {
-        go_on(self.watch.on_begin(steps.clone(), &self.sandbox))?;
+        go_on(self.watch.on_begin(steps.clone(), &mut self.sandbox))?;
         // Two steps of a group do not write for the same user at once: neither would know of the other.
         let mut busy = BTreeSet::new();
         let mut active = Vec::new();

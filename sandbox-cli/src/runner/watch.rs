@@ -8,7 +8,7 @@ use transport_sim::sandbox::tasks::Done;
 /// counted from 0; a range of them are those that run together.
 pub trait Watch {
     /// These steps begin.
-    fn on_begin(&mut self, steps: Range<usize>, sandbox: &RoutingSandbox) -> ControlFlow<()>;
+    fn on_begin(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()>;
     /// A tick has passed.
     fn on_tick(&mut self, sandbox: &RoutingSandbox) -> ControlFlow<()>;
     /// An operation of this step has ended.
@@ -19,7 +19,7 @@ pub trait Watch {
 
 /// Nobody.
 impl Watch for () {
-    fn on_begin(&mut self, _: Range<usize>, _: &RoutingSandbox) -> ControlFlow<()> {
+    fn on_begin(&mut self, _: Range<usize>, _: &mut RoutingSandbox) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 

@@ -116,6 +116,8 @@ pub struct Reach {
     is_cut: bool,
     stopped: u32,
     dead: u32,
+    is_lossy: bool,
+    is_slow: bool,
 }
 
 impl Reach {
@@ -130,6 +132,8 @@ impl Reach {
             Do::Away(who) | Do::Halt(who) => self.stopped += count(who, nodes),
             Do::Churn(_) => self.stopped += nodes / 4 + 1,
             Do::Run(_) => self.stopped = 0,
+            Do::Loss(loss) => self.is_lossy = loss.rate.map_or(self.is_lossy, |rate| rate > 0.0),
+            Do::Cadence(slow) => self.is_slow |= slow.every > 1,
             what @ Do::Kill(_) if is_mass_death(scenario, what) => return true,
             Do::Kill(Kill::Nodes(who)) => self.dead += count(who, nodes),
             Do::Restart(restart) => {
@@ -141,4 +145,15 @@ impl Reach {
         }
         self.is_cut || self.stopped + stopped_now + self.dead > deaths_max(scenario)
     }
+
+    /// Whether nothing is in the way of anybody.
+    pub fn is_untroubled(&self) -> bool {
+        !self.is_cut && !self.is_lossy && !self.is_slow && self.stopped == 0 && self.dead == 0
+    }
+}
+
+/// Whether this takes no record from any true holder, as long as nothing else is in the way: a write, or one node that
+/// leaves.
+pub fn keeps_records(step: &Step) -> bool {
+    matches!(step.what, Do::Leave(Who::Nodes(1)) | Do::Register(_) | Do::Migrate(_) | Do::Close(_) | Do::Rotate(_))
 }

@@ -4,7 +4,8 @@ use super::fair;
 use crate::runner::Watch;
 use crate::scenario::{Consistency, Do, Scenario};
 use routing_core::holders::Scale;
-use routing_core::id::Guid;
+use routing_core::id::{Grid, Guid};
+use routing_core::message::Standing;
 use routing_core::state::{NodeState, Phase, Stats, Verdict};
 use routing_core::time::{Tick, Ticks};
 use serde::Serialize;
@@ -12,8 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 use transport_sim::network::NodeIndex;
+use transport_sim::sandbox::tasks::{Done, LookupDone};
 use transport_sim::sandbox::{Member, RoutingSandbox, User};
-use transport_sim::sandbox::tasks::Done;
 
 /// How many ticks pass between two looks at the counters of all nodes, and between two checks of their invariants.
 const STATS_TICKS: u64 = 64;
@@ -43,6 +44,10 @@ pub enum Kind {
     Wrong,
     /// A node was told less than before.
     Regression,
+    /// An answer claims to be settled, and too few holders spoke for it.
+    Unsure,
+    /// In calm weather a record was taken from a true holder by a write, or by a node that left.
+    Dropped,
     /// After all faults somebody is not found, or nobody is sure.
     Unfound,
     /// After all faults a write is not acknowledged.
@@ -51,7 +56,7 @@ pub enum Kind {
     Unheld,
     /// After all faults a node is not in, or new to its range.
     Outside,
-    /// After all faults a node does not know one of its nearest.
+    /// After all faults a node does not know one of its nearest, or takes one that is gone for one of them.
     Unknown,
     /// After all faults somebody still works for an operation that has ended.
     Leftover,
@@ -87,6 +92,8 @@ pub struct Judge<'a> {
     reach: fair::Reach,
     /// Until when answers may be lesser than what was acknowledged: it may be known only to those who cannot be reached.
     excused_until: Tick,
+    /// Whether each true holder holds its records, and nothing in these steps changes that.
+    must_keep: bool,
     /// Whether everything has come to an end, so that all must be well.
     is_over: bool,
     violation: Option<Violation>,
@@ -96,7 +103,16 @@ impl<'a> Judge<'a> {
     /// A judge of this run.
     pub fn new(scenario: &'a Scenario) -> Self {
         let (since, excused_until) = (Tick(0), Tick(0));
-        Self { scenario, steps: 0..0, since, reach: fair::Reach::default(), excused_until, is_over: false, violation: None }
+        Self {
+            scenario,
+            steps: 0..0,
+            since,
+            reach: fair::Reach::default(),
+            excused_until,
+            must_keep: false,
+            is_over: false,
+            violation: None,
+        }
     }
 
     /// The first promise that was broken.
@@ -137,7 +153,7 @@ impl<'a> Judge<'a> {
             if fair::is_cramped(self.scenario) {
                 return Ok(());
             }
-            if done.regressions > 0 {
+            if done.regressions > 0 && !self.is_lost(lookup.guid, sandbox) {
                 return Err((Kind::Regression, said(version)));
             }
             // A quick answer may be stale, and one that is unsettled says so.
@@ -150,12 +166,31 @@ impl<'a> Judge<'a> {
                 return Err((Kind::Wrong, said(version)));
             }
         }
+        self.is_spoken_for(lookup, asked.consistency, sandbox).map_err(|what| (Kind::Unsure, said(what)))?;
         let is_well = done.correct == done.asked && (done.unsettled == 0 || self.may_be_widened(lookup.guid, sandbox));
         if self.is_over && !is_well && !fair::is_cramped(self.scenario) && !self.is_lost(lookup.guid, sandbox) {
             let verdict = lookup.answer.as_ref().map(|answer| (answer.verdict, answer.is_settled));
             return Err((Kind::Unfound, said(format!("(answer, settled) = {verdict:?}"))));
         }
         Ok(())
+    }
+
+    /// A settled answer rests on the word of most holders, the asker perhaps among them.
+    fn is_spoken_for(
+        &self,
+        lookup: &LookupDone,
+        consistency: Consistency,
+        sandbox: &mut RoutingSandbox,
+    ) -> Result<(), String> {
+        let Some(answer) = lookup.answer.as_ref().filter(|answer| answer.is_settled) else { return Ok(()) };
+        if consistency == Consistency::Quick || lookup.started < self.excused_until {
+            return Ok(());
+        }
+        let said = answer.trace.iter().filter_map(|hop| hop.said.as_ref());
+        let settled = said.filter(|(_, said)| said.standing == Standing::Settled).count();
+        let spoke = settled + usize::from(lookup.asker.is_some());
+        let holders = usize::from(self.scenario.node.holders).min(sandbox.oracle().len());
+        if spoke * 2 > holders { Ok(()) } else { Err(format!("settled by {spoke} of {holders} holders")) }
     }
 
     /// Whether some may think that a user's holders lie too close together to be honest. In a network as small as this
@@ -204,7 +239,8 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        self.all_held(sandbox)?;
+        self.nobody_gone_is_near(sandbox, &living)?;
+        self.all_held(sandbox, Kind::Unheld)?;
         let mut busy: BTreeSet<NodeIndex> = living.iter().map(|member| sandbox.members()[*member].node).collect();
         let rested = sandbox.run_until(IDLE_MAX, |sandbox| {
             busy.retain(|node| sandbox.network().state(*node).is_some_and(|state| state.operations() > 0));
@@ -218,7 +254,24 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    fn all_held(&self, sandbox: &mut RoutingSandbox) -> Result<(), (Kind, String)> {
+    /// Nobody takes one who is gone for one of its nearest.
+    fn nobody_gone_is_near(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Result<(), (Kind, String)> {
+        let members = sandbox.members();
+        let grids: BTreeSet<Grid> = living.iter().map(|member| members[*member].grid).collect();
+        for member in living.iter().map(|member| &members[*member]) {
+            let Some(state) = sandbox.network().state(member.node) else { continue };
+            let nearest = state.table().nearest(&member.grid.0).filter(|entry| entry.is_available());
+            let near = nearest.take(self.scenario.node.holders.into()).map(|entry| entry.contact().grid());
+            if let Some(gone) = near.into_iter().find(|grid| !grids.contains(grid)) {
+                let what = format!("{} takes {gone} for one of its nearest, and it is gone", member.domain);
+                return Err((Kind::Unknown, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each true holder holds what was acknowledged, or something greater.
+    fn all_held(&self, sandbox: &mut RoutingSandbox, kind: Kind) -> Result<(), (Kind, String)> {
         if fair::is_cramped(self.scenario) {
             return Ok(());
         }
@@ -229,7 +282,7 @@ impl<'a> Judge<'a> {
             }
             if let Some((share, _)) = sandbox.holders_true_share(&[user]).filter(|(share, _)| *share < 1.0) {
                 let what = format!("{:.0} % of the true holders of {guid} hold its record", share * 100.0);
-                return Err((Kind::Unheld, what));
+                return Err((kind, what));
             }
         }
         Ok(())
@@ -237,7 +290,7 @@ impl<'a> Judge<'a> {
 }
 
 impl Watch for Judge<'_> {
-    fn on_begin(&mut self, steps: Range<usize>, sandbox: &RoutingSandbox) -> ControlFlow<()> {
+    fn on_begin(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         let now = sandbox.now();
         (self.steps, self.since) = (steps.clone(), now);
         let settling = fair::settling(&self.scenario.node, sandbox.members().len() as u32);
@@ -250,6 +303,10 @@ impl Watch for Judge<'_> {
         } else if self.excused_until == Tick(u64::MAX) {
             self.excused_until = now + settling;
         }
+        self.must_keep = self.scenario.steps[self.steps.clone()].iter().all(fair::keeps_records)
+            && self.reach.is_untroubled()
+            && fair::is_roomy(self.scenario, sandbox.members().len())
+            && self.all_held(sandbox, Kind::Dropped).is_ok();
         // The last thing that is changed about the weather is the cadence; then it is waited for calm.
         let after = &self.scenario.steps[self.steps.end..];
         self.is_over = after.iter().all(|step| matches!(step.what, Do::Lookup(_) | Do::Migrate(_)));
@@ -285,7 +342,10 @@ impl Watch for Judge<'_> {
 
     fn on_end(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         sandbox.check();
-        let found = all_honest(sandbox);
+        let mut found = all_honest(sandbox);
+        if self.must_keep && found.is_ok() {
+            found = self.all_held(sandbox, Kind::Dropped);
+        }
         let found = if self.is_last(&steps) { found.and_then(|()| self.converged(sandbox)) } else { found };
         self.verdict(sandbox.now(), found)
     }
