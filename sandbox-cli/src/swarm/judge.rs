@@ -7,6 +7,7 @@ use routing_core::holders::Scale;
 use routing_core::id::{Grid, Guid};
 use routing_core::message::Standing;
 use routing_core::state::{NodeState, Phase, Stats, Verdict};
+use routing_core::table::Entry;
 use routing_core::time::{Tick, Ticks};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -203,17 +204,19 @@ impl<'a> Judge<'a> {
         sandbox.oracle().len() >= SCALE_LEAST && farthest.is_some_and(|distance| distance < radius)
     }
 
-    /// Whether a user's record has gone with all who held it, so many having died at once.
+    /// Whether nobody has what a user wrote, and that is nobody's fault: so many died at once that all who held it are
+    /// gone, or the owner's word against a thief's reached nobody.
     fn is_lost(&self, guid: Guid, sandbox: &RoutingSandbox) -> bool {
-        let least = sandbox.users().iter().find(|user| user.guid() == guid).and_then(User::acknowledged_record);
-        let Some(least) = least else { return false };
+        let Some(user) = sandbox.users().iter().find(|user| user.guid() == guid) else { return false };
+        let Some(least) = user.acknowledged_record() else { return false };
         let has_it = |member: &Member| {
             let state = sandbox.network().state(member.node);
             let stored = state.and_then(|state| state.store().get(&guid.into()));
-            stored.is_some_and(|stored| !least.outranks(stored.held().record()))
+            let record = stored.map(|stored| stored.held().record());
+            record.is_some_and(|record| !least.outranks(record) && user.stolen_record() != Some(record))
         };
-        self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what))
-            && !sandbox.members().iter().any(has_it)
+        let many_died = self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what));
+        (many_died || user.stolen_record().is_some()) && !sandbox.members().iter().any(has_it)
     }
 
     /// What must be so once everything has come to its end.
@@ -260,7 +263,8 @@ impl<'a> Judge<'a> {
         let grids: BTreeSet<Grid> = living.iter().map(|member| members[*member].grid).collect();
         for member in living.iter().map(|member| &members[*member]) {
             let Some(state) = sandbox.network().state(member.node) else { continue };
-            let nearest = state.table().nearest(&member.grid.0).filter(|entry| entry.is_available());
+            let is_neighbour = |entry: &&Entry| entry.is_available() && entry.has_answered();
+            let nearest = state.table().nearest(&member.grid.0).filter(is_neighbour);
             let near = nearest.take(self.scenario.node.holders.into()).map(|entry| entry.contact().grid());
             if let Some(gone) = near.into_iter().find(|grid| !grids.contains(grid)) {
                 let what = format!("{} takes {gone} for one of its nearest, and it is gone", member.domain);
@@ -305,6 +309,7 @@ impl Watch for Judge<'_> {
         }
         self.must_keep = self.scenario.steps[self.steps.clone()].iter().all(fair::keeps_records)
             && self.reach.is_untroubled()
+            && now >= self.excused_until
             && fair::is_roomy(self.scenario, sandbox.members().len())
             && self.all_held(sandbox, Kind::Dropped).is_ok();
         // The last thing that is changed about the weather is the cadence; then it is waited for calm.
