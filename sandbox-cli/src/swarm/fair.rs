@@ -132,7 +132,7 @@ impl Reach {
             Do::Away(who) | Do::Halt(who) => self.stopped += count(who, nodes),
             Do::Churn(_) => self.stopped += nodes / 4 + 1,
             Do::Run(_) => self.stopped = 0,
-            Do::Loss(loss) => self.is_lossy = loss.rate.map_or(self.is_lossy, |rate| rate > 0.0),
+            Do::Loss(loss) => self.is_lossy |= loss.rate.is_some_and(|rate| rate > 0.0),
             Do::Cadence(slow) => self.is_slow |= slow.every > 1,
             what @ Do::Kill(_) if is_mass_death(scenario, what) => return true,
             Do::Kill(Kill::Nodes(who)) => self.dead += count(who, nodes),
@@ -146,7 +146,7 @@ impl Reach {
         self.is_cut || self.stopped + stopped_now + self.dead > deaths_max(scenario)
     }
 
-    /// Whether nothing is in the way of anybody.
+    /// Whether nothing is, or was, in the way of anybody but for a partition that is over.
     pub fn is_untroubled(&self) -> bool {
         !self.is_cut && !self.is_lossy && !self.is_slow && self.stopped == 0 && self.dead == 0
     }

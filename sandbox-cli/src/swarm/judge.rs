@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use transport_sim::network::NodeIndex;
 use transport_sim::sandbox::tasks::{Done, LookupDone};
-use transport_sim::sandbox::{Member, RoutingSandbox, User};
+use transport_sim::sandbox::{Member, RoutingSandbox};
 
 /// How many ticks pass between two looks at the counters of all nodes, and between two checks of their invariants.
 const STATS_TICKS: u64 = 64;
@@ -184,7 +184,9 @@ impl<'a> Judge<'a> {
         sandbox: &mut RoutingSandbox,
     ) -> Result<(), String> {
         let Some(answer) = lookup.answer.as_ref().filter(|answer| answer.is_settled) else { return Ok(()) };
-        if consistency == Consistency::Quick || lookup.started < self.excused_until {
+        // Who loses some answers takes others for silent, and for a while their places are somebody else's.
+        let is_calm = self.is_over || self.reach.is_untroubled() && lookup.started >= self.excused_until;
+        if consistency == Consistency::Quick || !is_calm {
             return Ok(());
         }
         let said = answer.trace.iter().filter_map(|hop| hop.said.as_ref());
@@ -204,19 +206,21 @@ impl<'a> Judge<'a> {
         sandbox.oracle().len() >= SCALE_LEAST && farthest.is_some_and(|distance| distance < radius)
     }
 
-    /// Whether nobody has what a user wrote, and that is nobody's fault: so many died at once that all who held it are
-    /// gone, or the owner's word against a thief's reached nobody.
+    /// Whether what a user wrote cannot be asked for: so many died at once that all who held it are gone; or a thief has
+    /// written since, and the owner's answer to that was not acknowledged.
     fn is_lost(&self, guid: Guid, sandbox: &RoutingSandbox) -> bool {
         let Some(user) = sandbox.users().iter().find(|user| user.guid() == guid) else { return false };
         let Some(least) = user.acknowledged_record() else { return false };
+        if user.stolen_record().is_some_and(|stolen| stolen.outranks(least)) {
+            return true;
+        }
         let has_it = |member: &Member| {
             let state = sandbox.network().state(member.node);
             let stored = state.and_then(|state| state.store().get(&guid.into()));
-            let record = stored.map(|stored| stored.held().record());
-            record.is_some_and(|record| !least.outranks(record) && user.stolen_record() != Some(record))
+            stored.is_some_and(|stored| !least.outranks(stored.held().record()))
         };
-        let many_died = self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what));
-        (many_died || user.stolen_record().is_some()) && !sandbox.members().iter().any(has_it)
+        self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what))
+            && !sandbox.members().iter().any(has_it)
     }
 
     /// What must be so once everything has come to its end.
