@@ -33,7 +33,9 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 fn told(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
-    let message = info.payload_as_str().unwrap_or("a panic without words");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("a panic without words");
     place + message.lines().next().unwrap_or_default()
 }
 
