@@ -215,6 +215,11 @@ impl NodeState {
         self.operations.values().any(|running| matches!(**running, Running::Register(_)))
     }
 
+    /// How many operations are under way, of callers and of its own.
+    pub fn operations(&self) -> usize {
+        self.operations.len()
+    }
+
     /// What the node has counted.
     pub fn stats(&self) -> Stats {
         self.core.stats
@@ -497,7 +502,9 @@ impl NodeState {
         if self.phase == Phase::Departed {
             return;
         }
-        self.core.table.on_heard(&from);
+        // Over a link that stands there is nothing else by which a silent contact would be found to be back.
+        let silent = self.core.table.on_heard(&from);
+        self.core.doubted.extend(silent);
         match message {
             Message::Find(find) => self.core.on_find(from, &find),
             Message::Store(store) => self.core.on_store(from, &store),
@@ -676,9 +683,10 @@ impl NodeState {
         self.core.dead.retain(|dead| dead.grid() != grid);
         self.meet(peer);
         let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
-        let was_cut_off =
-            card == Some(peer.sequence()) && self.core.dead.len() >= usize::from(self.core.config.holders);
-        if was_cut_off {
+        // Where few are known the many need not have been many.
+        let holders = usize::from(self.core.config.holders);
+        let many_were_lost = self.core.dead.len() >= holders || self.core.table.len() < holders;
+        if card == Some(peer.sequence()) && many_were_lost {
             self.rejoin(vec![Target::contact(peer)]);
         }
     }
@@ -755,11 +763,6 @@ impl NodeState {
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
         self.upkeep.on_wake(&mut self.core, &mut self.comparisons);
-        if self.upkeep.is_alone(&self.core)
-            && let Some(last) = self.core.dead.back().cloned()
-        {
-            self.rejoin(vec![Target::contact(&last)]);
-        }
         self.announce_if_due();
     }
 }

@@ -294,11 +294,12 @@ impl RoutingTable {
         }
     }
 
-    /// Something else was heard from `grid`, so it is alive.
-    pub fn on_heard(&mut self, grid: &Grid) {
-        if let Some(entry) = self.entry_mut(grid) {
-            entry.set(RECENT, true);
-        }
+    /// Something else was heard from `grid`, so it is alive. Gives back its contact if it left our last request
+    /// unanswered: it reaches us, and whether we reach it is another question.
+    pub fn on_heard(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
+        let entry = self.entry_mut(grid)?;
+        entry.set(RECENT, true);
+        (entry.failures > 0).then(|| entry.contact.clone())
     }
 
     /// A request to `grid` was left unanswered. Says how many were in a row, if it is known at all.

@@ -10,6 +10,7 @@ use sandbox_cli::render::render;
 use sandbox_cli::report::Report;
 use sandbox_cli::runner::{RunError, execute};
 use sandbox_cli::scenario::{ApplyError, DelaySpec, Do, Network, Scenario, ScenarioError};
+use sandbox_cli::swarm::{SwarmError, SwarmOptions, swarm};
 use sandbox_cli::trace::{TraceError, explain, lookups_of};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -29,6 +30,7 @@ Examples:
   sandbox-cli run scenarios/federation.toml --trace lookups.jsonl
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
   sandbox-cli check scenarios/*.toml                 scenarios as tests
+  sandbox-cli swarm --runs 500                       random federations under random faults
 
 Exit code: 0 done, 1 an expectation failed, 2 bad usage or input.";
 
@@ -78,6 +80,18 @@ Examples:
         #[arg(long, value_name = "N")]
         threads: Option<NonZeroUsize>,
     },
+    /// Draw random small federations and faults, and check that every promise is kept
+    ///
+    /// All along: no forged answer, nobody is told less than before, no limit is passed. After all faults have ended:
+    /// everything converges, and everybody is found. A run that fails is made smaller, and told with the one command that
+    /// repeats it.
+    #[command(after_help = "\
+Examples:
+  sandbox-cli swarm --runs 500
+  sandbox-cli swarm --seed 7 --runs 2000 --json
+  sandbox-cli swarm --seed 7 --only 314 --nodes 6 --steps 4,7-9   a run again, and only a part of it
+  sandbox-cli swarm --seed 7 --only 314 --save failing            its scenario, to run and change")]
+    Swarm(SwarmOptions),
     /// Tell the lookups of one user hop by hop, from a trace that `run --trace` wrote
     #[command(after_help = "\
 Examples:
@@ -102,6 +116,8 @@ enum Failure {
     Run { scenario: String, error: RunError },
     #[error(transparent)]
     Trace(#[from] TraceError),
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
     #[error("cannot print: {0}")]
     Print(io::Error),
 }
@@ -128,6 +144,7 @@ fn main() -> ExitCode {
         Command::Run { file, options } => Scenario::read(&file).map_err(Failure::from).and_then(|s| run(s, &options)),
         Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options)),
         Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
+        Command::Swarm(options) => run_swarm(&options),
         Command::Explain { trace, guid } => lookups_of(&trace, &guid)
             .map_err(Failure::from)
             .and_then(|found| print(&explain(&found)))
@@ -155,6 +172,22 @@ fn run(mut scenario: Scenario, options: &Options) -> Result<Verdict, Failure> {
         print(&render(&scenario, &report))?;
     }
     Ok(Verdict::of(&report))
+}
+
+/// Carries out a swarm and prints what it found.
+fn run_swarm(options: &SwarmOptions) -> Result<Verdict, Failure> {
+    let runs = if options.only.is_some() { 1 } else { options.runs };
+    let progress = Progress::of_runs(runs, options.json);
+    let result = swarm(options, &progress);
+    progress.finish();
+    let findings = result?;
+    if options.json {
+        let json = serde_json::to_string_pretty(&findings).map_err(|error| Failure::Print(error.into()))?;
+        print(&format!("{json}\n"))?;
+    } else {
+        print(&findings.render())?;
+    }
+    Ok(if findings.failures.is_empty() { Verdict::Done } else { Verdict::Failed })
 }
 
 /// The judged report of a scenario.

@@ -23,6 +23,24 @@ impl Progress {
         Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)), steps }
     }
 
+    /// A bar for so many runs, whose steps nobody follows.
+    pub fn of_runs(runs: u32, json: bool) -> Self {
+        let progress = Self::new(0, json);
+        if !progress.bar.is_hidden() {
+            let template = "{spinner} [{bar:24}] {human_pos}/{human_len} runs, {eta} left";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            progress.bar.set_style(style.progress_chars("━╸ "));
+            progress.bar.set_length(runs.into());
+            progress.bar.enable_steady_tick(Duration::from_millis(250));
+        }
+        progress
+    }
+
+    /// One more run is done.
+    pub fn count_run(&self) {
+        self.bar.inc(1);
+    }
+
     /// A bar that nobody sees.
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden(), steps: 0 }

@@ -4,6 +4,9 @@
 //! steps has: all its actions done, all their operations ended, and its time passed.
 
 mod plan;
+mod watch;
+
+pub use watch::Watch;
 
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
@@ -18,6 +21,7 @@ use routing_core::record::Body;
 use routing_core::state::{self, Verdict};
 use routing_core::time::{Tick, Ticks};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use transport_sim::delay::{Delay, DelayError};
@@ -86,16 +90,29 @@ pub enum RunError {
     /// The sandbox refused something.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Whoever watched had seen enough.
+    #[error("stopped by whoever watched")]
+    Stopped,
 }
 
 /// Runs a scenario, to which the options have been applied already. The report is not judged yet.
 pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> Result<Report, RunError> {
+    execute_watched(scenario, options, progress, &mut ())
+}
+
+/// The same, while somebody looks on.
+pub fn execute_watched(
+    scenario: &Scenario,
+    options: &Options,
+    progress: &Progress,
+    watch: &mut dyn Watch,
+) -> Result<Report, RunError> {
     if options.transport != Transport::Sim {
         return Err(RunError::Transport(options.transport.name()));
     }
     refuse_what_is_not_there(scenario)?;
     scenario.node.validate()?;
-    let mut runner = Runner::new(scenario, options, progress)?;
+    let mut runner = Runner::new(scenario, options, progress, watch)?;
     let began = Instant::now();
     let mut first = 0;
     while first < scenario.steps.len() {
@@ -151,6 +168,7 @@ struct Runner<'a> {
     servers: Vec<(PathBuf, Vec<Server>, usize)>,
     reports: Vec<StepReport>,
     trace: Option<TraceWriter>,
+    watch: &'a mut dyn Watch,
 }
 
 /// A step under way.
@@ -173,7 +191,12 @@ struct Begun {
 }
 
 impl<'a> Runner<'a> {
-    fn new(scenario: &'a Scenario, options: &Options, progress: &'a Progress) -> Result<Self, RunError> {
+    fn new(
+        scenario: &'a Scenario,
+        options: &Options,
+        progress: &'a Progress,
+        watch: &'a mut dyn Watch,
+    ) -> Result<Self, RunError> {
         let mode = if options.driver { Mode::Driver } else { Mode::Direct };
         let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
         let mut sandbox =
@@ -200,7 +223,7 @@ impl<'a> Runner<'a> {
             return Err(RunError::TooManyForDriver(nodes));
         }
         let trace = options.trace.as_deref().map(TraceWriter::create).transpose()?;
-        Ok(Self { scenario, progress, sandbox, servers, reports: Vec::new(), trace })
+        Ok(Self { scenario, progress, sandbox, servers, reports: Vec::new(), trace, watch })
     }
 
     fn step(&self, index: usize) -> &'a Step {
@@ -208,6 +231,7 @@ impl<'a> Runner<'a> {
     }
 
     fn run_group(&mut self, steps: std::ops::Range<usize>) -> Result<(), RunError> {
+        go_on(self.watch.on_begin(steps.clone(), &mut self.sandbox))?;
         // Two steps of a group do not write for the same user at once: neither would know of the other.
         let mut busy = BTreeSet::new();
         let mut active = Vec::new();
@@ -249,6 +273,7 @@ impl<'a> Runner<'a> {
                     step.outstanding = step.outstanding.saturating_sub(1);
                     step.done += 1;
                     self.write_trace(step.index, &done)?;
+                    go_on(self.watch.on_done(step.index, &done, &mut self.sandbox))?;
                     step.count(done);
                 }
             }
@@ -270,7 +295,9 @@ impl<'a> Runner<'a> {
                 self.progress.update(active[shown].done, now, self.sandbox.living() as u64);
             }
             self.sandbox.tick(1);
+            go_on(self.watch.on_tick(&self.sandbox))?;
         }
+        go_on(self.watch.on_end(steps, &mut self.sandbox))?;
         self.reports.extend(active.into_iter().filter_map(|step| step.plan.report));
         Ok(())
     }
@@ -543,6 +570,11 @@ fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1_024)
+}
+
+/// A watcher that has seen enough ends the run.
+fn go_on(watched: ControlFlow<()>) -> Result<(), RunError> {
+    if watched.is_break() { Err(RunError::Stopped) } else { Ok(()) }
 }
 
 /// Ticks spread evenly: the `index`-th of `count` within `over`.

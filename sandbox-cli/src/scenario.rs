@@ -8,6 +8,7 @@ mod describe;
 mod keys;
 mod parse;
 mod step;
+mod write;
 
 pub(crate) use describe::grouped;
 

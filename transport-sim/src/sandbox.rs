@@ -127,6 +127,16 @@ impl User {
         self.acknowledged.as_ref().map(|record| record.version())
     }
 
+    /// The greatest record whose registration was acknowledged.
+    pub fn acknowledged_record(&self) -> Option<&Arc<Record>> {
+        self.acknowledged.as_ref()
+    }
+
+    /// What a thief has signed in the user's name.
+    pub fn stolen_record(&self) -> Option<&Arc<Record>> {
+        self.stolen.as_ref()
+    }
+
     /// Whether the user has signed a tombstone.
     pub fn is_closed(&self) -> bool {
         self.is_closed

@@ -222,11 +222,6 @@ impl Upkeep {
         }
     }
 
-    /// Whether hardly anybody is left of a network that was larger.
-    pub(super) fn is_alone(&self, core: &Core) -> bool {
-        self.revive_wake.is_some() && core.table.len() < usize::from(core.config.holders) && !core.dead.is_empty()
-    }
-
     /// Whether this node may join once more by itself; it does so then.
     pub(super) fn may_rejoin(&mut self, now: Tick) -> bool {
         let may = self.rejoined.is_none_or(|rejoined| now.since(rejoined) >= REJOIN_PAUSE);

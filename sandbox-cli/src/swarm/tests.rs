@@ -1,0 +1,128 @@
+//! Whether what is drawn can be carried out, and what fails is found, made smaller and repeated.
+
+use super::draw::Drawn;
+use super::*;
+use crate::scenario::Do;
+use std::path::Path;
+
+fn options(line: &str) -> SwarmOptions {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: SwarmOptions,
+    }
+    <Line as clap::Parser>::parse_from(["swarm"].into_iter().chain(line.split_whitespace())).options
+}
+
+#[test]
+fn the_same_seed_draws_the_same_runs_and_another_one_others() {
+    for run in 0..20 {
+        assert_eq!(draw(7, run), draw(7, run));
+        assert_ne!(draw(7, run).scenario.seed, draw(8, run).scenario.seed);
+        assert_ne!(draw(7, run).scenario.seed, draw(7, run + 1).scenario.seed);
+    }
+}
+
+#[test]
+fn all_that_is_drawn_is_valid_and_fair_and_a_file_of_it_is_read_as_the_same() {
+    let mut seen = BTreeSet::new();
+    for run in 0..300 {
+        let Drawn { scenario, body } = draw(1, run);
+        assert_eq!(scenario.node.validate(), Ok(()));
+        assert!(fair::is_fair(&scenario), "run {run}");
+        assert!(body.end < scenario.steps.len());
+        seen.extend(scenario.steps[body].iter().map(|step| step.what.name()));
+        let text = scenario.to_toml();
+        let mut read = Scenario::parse(&text, "drawn.toml", Path::new("")).unwrap_or_else(|error| panic!("{error}"));
+        read.steps.iter_mut().for_each(|step| step.line = 0);
+        assert_eq!(read, scenario, "{text}");
+    }
+    assert!(seen.len() >= 18, "everything happens: {seen:?}");
+}
+
+#[test]
+fn a_small_swarm_keeps_every_promise_on_any_number_of_threads() {
+    let one = swarm(&options("--runs 10 --seed 5 --threads 1"), &Progress::hidden()).unwrap();
+    let two = swarm(&options("--runs 10 --seed 5 --threads 2"), &Progress::hidden()).unwrap();
+    assert_eq!((one.runs, &one.failures), (10, &Vec::new()), "{}", one.render());
+    assert_eq!(one, two);
+}
+
+#[test]
+fn what_fails_is_made_as_small_as_it_still_fails() {
+    let is_bad = |scenario: &Scenario| {
+        let moves = scenario.steps.iter().filter(|step| matches!(step.what, Do::Lookup(_))).count();
+        let drawn = Drawn { scenario: scenario.clone(), body: 3..3 };
+        let violation = Violation { kind: Kind::Wrong, step: 1, tick: 2, what: String::new() };
+        (moves >= 5 && drawn.founded().0 >= 3).then_some(violation)
+    };
+    // A run with enough lookups to leave some of them out.
+    let found = (0..).map(|run| draw(3, run)).find_map(|drawn| Some((is_bad(&drawn.scenario)?, drawn)));
+    let (violation, drawn) = found.unwrap();
+    let Shrunk { cut, .. } = shrink(&drawn, violation, is_bad);
+    // Three lookups are part of the ending.
+    assert_eq!(cut.steps.as_ref().unwrap().len(), 2, "{cut:?}");
+    assert_eq!((cut.nodes, cut.users), (Some(3), Some(1)));
+    assert!(is_bad(&drawn.cut(&cut)).is_some());
+}
+
+#[test]
+fn the_one_command_says_which_part_of_which_run() {
+    let steps: BTreeSet<usize> = [3, 6, 7, 8, 10].into();
+    let cut = Cut { nodes: Some(6), users: None, steps: Some(steps.clone()) };
+    let line = command(7, 314, &cut);
+    assert_eq!(line, "sandbox-cli swarm --seed 7 --only 314 --nodes 6 --steps 4,7-9,11");
+    let read = options(line.strip_prefix("sandbox-cli swarm ").unwrap());
+    let read_steps: BTreeSet<usize> = read.steps.unwrap().0.iter().map(|step| step - 1).collect();
+    assert_eq!((read.seed, read.only, read.nodes, read_steps), (7, Some(314), Some(6), steps));
+    assert_eq!(parse_steps(&spelled(&BTreeSet::new())), Ok(Steps::default()));
+    assert!(parse_steps("4,0").is_err() && parse_steps("x-3").is_err());
+}
+
+/// A federation of so many nodes with eight holders and short times, to which these steps happen.
+fn story(nodes: u32, steps: &[&str]) -> Scenario {
+    let steps: String = steps.iter().map(|step| format!("[[step]]\n{}\n", step.replace("; ", "\n"))).collect();
+    let text = format!(
+        "[node]\nholders = 8\ngrace = '10s'\ncompare_every = '10s'\nneighbour_probe_every = '5s'\nrevive_every = '1s'\n\
+         [[step]]\ndo = 'join'\nnodes = {nodes}\nover = '2s'\n[[step]]\ndo = 'wait'\ntime = '20s'\n\
+         [[step]]\ndo = 'register'\nusers = 20\n{steps}"
+    );
+    Scenario::parse(&text, "story.toml", Path::new("")).unwrap()
+}
+
+const ALL: &str = "do = 'lookup'; count = 60; from = 'node'; consistency = 'all'; over = '60s'";
+const MOVE: &str = "do = 'migrate'; users = 10";
+
+#[test]
+fn two_of_three_nodes_are_sure_of_what_they_hold_after_the_third_has_died() {
+    let run = story(3, &["do = 'kill'; nodes = 1", "do = 'wait'; time = '2m'", ALL, MOVE, ALL]);
+    assert_eq!(judged(&run), None);
+}
+
+#[test]
+fn parts_in_which_every_node_restarts_find_each_other_when_the_network_is_whole_again() {
+    let run = story(
+        6,
+        &[
+            "do = 'partition'; parts = [0.5, 0.5]",
+            "do = 'wait'; time = '1m'",
+            "do = 'restart'; share = 1.0; down = '5s'; over = '20s'",
+            "do = 'heal'",
+            "do = 'wait'; time = '3m'",
+            ALL,
+            MOVE,
+            ALL,
+        ],
+    );
+    assert_eq!(judged(&run), None);
+}
+
+#[test]
+fn who_was_away_together_knows_each_other_again() {
+    let away = "do = 'away'; nodes = 8; over = '10s'";
+    let run = story(
+        30,
+        &[away, "do = 'wait'; time = '20s'", "do = 'run'; share = 1.0; over = '5s'", "do = 'wait'; time = '3m'", ALL],
+    );
+    assert_eq!(judged(&run), None);
+}
