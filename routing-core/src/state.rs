@@ -90,6 +90,9 @@ pub enum Phase {
     Departed,
 }
 
+/// The join that a node begins by itself, after it was cut off: no caller waits for it.
+const AGAIN: OperationId = OperationId(u64::MAX);
+
 #[derive(Debug)]
 enum Running {
     Join(join::Join),
@@ -507,7 +510,13 @@ impl NodeState {
         self.core.doubted.extend(silent);
         match message {
             Message::Find(find) => self.core.on_find(from, &find),
-            Message::Store(store) => self.core.on_store(from, &store),
+            Message::Store(store) => {
+                let changes = self.core.fellowship.changes();
+                self.core.on_store(from, &store);
+                if !store.id.is_for_operation() && self.core.fellowship.changes() != changes {
+                    self.upkeep.on_given(self.core.now);
+                }
+            }
             Message::Compare(compare) => self.core.on_compare(from, &compare),
             Message::Fetch(fetch) => self.core.on_fetch(from, &fetch),
             Message::Sample(sample) => self.core.on_sample(from, &sample),
@@ -699,9 +708,8 @@ impl NodeState {
             return;
         }
         self.core.newcomer = Some(BTreeSet::new());
-        let id = OperationId(u64::MAX);
-        let join = join::Join::start_again(&mut self.core, id, entries);
-        self.run(id, Running::Join(join));
+        let join = join::Join::start_again(&mut self.core, AGAIN, entries);
+        self.run(AGAIN, Running::Join(join));
     }
 
     /// A join waits for its comparisons, too.
@@ -735,7 +743,12 @@ impl NodeState {
         } else if let Some(running) = self.operations.remove(&id) {
             self.core.dials.retain(|(_, waiting)| *waiting != id);
             match *running {
-                Running::Join(_) => self.on_joined(),
+                Running::Join(_) => {
+                    self.on_joined();
+                    if id == AGAIN {
+                        self.core.hand_over_to_holders();
+                    }
+                }
                 Running::Leave(_) => self.on_departed(),
                 Running::Register(_) | Running::Lookup(_) | Running::Announce(_) => {}
             }

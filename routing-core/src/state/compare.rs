@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// How many keys one fetch asks for: as many as fit one bundle even if each record is as large as records get.
 const FETCH_KEYS: usize = 64;
 
+/// To how many holders a record is handed by who is none any more: one may be gone without anybody knowing yet.
+const HEIRS: usize = 2;
+
 /// How often one fellow may split a range. A store of the largest size makes a few hundred listings.
 const SPLITS_MAX: u32 = 1_024;
 
@@ -265,6 +268,22 @@ impl Core {
         self.count_votes(comparisons);
         self.newcomer = None;
         self.notify(Notice::Settled);
+    }
+
+    /// After a cut: while the network was in parts, this node was a holder of keys that it is none of now, and those who
+    /// are may not have heard of what was written meanwhile. The nearest of them are given it, and compare with the others.
+    pub(super) fn hand_over_to_holders(&mut self) {
+        let mut gifts: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
+        for key in self.store.iter().map(|(key, _)| *key).filter(|key| !self.is_holder_of(key)) {
+            let view = self.view(&key.id, self.config.holders_of(key.kind));
+            for (holder, _) in view.others.iter().take(HEIRS) {
+                let contact = holder.contact();
+                gifts.entry(contact.grid()).or_insert_with(|| (contact.clone(), Vec::new())).1.push(key);
+            }
+        }
+        for (holder, keys) in gifts.into_values() {
+            self.hand_over(&holder, keys);
+        }
     }
 
     /// Gives a node records outside of any operation, as many to a message as fit.

@@ -42,6 +42,8 @@ const REST: Ticks = Ticks::seconds(3);
 /// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
 const OUTAGE: Ticks = Ticks::minutes(1);
 const OUTAGE_SHARE: usize = 8;
+/// For how long after joining once more a node compares again whatever it is given.
+const AFTER_A_CUT: Ticks = Ticks::minutes(2);
 /// How long between two times that a node joins once more by itself.
 const REJOIN_PAUSE: Ticks = Ticks::minutes(1);
 
@@ -162,6 +164,13 @@ impl Upkeep {
         // Some keys may have lost the majority of their holders: then places are taken at once.
         self.call(core.now);
         is_outage
+    }
+
+    /// A record was given outside of any operation. After a cut that may be one of which no other holder knows.
+    pub(super) fn on_given(&mut self, now: Tick) {
+        if self.rejoined.is_some_and(|rejoined| now.since(rejoined) < AFTER_A_CUT) {
+            self.call(now);
+        }
     }
 
     /// Comparisons begin anew, soon.

@@ -3,6 +3,7 @@
 use super::draw::Drawn;
 use super::*;
 use crate::scenario::Do;
+use routing_core::time::Ticks;
 use std::path::Path;
 
 fn options(line: &str) -> SwarmOptions {
@@ -124,5 +125,25 @@ fn who_was_away_together_knows_each_other_again() {
         30,
         &[away, "do = 'wait'; time = '20s'", "do = 'run'; share = 1.0; over = '5s'", "do = 'wait'; time = '3m'", ALL],
     );
+    assert_eq!(judged(&run), None);
+}
+
+/// In a quarter of a network other nodes hold a key than in the whole, mostly none of its true holders.
+#[test]
+fn what_was_written_in_a_part_none_of_whose_nodes_are_holders_afterwards_is_found_in_the_whole() {
+    let mut run = story(
+        32,
+        &[
+            "do = 'partition'; parts = [0.25, 0.25, 0.25, 0.25]",
+            "do = 'wait'; time = '1m'",
+            "do = 'migrate'; users = 20",
+            "do = 'heal'",
+            "do = 'wait'; time = '3m'",
+            ALL,
+        ],
+    );
+    run.node.holders = 4;
+    // Nor does a home-server say so again.
+    run.node.announce_every = Ticks(0);
     assert_eq!(judged(&run), None);
 }
