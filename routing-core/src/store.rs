@@ -352,12 +352,6 @@ impl RecordStore {
         self.take(key).is_some()
     }
 
-    /// The digest of the records that `admit` picks.
-    pub fn digest(&self, mut admit: impl FnMut(&Key) -> bool) -> Hash {
-        let picked = self.records.iter().filter(|(key, _)| admit(key));
-        digest(picked.map(|(key, stored)| stored.brief(*key)))
-    }
-
     /// The names of the records that `admit` picks.
     pub fn list(&self, mut admit: impl FnMut(&Key) -> bool) -> Vec<Brief> {
         let picked = self.records.iter().filter(|(key, _)| admit(key));

@@ -9,6 +9,7 @@ use crate::message::{
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::record::Record;
+use crate::store::digest;
 use crate::table::Entry;
 use crate::time::Ticks;
 use rand_core::Rng;
@@ -174,19 +175,16 @@ impl Core {
         }
         let bits = u32::from(range.bits);
         self.find_fellows();
-        let shared = |key: &Key| key.id.common_bits(&range.start) >= bits && self.fellowship.is_shared(key, &from);
-        let difference = if self.store.digest(shared) == range.digest {
+        let briefs: Vec<Brief> = self.shared(from, range.start, bits).collect();
+        let difference = if digest(briefs.iter().copied()) == range.digest {
             Difference::Same
         } else {
-            let briefs = self.store.list(shared);
             if briefs.len() <= KEYS_MAX || bits + 4 > 256 {
                 Difference::Listing(briefs.into_iter().collect::<List<Brief, KEYS_MAX>>())
             } else {
                 Difference::Split(Arc::new(std::array::from_fn(|part| {
                     let start = crate::state::compare::part(&range.start, range.bits, part as u8);
-                    let shared =
-                        |key: &Key| key.id.common_bits(&start) >= bits + 4 && self.fellowship.is_shared(key, &from);
-                    self.store.digest(shared)
+                    digest(briefs.iter().copied().filter(|brief| brief.key.id.common_bits(&start) >= bits + 4))
                 })))
             }
         };

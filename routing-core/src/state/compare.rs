@@ -22,6 +22,7 @@ use crate::holders::SetName;
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, Message, Range, Store, StoreItem};
 use crate::record::Held;
+use crate::store::digest;
 use claims::ClaimVotes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,8 +40,8 @@ const SPLITS_MAX: u32 = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Comparisons {
     awaited: BTreeMap<Grid, Awaited>,
-    /// Whether some fellow had something else, or did not answer, since that was asked last.
-    has_differed: bool,
+    /// Whether something had to move, or somebody did not answer, since that was asked last.
+    has_moved: bool,
     /// How fellow holders vote on claims, while this node is new to its range.
     claims: ClaimVotes,
     /// Whether those are asked, too, who are so far away that only claims may be held together with them.
@@ -59,9 +60,9 @@ impl Comparisons {
         self.awaited.is_empty()
     }
 
-    /// Whether all that was compared since the last time was the same, and nothing is under way.
-    pub(crate) fn take_were_same(&mut self) -> bool {
-        !std::mem::take(&mut self.has_differed) && self.is_empty()
+    /// Whether nothing had to move since the last time, and nothing is under way.
+    pub(crate) fn take_were_equal(&mut self) -> bool {
+        !std::mem::take(&mut self.has_moved) && self.is_empty()
     }
 }
 
@@ -117,8 +118,7 @@ impl Core {
     fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
         let grid = fellow.grid();
         self.find_fellows();
-        let shared = |key: &Key| key.id.common_bits(&start) >= u32::from(bits) && self.fellowship.is_shared(key, &grid);
-        let range = Arc::new(Range { start, bits, digest: self.store.digest(shared), users: None });
+        let range = Arc::new(Range { start, bits, digest: digest(self.shared(grid, start, bits.into())), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }
@@ -141,20 +141,15 @@ impl Core {
             }
         }
         self.find_fellows();
-        comparisons.has_differed |= compared.difference != Difference::Same;
         match &compared.difference {
             Difference::Same => self.note_same(&mut comparisons.claims, fellow, range),
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
             Difference::Split(digests) => {
                 let (start, bits) = range;
                 // A hostile peer could split for ever: the parts must stay within the keyspace.
-                for (index, digest) in digests.iter().enumerate().filter(|_| bits <= 60) {
+                for (index, theirs) in digests.iter().enumerate().filter(|_| bits <= 60) {
                     let start = part(&start, bits, index as u8);
-                    let shared = |key: &Key| {
-                        key.id.common_bits(&start) >= u32::from(bits) + 4
-                            && self.fellowship.is_shared(key, &fellow.grid())
-                    };
-                    if self.store.digest(shared) != *digest {
+                    if digest(self.shared(fellow.grid(), start, u32::from(bits) + 4)) != *theirs {
                         self.compare(comparisons, fellow, start, bits + 4);
                     } else {
                         self.note_same(&mut comparisons.claims, fellow, (start, bits + 4));
@@ -181,17 +176,14 @@ impl Core {
         // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
         // ask for it themselves.
         if self.newcomer.is_none() {
-            let missing_there = self.store.list(|key| {
-                !listed.contains(key)
-                    && key.id.common_bits(&start) >= u32::from(bits)
-                    && self.fellowship.is_shared(key, &fellow.grid())
-            });
-            let missing_there = missing_there.iter().map(|brief| brief.key);
+            let shared = self.shared(fellow.grid(), start, bits.into()).map(|brief| brief.key);
             // Keys that it does not take this node for a holder of are not in its list.
             let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
-            let missing_there = missing_there.filter(are_both).collect();
+            let missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
+            comparisons.has_moved |= !missing_there.is_empty();
             self.hand_over(fellow, missing_there);
         }
+        comparisons.has_moved |= !wanted.is_empty();
         self.fetch(comparisons, fellow, wanted);
     }
 
@@ -237,7 +229,7 @@ impl Core {
     }
 
     fn end_one(&mut self, comparisons: &mut Comparisons, fellow: Grid, in_good_order: bool) {
-        comparisons.has_differed |= !in_good_order;
+        comparisons.has_moved |= !in_good_order;
         let Some(awaited) = comparisons.awaited.get_mut(&fellow) else { return };
         awaited.answers -= 1;
         if awaited.answers == 0 || !in_good_order {

@@ -5,7 +5,8 @@
 
 use super::core::Core;
 use crate::holders::Place;
-use crate::id::{Grid, Key};
+use crate::id::{Grid, Id, Key};
+use crate::message::Brief;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The reach of each key's holders, as far as it was worked out.
@@ -24,9 +25,11 @@ pub(crate) struct Fellowship {
 }
 
 impl Fellowship {
-    /// Whether both this node and `peer` hold `key`, as this node sees it. For keys that [`Core::find_fellows`] saw.
-    pub(crate) fn is_shared(&self, key: &Key, peer: &Grid) -> bool {
-        self.reaches.get(key).is_some_and(|reach| key.id.prefix() ^ peer.0.prefix() <= *reach)
+    /// The keys that both this node and `peer` hold, as this node sees it, in order; of those that
+    /// [`Core::find_fellows`] saw.
+    fn shared_with(&self, peer: Grid) -> impl Iterator<Item = &Key> {
+        let place = peer.0.prefix();
+        self.reaches.iter().filter(move |(key, reach)| key.id.prefix() ^ place <= **reach).map(|(key, _)| key)
     }
 
     /// A record was kept, perhaps of a new key.
@@ -68,6 +71,12 @@ impl Fellowship {
 }
 
 impl Core {
+    /// The names of what this node holds together with `peer`, of keys that share the leading `bits` of `start`.
+    pub(super) fn shared(&self, peer: Grid, start: Id, bits: u32) -> impl Iterator<Item = Brief> {
+        let keys = self.fellowship.shared_with(peer).filter(move |key| key.id.common_bits(&start) >= bits);
+        keys.filter_map(|key| self.store.brief(key))
+    }
+
     /// Works out the reaches of all keys in the store for which they are not known.
     pub(super) fn find_fellows(&mut self) {
         let mut fellowship = std::mem::take(&mut self.fellowship);

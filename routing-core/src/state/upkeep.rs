@@ -204,11 +204,11 @@ impl Upkeep {
             }
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
             core.begin_votes(comparisons);
-            // What was the same with everybody is the same until something changes here; whoever changes compares. Who holds
+            // Where nothing had to move, nothing has to until something changes here; whoever changes compares. Who holds
             // nothing has nothing to compare.
             let changes = Some(core.fellowship.changes());
-            let is_same = comparisons.take_were_same() && self.compared == changes;
-            let is_needed = self.haste == Haste::Urgent || !is_same && !core.store.is_empty();
+            let is_equal = comparisons.take_were_equal() && self.compared == changes;
+            let is_needed = self.haste == Haste::Urgent || !is_equal && !core.store.is_empty();
             self.round = if is_needed { core.fellows().into() } else { VecDeque::new() };
             self.compared = changes;
         }
