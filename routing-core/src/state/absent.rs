@@ -11,9 +11,13 @@
 //! more that there are holders than that nothing moves. A node that takes a place so says *not yet* about those keys
 //! until it has compared them with its fellows: for that, the lost count as holders until then.
 
+use super::core::Core;
+use crate::contact::{Contact, Standing};
 use crate::id::Grid;
-use crate::time::Tick;
+use crate::table::Entry;
+use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many are kept in mind. Of more, those with the greatest ids lose their places at once.
 const ABSENT_MAX: usize = 1_024;
@@ -90,6 +94,40 @@ impl Absent {
         self.absent.retain(|_, absence| absence.until.is_some());
         self.absent.values_mut().for_each(|absence| absence.is_compared = true);
         lost
+    }
+}
+
+impl Core {
+    /// A neighbour does not answer, or has said so before: it keeps its place until then.
+    pub(super) fn on_absent(&mut self, grid: Grid, until: Tick) {
+        self.absent.add(grid, until);
+        self.fellowship.on_change(&self.contact.grid(), &grid);
+    }
+
+    /// Somebody is said to be away: if so, it keeps its place for as long as it has said, but not without end.
+    pub(super) fn on_away(&mut self, contact: &Arc<Contact>) {
+        self.meet(contact);
+        let is_away = self.table.entry(&contact.grid()).is_some_and(Entry::is_away);
+        if let Standing::Away { for_ms } = contact.standing()
+            && is_away
+        {
+            let span = Core::bounded_absence(Ticks(for_ms)).max(self.config.grace);
+            self.on_absent(contact.grid(), self.now + span);
+        }
+    }
+
+    /// Somebody answers.
+    pub(super) fn on_back(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.absent.remove(grid) {
+            self.fellowship.on_change(&self.contact.grid(), grid);
+        }
+    }
+
+    /// Somebody has proven itself or signed a newer card: unless it leaves requests unanswered, it is there.
+    pub(super) fn on_back_if_available(&mut self, grid: &Grid) {
+        if !self.absent.is_empty() && self.table.entry(grid).is_some_and(Entry::is_available) {
+            self.on_back(grid);
+        }
     }
 }
 

@@ -12,9 +12,9 @@
 //! holder is at the end of this file: only who is at the domain in question is told anything.
 
 use super::NodeState;
-use super::Running;
 use super::compare::part;
 use super::core::Core;
+use super::operations::Running;
 use super::register::{Register, Registered, Registration};
 use super::requests::Pending;
 use crate::contact::Contact;

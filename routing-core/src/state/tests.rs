@@ -9,11 +9,13 @@ mod hostile;
 
 use super::*;
 use crate::account::Account;
-use crate::effect::Consistency;
+use crate::effect::{Consistency, Effect, Notice, Outcome};
+use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::heard::LossReason;
 use crate::id::{Id, Key};
-use crate::message::{Copy, StoreItem};
+use crate::message::{Copy, Farewell, Message, StoreItem};
 use crate::testing::{below, rng};
+use crate::time::Ticks;
 
 /// How many ticks a message takes, and a link.
 const DELAY: u64 = 10;

@@ -1,0 +1,293 @@
+//! What a node hears: links that stand or are lost, requests, answers, silence. Each goes to whom it concerns.
+
+use super::operations::Running;
+use super::requests::{Pending, Purpose};
+use super::{NodeState, Phase, join};
+use crate::contact::{Contact, Standing};
+use crate::effect::{Effect, Notice, OperationId, Target};
+use crate::heard::Heard;
+use crate::id::Grid;
+use crate::message::{Farewell, Message};
+use std::sync::Arc;
+
+/// How many failures in a row make a contact be given up.
+const FORGOTTEN_FAILURES: u8 = 4;
+
+impl NodeState {
+    pub(super) fn on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Requested(contact) => self.on_requested(&contact),
+            Heard::Linked(target, contact) => self.on_linked(&target, &contact),
+            Heard::Message(from, message) => self.on_message(from, message),
+            Heard::Lost(target, _) => self.on_lost(&target),
+        }
+    }
+
+    pub(super) fn on_requested(&mut self, contact: &Arc<Contact>) {
+        if self.phase == Phase::Departed {
+            return;
+        }
+        self.core.effect(Effect::Accept(contact.grid()));
+        self.on_proven(contact);
+        self.core.remember_caller(contact);
+        self.core.table.on_heard(&contact.grid());
+    }
+
+    /// A link has proven that somebody is there, whoever asked for it, and whatever was said of it.
+    pub(super) fn on_proven(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        self.core.departed.remove(&grid);
+        self.meet(contact);
+        self.core.table.on_link(&grid);
+        self.core.on_back_if_available(&grid);
+        if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
+            // It reaches us. Whether we reach it is another question.
+            self.core.doubt(contact);
+        }
+    }
+
+    /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
+    pub(super) fn meet(&mut self, contact: &Arc<Contact>) {
+        if self.core.meet(contact) && self.phase == Phase::Joined && self.is_near(&contact.grid()) {
+            self.upkeep.hurry(self.core.now);
+        }
+    }
+
+    pub(super) fn is_near(&self, grid: &Grid) -> bool {
+        self.upkeep.is_near(self.core.grid().0.prefix() ^ grid.0.prefix())
+    }
+
+    pub(super) fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
+        self.on_proven(contact);
+        let (reached, others) =
+            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
+        self.core.dials = others;
+        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(reached) {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
+                Running::Register(register) => register.on_linked(core, target, contact),
+                Running::Lookup(lookup) => lookup.on_linked(core, target, contact),
+                Running::Leave(_) | Running::Announce(_) => true,
+            });
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, target: &Target) {
+        let (failed, others) =
+            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
+        self.core.dials = others;
+        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(failed) {
+            self.with_operation(id, |running, core, comparisons| match running {
+                Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
+                Running::Register(register) => register.on_unreachable(core, target),
+                Running::Lookup(lookup) => lookup.on_unreachable(core, target),
+                Running::Leave(_) | Running::Announce(_) => true,
+            });
+        }
+        if let Some(grid) = target.grid {
+            self.core.table.set_linked(&grid, false);
+            for (_, pending) in self.core.requests.take_to(&grid) {
+                self.on_silence(pending);
+            }
+        }
+    }
+
+    pub(super) fn on_message(&mut self, from: Grid, message: Message) {
+        if self.phase == Phase::Departed {
+            return;
+        }
+        // Over a link that stands there is nothing else by which a silent contact would be found to be back.
+        let silent = self.core.table.on_heard(&from);
+        self.core.doubted.extend(silent);
+        match message {
+            Message::Find(find) => self.core.on_find(from, &find),
+            Message::Store(store) => {
+                let changes = self.core.fellowship.changes();
+                self.core.on_store(from, &store);
+                if !store.id.is_for_operation() && self.core.fellowship.changes() != changes {
+                    self.upkeep.on_given(self.core.now);
+                }
+            }
+            Message::Compare(compare) => self.core.on_compare(from, &compare),
+            Message::Fetch(fetch) => self.core.on_fetch(from, &fetch),
+            Message::Sample(sample) => self.core.on_sample(from, &sample),
+            Message::Farewell(farewell) => self.on_farewell(from, &farewell),
+            Message::Found(_)
+            | Message::Stored(_)
+            | Message::Compared(_)
+            | Message::Fetched(_)
+            | Message::Sampled(_)
+            | Message::Unknown(_) => {
+                self.on_answer(from, message);
+            }
+        }
+    }
+
+    pub(super) fn on_farewell(&mut self, from: Grid, farewell: &Farewell) {
+        let contact = &farewell.contact;
+        // Only the leaver itself can say that it goes, and only with a card that it has signed.
+        if contact.grid() != from || !contact.verify() {
+            self.core.blame(from);
+            return;
+        }
+        for other in farewell.acquainted.iter() {
+            self.meet(other);
+        }
+        match contact.standing() {
+            Standing::Left => {
+                self.core.forget_departed(contact);
+                self.upkeep.hurry(self.core.now);
+                self.core.notify(Notice::NeighbourLeft(from));
+            }
+            Standing::Away { .. } => {
+                self.meet(contact);
+                if self.is_near(&from) {
+                    self.core.on_away(contact);
+                }
+            }
+            Standing::Here => self.meet(contact),
+        }
+        self.core.table.set_linked(&from, false);
+    }
+
+    pub(super) fn on_answer(&mut self, from: Grid, message: Message) {
+        let Some(pending) = message.id().and_then(|id| self.core.requests.take(id, &from)) else {
+            self.core.stats.answers_unexpected += 1;
+            return;
+        };
+        if !pending.request.is_answered_by(&message) {
+            // As good as none. Who does not know the kind of the request says so, and is not to blame.
+            if !matches!(message, Message::Unknown(_)) {
+                self.core.blame(from);
+            }
+            return self.on_silence(pending);
+        }
+        let round_trip = self.core.now.since(pending.sent);
+        if matches!(pending.purpose, Purpose::Revive) {
+            self.on_revived(&pending.peer);
+        }
+        self.core.table.on_answer(&from, round_trip);
+        self.core.on_back(&from);
+        if let Message::Found(found) = &message {
+            self.core.table.on_scale(&from, found.own_scale);
+        }
+        match (&pending.purpose, &message) {
+            (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
+                self.on_operation_answer(&pending, &message);
+            }
+            (Purpose::Probe, Message::Found(found)) => {
+                for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
+                    self.meet(&named.contact);
+                }
+            }
+            (Purpose::Compare(start, bits), Message::Compared(compared)) => {
+                let range = (*start, *bits);
+                self.core.on_compared(&mut self.comparisons, &pending, compared, range);
+                self.after_comparison();
+            }
+            (Purpose::Fetch(_), Message::Fetched(fetched)) => {
+                self.core.on_fetched(&mut self.comparisons, pending, fetched);
+                self.after_comparison();
+            }
+            (Purpose::Refill, Message::Sampled(sampled)) => {
+                for named in sampled.contacts.iter() {
+                    self.meet(&named.contact);
+                }
+            }
+            (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
+            (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
+            // Each purpose has its kind of request, and the answer is of that kind.
+            _ => self.on_silence(pending),
+        }
+    }
+
+    pub(super) fn on_operation_answer(&mut self, pending: &Pending, message: &Message) {
+        let Some(id) = pending.purpose.operation() else { return };
+        self.with_operation(id, |running, core, comparisons| match (running, message) {
+            (Running::Join(join), Message::Found(found)) => {
+                join.on_found(core, comparisons, pending, found) == join::Progress::Going
+            }
+            (Running::Join(join), Message::Sampled(sampled)) => {
+                join.on_sampled(core, comparisons, pending, sampled) == join::Progress::Going
+            }
+            (Running::Join(join), _) => join.on_silence(core, comparisons, pending) == join::Progress::Going,
+            (Running::Register(register), Message::Found(found)) => register.on_found(core, pending, found),
+            (Running::Register(register), Message::Stored(stored)) => register.on_stored(core, pending, stored),
+            (Running::Register(register), _) => register.on_silence(core, pending),
+            (Running::Lookup(lookup), Message::Found(found)) => lookup.on_found(core, pending, found),
+            (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
+            (Running::Leave(leave), _) => {
+                leave.on_heir();
+                true
+            }
+            (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
+            (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
+            (Running::Announce(announce), Message::Compared(compared)) => announce.on_compared(core, pending, compared),
+            (Running::Announce(announce), _) => announce.on_silence(core, pending),
+        });
+    }
+
+    /// A request has been given up.
+    pub(super) fn on_silence(&mut self, pending: Pending) {
+        self.core.stats.requests_expired += 1;
+        let grid = pending.peer.grid();
+        self.on_contact_failed(&pending.peer);
+        match &pending.purpose {
+            Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce => {
+                let Some(id) = pending.purpose.operation() else { return };
+                self.with_operation(id, |running, core, comparisons| match running {
+                    Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
+                    Running::Register(register) => register.on_silence(core, &pending),
+                    Running::Lookup(lookup) => lookup.on_silence(core, &pending),
+                    Running::Leave(leave) => {
+                        leave.on_heir();
+                        true
+                    }
+                    Running::Announce(announce) => announce.on_silence(core, &pending),
+                })
+            }
+            Purpose::Compare(..) | Purpose::Fetch(_) => {
+                self.core.on_comparison_failed(&mut self.comparisons, grid);
+                self.after_comparison();
+            }
+            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
+        }
+    }
+
+    /// A contact left a request unanswered.
+    pub(super) fn on_contact_failed(&mut self, contact: &Arc<Contact>) {
+        let grid = contact.grid();
+        let is_near = self.phase == Phase::Joined && self.is_near(&grid);
+        match self.core.table.on_failure(&grid) {
+            // A neighbour is asked again at once: much depends on it.
+            Some(1) if is_near => self.core.doubt(contact),
+            Some(2) if is_near => {
+                self.core.on_absent(grid, self.core.now + self.core.config.grace);
+                if self.upkeep.on_neighbour_silent(&self.core) {
+                    // Some of this server's users may have lost all their holders.
+                    self.announcing.hurry(&mut self.core);
+                }
+            }
+            Some(failures) if failures >= FORGOTTEN_FAILURES && !self.core.absent.contains(&grid) => {
+                self.core.bury(&grid);
+                self.core.notify(Notice::NeighbourLost(grid));
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody that was given up answers again. If it has not restarted meanwhile, not it was gone but the way to it, and
+    /// with it perhaps to many others: this node joins once more, through it.
+    pub(super) fn on_revived(&mut self, peer: &Arc<Contact>) {
+        let grid = peer.grid();
+        self.core.dead.retain(|dead| dead.grid() != grid);
+        self.meet(peer);
+        let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
+        // Where few are known the many need not have been many.
+        let holders = usize::from(self.core.config.holders);
+        let many_were_lost = self.core.dead.len() >= holders || self.core.table.len() < holders;
+        if card == Some(peer.sequence()) && many_were_lost {
+            self.rejoin(vec![Target::contact(peer)]);
+        }
+    }
+}
