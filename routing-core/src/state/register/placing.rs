@@ -1,0 +1,250 @@
+//! Who gets which record: its holders, found in the table or by a search along the keyspace, and its home-server.
+
+use super::writing::Stretch;
+use super::{HolderSaid, Lane, Register};
+use crate::contact::{Address, Contact};
+use crate::effect::{Effect, Target};
+use crate::holders::Place;
+use crate::id::{Grid, Kind};
+use crate::message::{Copy, Find, Message, RequestId, StoreVerdict, Want};
+use crate::search::{Search, Seat};
+use crate::state::core::Core;
+use crate::state::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
+use crate::state::requests::Purpose;
+use crate::time::Ticks;
+use std::sync::Arc;
+
+impl Register {
+    pub(super) fn begin_search(&mut self, core: &Core, lane: usize) {
+        let Lane { next, end, search, .. } = &mut self.lanes[lane];
+        if search.is_none() && next < end {
+            let key = self.writings[*next].record.key();
+            // One record asks for its own holders only, many for everybody in their stretch of the keyspace. The holders
+            // of one claim are nearly as many as that.
+            let is_stretch = key.kind != Kind::Claim && *end - *next > 1;
+            let groups = core.config.holders_of(key.kind) * if is_stretch { 4 } else { 1 };
+            let search = search.insert(core.search(key.id, groups));
+            // A client has no table: each of its searches starts at the entry points.
+            for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
+                let contact = &self.peers[*entry as usize].contact;
+                search.add_known(contact, core.acquaintance(&contact.grid()));
+            }
+        }
+    }
+
+    pub(super) fn advance_lane(&mut self, core: &mut Core, lane: usize, led_by: u8) {
+        loop {
+            if self.lanes[lane].next == self.lanes[lane].end || self.lanes[lane].is_paused {
+                return;
+            }
+            let Lane { next, search, .. } = &mut self.lanes[lane];
+            let target = self.writings[*next].record.key().id;
+            if core.is_node() && search.is_none() && (core.table.is_empty() || core.table.is_complete_at(&target)) {
+                let index = *next;
+                *next += 1;
+                self.assign_from_table(core, index);
+                continue;
+            }
+            self.begin_search(core, lane);
+            let Some(search) = &mut self.lanes[lane].search else { return };
+            // A record handed to a liar's friends is lost, so several are asked the way, and all of them heard.
+            let asks: Vec<Arc<Contact>> = std::iter::from_fn(|| {
+                let guide = search.next_guide(GUIDES).cloned();
+                if let Some(guide) = &guide {
+                    search.on_guide(&guide.grid());
+                }
+                let next = || if search.has_arrived() { None } else { search.next().cloned() };
+                let peer = guide.or_else(next)?;
+                search.on_asked(&peer.grid());
+                Some(peer)
+            })
+            .collect();
+            let is_waiting =
+                search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
+            // Arrived: the holders are those in the window, and each of them will say if it sees others.
+            let is_shown = search.has_arrived() && asks.is_empty() && search.has_heard_all_guides();
+            if is_shown || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+                let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
+                let lane_state = &mut self.lanes[lane];
+                if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())
+                    && has_heard
+                    && lane_state.tries < SEARCH_TRIES_MAX
+                {
+                    // As in a lookup: those who were asked know more in a moment.
+                    lane_state.tries += 1;
+                    lane_state.is_paused = true;
+                    self.retry = Some(core.now + SEARCH_PAUSE);
+                    return;
+                }
+                lane_state.tries = 0;
+                let Lane { next, end, search: Some(search), .. } = lane_state else { return };
+                let first = *next;
+                let kind = self.writings[first].kind();
+                let stretch = Stretch::of(search, core.config.holders_of(kind));
+                let covered = (first + 1..*end)
+                    .map(|index| self.writings[index].record.key())
+                    .take_while(|key| key.kind == kind && stretch.covers(&key.id))
+                    .count();
+                *next = first + 1 + covered;
+                let found = self.lanes[lane].search.take();
+                if let Some(search) = &found {
+                    for index in first..=first + covered {
+                        self.assign_from_search(core, index, search);
+                    }
+                }
+                continue;
+            }
+            let (target, groups, set) = (*search.target(), search.groups(), search.set_name());
+            for peer in asks {
+                let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
+                self.peer(&peer, true);
+                let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
+                core.ask(&peer, is_linked, Purpose::of(self.id), led_by.saturating_add(1), |id| {
+                    Message::Find(Find { id, ..find })
+                });
+            }
+            return;
+        }
+    }
+
+    pub(super) fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
+        let key = self.writings[writing].record.key();
+        // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
+        let is_announced = self.announcing.is_some();
+        let groups = core.config.holders_of(key.kind);
+        let view = if is_announced { core.old_holders(&key.id, groups) } else { core.view(&key.id, groups) };
+        let others = view.others.iter().filter(|(entry, _)| entry.is_available());
+        let holders = others.map(|(entry, _)| (entry.contact().clone(), entry.has_answered())).collect();
+        let own_place = view.own_place;
+        drop(view);
+        self.assign(core, writing, holders, own_place);
+    }
+
+    pub(super) fn assign_from_search(&mut self, core: &mut Core, writing: usize, search: &Search<()>) {
+        let key = self.writings[writing].record.key();
+        let groups = core.config.holders_of(key.kind);
+        // The stretch's search may have had another target: its candidates are sorted anew.
+        let mut own_search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
+        for candidate in
+            search.candidates().iter().filter(|candidate| !matches!(candidate.state(), crate::search::State::Silent))
+        {
+            own_search.add_known(candidate.contact(), core.acquaintance(&candidate.contact().grid()));
+        }
+        let (mut holders, mut own_place) = (Vec::new(), Place::Outside);
+        for seat in own_search.window() {
+            match seat {
+                Seat::Own(place, _) => own_place = place,
+                Seat::Other(index, _) => {
+                    let contact = own_search.candidates()[index].contact();
+                    let is_credible =
+                        search.candidate(&contact.grid()).is_some_and(|candidate| candidate.is_credible());
+                    holders.push((contact.clone(), is_credible));
+                }
+            }
+        }
+        self.assign(core, writing, holders, own_place);
+    }
+
+    pub(super) fn assign(
+        &mut self,
+        core: &mut Core,
+        writing: usize,
+        holders: Vec<(Arc<Contact>, bool)>,
+        own_place: Place,
+    ) {
+        if own_place != Place::Outside {
+            let copy = Copy { record: self.writings[writing].record.clone(), rival: None, age: Ticks(0) };
+            let is_announced = copy.record.home().is_some_and(|home| core.contact.is_at(home));
+            let (said, greater) = match core.keep_from(&copy, is_announced) {
+                StoreVerdict::Kept => (HolderSaid::Kept, None),
+                StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
+                StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
+                StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
+            };
+            self.writings[writing].own = Some(said);
+            if let Some(greater) = greater {
+                self.on_greater(core, writing as u32, &greater);
+            }
+        }
+        for (contact, is_credible) in holders {
+            self.add_slot(writing as u32, &contact, is_credible, true);
+        }
+        self.writings[writing].name_set(core.grid());
+        // A network of one, or no holder at all: there is nobody to wait for.
+        if self.writings[writing].slots.is_empty() && !self.writings[writing].is_decided {
+            let kept = self.writings[writing].own == Some(HolderSaid::Kept);
+            let writing = &mut self.writings[writing];
+            writing.is_decided = true;
+            writing.is_acknowledged = kept && writing.greater.is_none();
+            self.undecided -= 1;
+        }
+    }
+
+    /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
+    pub(super) fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
+        let key = self.writings[writing as usize].record.key();
+        let groups = core.config.holders_of(key.kind);
+        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
+        for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.holds_seat()) {
+            search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
+        }
+        for contact in contacts {
+            search.add_named(contact, informant, core.acquaintance(&contact.grid()));
+        }
+        let (window, candidates) = (search.window(), search.candidates());
+        for seat in window {
+            if let Seat::Other(index, _) = seat {
+                let contact = candidates[index].contact();
+                let is_named = contacts.iter().any(|named| named.grid() == contact.grid());
+                if is_named {
+                    let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
+                    self.add_slot(writing, contact, is_credible, true);
+                }
+            }
+        }
+        self.writings[writing as usize].name_set(core.grid());
+    }
+
+    pub(super) fn add_slot(&mut self, writing: u32, contact: &Arc<Contact>, is_credible: bool, is_holder: bool) {
+        let index = self.peer(contact, false);
+        if self.writings[writing as usize].add(index, contact, is_credible, is_holder) {
+            self.peers[index as usize].queue.push(writing);
+            self.make_ready(index);
+        }
+    }
+
+    /// The home-servers named get a copy, whoever registers.
+    pub(super) fn dial_homes(&mut self, core: &mut Core) {
+        let homes: Vec<Address> = self.homes.keys().cloned().collect();
+        for address in homes {
+            let is_dialled = core.dials.iter().any(|(target, id)| *id == self.id && target.address == address);
+            if is_dialled {
+                continue;
+            }
+            let known =
+                self.peers.iter().find(|peer| *peer.contact.address() == address).map(|peer| peer.contact.clone());
+            match known {
+                Some(contact) => {
+                    if let Some(writings) = self.homes.remove(&address) {
+                        self.give_to_home(&contact, &writings);
+                    }
+                }
+                None => {
+                    let target = Target::address(address);
+                    core.dials.push((target.clone(), self.id));
+                    core.effect(Effect::Request(target));
+                }
+            }
+        }
+    }
+
+    pub(super) fn give_to_home(&mut self, contact: &Arc<Contact>, writings: &[u32]) {
+        let peer = self.peer(contact, true);
+        for writing in writings {
+            let is_holder = self.writings[*writing as usize].slots.iter().any(|slot| slot.peer == peer);
+            if !is_holder {
+                self.add_slot(*writing, contact, true, false);
+            }
+        }
+    }
+}
