@@ -10,9 +10,10 @@ use sandbox_cli::render::render;
 use sandbox_cli::report::Report;
 use sandbox_cli::runner::{RunError, execute};
 use sandbox_cli::scenario::{ApplyError, DelaySpec, Do, Network, Scenario, ScenarioError};
+use sandbox_cli::shell::{Shell, ShellError, ShellOptions};
 use sandbox_cli::swarm::{SwarmError, SwarmOptions, swarm};
 use sandbox_cli::trace::{TraceError, explain, lookups_of};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ Examples:
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
   sandbox-cli check scenarios/*.toml                 scenarios as tests
   sandbox-cli swarm --runs 500                       random federations under random faults
+  sandbox-cli shell --nodes 20                       a prompt: new, register, route, kill, …
 
 Exit code: 0 done, 1 an expectation failed, 2 bad usage or input.";
 
@@ -92,6 +94,24 @@ Examples:
   sandbox-cli swarm --seed 7 --only 314 --nodes 6 --steps 4,7-9   a run again, and only a part of it
   sandbox-cli swarm --seed 7 --only 314 --save failing            its scenario, to run and change")]
     Swarm(SwarmOptions),
+    /// Do things to a simulated federation one by one, and look at what comes of them
+    ///
+    /// Lines come from the terminal or from a pipe. In a pipe nothing is asked for, lines that begin with # are comments,
+    /// and the exit code is 1 if some line failed.
+    #[command(after_help = "\
+Examples:
+  sandbox-cli shell --nodes 20
+  sandbox-cli shell --seed 7 --nodes 20 < session.txt
+  printf 'new 5\\nregister n3\\nkill n3\\nroute u1 expected n3\\n' | sandbox-cli shell
+
+Once in it:
+  help                          what can be typed
+  new 5                         five nodes, which join
+  register n000003.example      a new user, who lives there
+  route u1                      where does the user live? Hop by hop
+  run n3 -1                     halt a node; run n3 1 lets it go on
+  run 2m                        let two minutes pass")]
+    Shell(ShellOptions),
     /// Tell the lookups of one user hop by hop, from a trace that `run --trace` wrote
     #[command(after_help = "\
 Examples:
@@ -118,6 +138,8 @@ enum Failure {
     Trace(#[from] TraceError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
+    #[error(transparent)]
+    Shell(#[from] ShellError),
     #[error("cannot print: {0}")]
     Print(io::Error),
 }
@@ -145,6 +167,7 @@ fn main() -> ExitCode {
         Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options)),
         Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
         Command::Swarm(options) => run_swarm(&options),
+        Command::Shell(options) => run_shell(&options),
         Command::Explain { trace, guid } => lookups_of(&trace, &guid)
             .map_err(Failure::from)
             .and_then(|found| print(&explain(&found)))
@@ -188,6 +211,21 @@ fn run_swarm(options: &SwarmOptions) -> Result<Verdict, Failure> {
         print(&findings.render())?;
     }
     Ok(if findings.failures.is_empty() { Verdict::Done } else { Verdict::Failed })
+}
+
+/// Opens a shell: for a person at a terminal, else for what comes through a pipe.
+fn run_shell(options: &ShellOptions) -> Result<Verdict, Failure> {
+    let mut shell = Shell::open(options)?;
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        shell.converse()?;
+        return Ok(Verdict::Done);
+    }
+    match shell.obey(io::stdin().lock(), &mut anstream::stdout().lock(), &mut anstream::stderr().lock()) {
+        Ok(0) => Ok(Verdict::Done),
+        Ok(_) => Ok(Verdict::Failed),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Verdict::Done),
+        Err(error) => Err(ShellError::Io(error).into()),
+    }
 }
 
 /// The judged report of a scenario.

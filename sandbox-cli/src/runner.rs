@@ -6,6 +6,7 @@
 mod plan;
 mod watch;
 
+pub(crate) use plan::{ENTRY_POINTS, another_home, doors, stand_at};
 pub use watch::Watch;
 
 use crate::options::{Options, Transport};
@@ -540,7 +541,8 @@ fn traced(step: usize, consistency: Consistency, done: &Done, lookup: &LookupDon
     }
 }
 
-fn traced_hop(hop: &state::Hop, ended: Tick) -> Hop {
+/// One question of a lookup that ended at `ended`.
+pub(crate) fn traced_hop(hop: &state::Hop, ended: Tick) -> Hop {
     let (at, said) = match &hop.said {
         None => (ended, "silent".to_owned()),
         Some((at, said)) => {

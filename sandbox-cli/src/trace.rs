@@ -213,7 +213,7 @@ pub fn lookups_of(path: &Path, prefix: &str) -> Result<Vec<TracedLookup>, TraceE
 
 /// Tells the lookups of one key hop by hop, for a person to read.
 pub fn explain(lookups: &[TracedLookup]) -> String {
-    let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+    let bold = Style::new().bold();
     let mut text = String::new();
     if let Some(first) = lookups.first() {
         let times = if lookups.len() == 1 { "once".to_owned() } else { format!("{} times", lookups.len()) };
@@ -224,25 +224,33 @@ pub fn explain(lookups: &[TracedLookup]) -> String {
             Asker::Client => "a client".to_owned(),
             Asker::Node(id) => format!("node {id:?}"),
         };
-        let colour = match lookup.result.as_str() {
-            "found as expected" | "closed" => AnsiColor::Green,
-            "wrong" => AnsiColor::Red,
-            _ => AnsiColor::Yellow,
-        };
-        let result = Style::new().fg_color(Some(colour.into())).bold();
-        let trips = if lookup.round_trips == 1 { "round trip" } else { "round trips" };
         text += &format!(
-            "\nstep {} · at {:.3} s · asked by {asker} · {}\n{result}{}{result:#} after {} {trips}, {} ms\n",
+            "\nstep {} · at {:.3} s · asked by {asker} · {}\n{}",
             lookup.step,
             lookup.started_ms as f64 / 1e3,
             lookup.consistency,
-            lookup.result,
-            lookup.round_trips,
-            lookup.ended_ms.saturating_sub(lookup.started_ms),
+            tell(lookup),
         );
-        text += &hops(lookup, dim);
     }
     text
+}
+
+/// How one lookup ended, and its hops.
+pub(crate) fn tell(lookup: &TracedLookup) -> String {
+    let colour = match lookup.result.as_str() {
+        "found as expected" | "closed" => AnsiColor::Green,
+        "wrong" => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    let result = Style::new().fg_color(Some(colour.into())).bold();
+    let trips = if lookup.round_trips == 1 { "round trip" } else { "round trips" };
+    format!(
+        "{result}{}{result:#} after {} {trips}, {} ms\n{}",
+        lookup.result,
+        lookup.round_trips,
+        lookup.ended_ms.saturating_sub(lookup.started_ms),
+        hops(lookup, Style::new().dimmed()),
+    )
 }
 
 /// The table of a lookup's hops: columns as wide as they must be.

@@ -1,7 +1,8 @@
 //! The program as its callers see it: exit codes, and what goes to stdout and to stderr.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn sandbox(arguments: &[&str]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -65,4 +66,22 @@ fn a_lookup_is_explained_without_colours_in_a_pipe() {
     assert!(told.contains("found as expected after 1 round trip, 210 ms"), "{told}");
     assert!(told.contains("cdcdcdcd  x.example  record v1 at y.example"), "{told}");
     assert!(!told.contains('\u{1b}'), "{told:?}");
+}
+
+#[test]
+fn a_shell_obeys_a_pipe_and_its_exit_code_says_whether_all_went_well() {
+    for (lines, code) in [("new 3\nregister n2\nroute u1 expected n2\n", 0), ("new 3\nroute u1\ntime\n", 1)] {
+        let mut shell = Command::new(env!("CARGO_BIN_EXE_sandbox-cli"))
+            .args(["shell", "--seed", "3"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        shell.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = shell.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(text(&output.stdout).starts_with("n1 ") && !text(&output.stdout).contains("> "), "{output:?}");
+        assert_eq!(text(&output.stderr).starts_with("line 2: no user is called"), code == 1, "{output:?}");
+    }
 }

@@ -72,10 +72,13 @@ impl Expect {
         let operations = found.operations.as_ref();
         let asked = operations.map(|all| all.asked).filter(|asked| *asked > 0);
         let share = |count: u64| asked.map(|asked| count as f64 / asked as f64);
-        let [correct, wrong, absent, unreachable] = match operations {
-            Some(all) => [all.correct, all.wrong, all.absent, all.unreachable].map(share),
-            None => [None; 4],
+        let [correct, wrong, absent, unreachable, conflict, unsettled] = match operations {
+            Some(all) => [all.correct, all.wrong, all.absent, all.unreachable, all.conflict, all.unsettled].map(share),
+            None => [None; 6],
         };
+        let regressions = asked.and(operations).map(|all| all.regressions as f64);
+        let moved = Some(found.records_moved as f64);
+        let count = |bound: Option<u32>| bound.map(|bound| Bound::AtMost(bound.into()));
         let all_local = operations.is_some_and(|all| all.asked > 0 && all.local == all.asked);
         let trips = operations.and_then(|all| all.round_trips);
         let none_needed = all_local.then_some(0);
@@ -90,10 +93,14 @@ impl Expect {
             ("wrong", wrong, asked, self.wrong_max.map(most)),
             ("absent", absent, asked, self.absent_max.map(most)),
             ("unreachable", unreachable, asked, self.unreachable_max.map(most)),
+            ("conflict", conflict, asked, self.conflict_max.map(most)),
+            ("unsettled", unsettled, asked, self.unsettled_max.map(most)),
+            ("regressions", regressions, asked, count(self.regressions_max)),
             ("round_trips p50", p50, None, self.round_trips_p50_max.map(most)),
             ("round_trips p99", p99, None, self.round_trips_p99_max.map(most)),
             ("latency_ms p50", latency, None, self.latency_ms_p50_max.map(most)),
             ("holders_true_share", held, None, self.holders_true_share_min.map(least)),
+            ("records_moved", moved, None, count(self.records_moved_max)),
         ]
         .into_iter()
         .filter_map(|(what, value, of, bound)| {
@@ -115,12 +122,15 @@ mod tests {
             asked,
             correct,
             absent: asked - correct,
+            conflict: 1,
+            unsettled: 2,
+            regressions: 3,
             round_trips_samples: vec![1, 1, 2],
             latency_ms_samples: vec![80, 90, 300],
             ..Operations::default()
         };
         operations.summarise();
-        StepReport { name: "lookup", operations: Some(operations), ..StepReport::default() }
+        StepReport { name: "lookup", operations: Some(operations), records_moved: 7, ..StepReport::default() }
     }
 
     fn sentences(expect: Expect, found: &StepReport) -> Vec<String> {
@@ -151,22 +161,33 @@ mod tests {
             wrong_max: Some(0.0),
             absent_max: Some(0.0),
             unreachable_max: Some(0.0),
+            conflict_max: Some(0.1),
+            unsettled_max: Some(0.2),
+            regressions_max: Some(3),
             round_trips_p50_max: Some(1.0),
             round_trips_p99_max: Some(2.0),
             latency_ms_p50_max: Some(90.0),
             holders_true_share_min: Some(1.0),
+            records_moved_max: Some(7),
         };
         let holders = Holders { records: 1, holders_mean: Some(16.0), holders_true_share: Some(1.0) };
         assert_eq!(met.failures(1, &StepReport { holders: Some(holders), ..found.clone() }), []);
         let strict = Expect {
+            conflict_max: Some(0.0),
+            unsettled_max: Some(0.19),
+            regressions_max: Some(2),
+            records_moved_max: Some(6),
             round_trips_p50_max: Some(0.0),
             round_trips_p99_max: Some(1.0),
             latency_ms_p50_max: Some(89.0),
             ..Expect::default()
         };
         let sentences = sentences(strict, &found);
-        assert_eq!(sentences[1], "lookup (step 6): round_trips p99 2, expected at most 1");
-        assert_eq!(sentences.len(), 3);
+        assert_eq!(sentences[1], "lookup (step 6): unsettled 0.2 of 10 asked, expected at most 0.19");
+        assert_eq!(sentences[2], "lookup (step 6): regressions 3 of 10 asked, expected at most 2");
+        assert_eq!(sentences[4], "lookup (step 6): round_trips p99 2, expected at most 1");
+        assert_eq!(sentences[6], "lookup (step 6): records_moved 7, expected at most 6");
+        assert_eq!(sentences.len(), 7);
     }
 
     #[test]
@@ -177,6 +198,14 @@ mod tests {
         let held = Expect { holders_true_share_min: Some(0.5), ..Expect::default() };
         let sentence = "lookup (step 6): holders_true_share was not measured, expected at least 0.5";
         assert_eq!(sentences(held, &lookup(1, 1)), [sentence]);
+    }
+
+    #[test]
+    fn what_is_moved_may_be_expected_of_a_step_without_operations() {
+        let waited = StepReport { name: "wait", records_moved: 1, ..StepReport::default() };
+        let still = Expect { records_moved_max: Some(0), ..Expect::default() };
+        assert_eq!(sentences(still, &waited), ["wait (step 6): records_moved 1, expected at most 0"]);
+        assert_eq!(sentences(still, &StepReport { records_moved: 0, ..waited }), [""; 0]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::servers::Server;
 
 /// Through how many entry points a client starts, and a liar joins, if the scenario cannot say.
-pub(super) const ENTRY_POINTS: u32 = 3;
+pub(crate) const ENTRY_POINTS: u32 = 3;
 /// For how long `away` says that a node will be gone. It may be longer, or shorter: only `run` ends it.
 const AWAY: Ticks = Ticks::hours(1);
 
@@ -505,7 +505,7 @@ fn some_members(
 
 /// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; the very
 /// first node if nobody is in yet.
-pub(super) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
+pub(crate) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
     doors_near(sandbox, count, None)
 }
 
@@ -545,7 +545,7 @@ fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex
 }
 
 /// A newcomer stands in the part of the network that its first entry point is in.
-pub(super) fn stand_at(sandbox: &mut RoutingSandbox, member: usize, entry_points: &[NodeIndex]) {
+pub(crate) fn stand_at(sandbox: &mut RoutingSandbox, member: usize, entry_points: &[NodeIndex]) {
     let Some(door) = entry_points.first() else { return };
     let (node, part) = (sandbox.members()[member].node, sandbox.network().part(*door));
     sandbox.network_mut().set_part(node, part);
@@ -588,7 +588,7 @@ pub(super) fn askers_elsewhere(sandbox: &mut RoutingSandbox, actor: Actor, count
 }
 
 /// Another running server for a user to move to, drawn by size; `None` if there is none.
-pub(super) fn another_home(sandbox: &mut RoutingSandbox, user: usize) -> Option<usize> {
+pub(crate) fn another_home(sandbox: &mut RoutingSandbox, user: usize) -> Option<usize> {
     let home = sandbox.users()[user].home();
     let heaviest = sandbox.members().iter().map(|member| member.weight).max()?;
     // Rejection: a member is taken with a chance in proportion to its size. The largest may hold a third of all users,

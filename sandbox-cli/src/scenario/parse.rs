@@ -162,12 +162,13 @@ fn step(mut keys: Keys<'_>, dir: &Path) -> Result<Step, ScenarioError> {
     keys.call(format!("{article} {name} step"));
     keys.only(&[own_keys(name), &COMMON].concat())?;
     let what = what(name, &mut keys, dir)?;
-    let expected = keys.take("expect");
-    if expected.is_some() && !what.has_operations() {
-        let must = format!("not stand in {article} {name} step: it has no operations");
-        return Err(keys.impossible("expect", &must));
-    }
-    let expect = expected.map(|table| expect(Keys::within(keys.source(), "expect", table)?)).transpose()?;
+    let has_operations = what.has_operations();
+    let expected = keys.take("expect").map(|table| {
+        let mut keys = Keys::within(keys.source(), "expect", table)?;
+        keys.call(format!("expect of {article} {name} step"));
+        expect(keys, has_operations)
+    });
+    let expect = expected.transpose()?;
     let step = Step {
         line: keys.source().line(keys.at()),
         what,
@@ -366,26 +367,38 @@ fn entry_points(keys: &mut Keys<'_>) -> Result<u32, ScenarioError> {
     Ok(keys.optional("entry_points", value::count)?.unwrap_or(ENTRY_POINTS))
 }
 
-fn expect(mut keys: Keys<'_>) -> Result<Expect, ScenarioError> {
-    keys.only(&[
-        "correct_min",
-        "wrong_max",
-        "absent_max",
-        "unreachable_max",
-        "round_trips_p50_max",
-        "round_trips_p99_max",
-        "latency_ms_p50_max",
-        "holders_true_share_min",
-    ])?;
+/// What may be expected of any step, and what only of those that consist of operations.
+const EXPECT_ALWAYS: [&str; 1] = ["records_moved_max"];
+const EXPECT_OF_OPERATIONS: [&str; 11] = [
+    "correct_min",
+    "wrong_max",
+    "absent_max",
+    "unreachable_max",
+    "conflict_max",
+    "unsettled_max",
+    "regressions_max",
+    "round_trips_p50_max",
+    "round_trips_p99_max",
+    "latency_ms_p50_max",
+    "holders_true_share_min",
+];
+
+fn expect(mut keys: Keys<'_>, has_operations: bool) -> Result<Expect, ScenarioError> {
+    let of_operations: &[_] = if has_operations { &EXPECT_OF_OPERATIONS } else { &[] };
+    keys.only(&[of_operations, &EXPECT_ALWAYS].concat())?;
     let expect = Expect {
         correct_min: keys.optional("correct_min", value::share)?,
         wrong_max: keys.optional("wrong_max", value::share)?,
         absent_max: keys.optional("absent_max", value::share)?,
         unreachable_max: keys.optional("unreachable_max", value::share)?,
+        conflict_max: keys.optional("conflict_max", value::share)?,
+        unsettled_max: keys.optional("unsettled_max", value::share)?,
+        regressions_max: keys.optional("regressions_max", value::whole)?,
         round_trips_p50_max: keys.optional("round_trips_p50_max", value::not_negative)?,
         round_trips_p99_max: keys.optional("round_trips_p99_max", value::not_negative)?,
         latency_ms_p50_max: keys.optional("latency_ms_p50_max", value::not_negative)?,
         holders_true_share_min: keys.optional("holders_true_share_min", value::share)?,
+        records_moved_max: keys.optional("records_moved_max", value::whole)?,
     };
     keys.finish()?;
     Ok(expect)

@@ -399,6 +399,12 @@ pub struct Expect {
     pub absent_max: Option<f64>,
     /// The greatest share of operations that reached too few.
     pub unreachable_max: Option<f64>,
+    /// The greatest share of answers with proof of a conflict, or contested claims.
+    pub conflict_max: Option<f64>,
+    /// The greatest share of answers without a majority.
+    pub unsettled_max: Option<f64>,
+    /// The most lookups that gave a node less than it was given before.
+    pub regressions_max: Option<u32>,
     /// The most round trips at the median.
     pub round_trips_p50_max: Option<f64>,
     /// The most round trips at the 99th percentile.
@@ -407,4 +413,6 @@ pub struct Expect {
     pub latency_ms_p50_max: Option<f64>,
     /// The least share of the true holders that hold their record.
     pub holders_true_share_min: Option<f64>,
+    /// The most copies of records that are given to nodes outside an operation. Of any step.
+    pub records_moved_max: Option<u32>,
 }

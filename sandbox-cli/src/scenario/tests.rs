@@ -89,9 +89,10 @@ fn every_kind_of_step_is_read_with_every_key() {
         ("announce", "share = 0.5\nmeanwhile = true"),
         (
             "lookup",
-            "count = 5\nof = \"all\"\nfrom = \"node\"\nentry_points = 4\nzipf = 0.8\nconsistency = \"confirmed\"",
+            "count = 5\nof = \"all\"\nfrom = \"node\"\nentry_points = 4\nzipf = 0.8\nconsistency = \"confirmed\"\n\
+             expect = { conflict_max = 0, unsettled_max = 0.01, regressions_max = 0, records_moved_max = 9 }",
         ),
-        ("wait", "time = \"2m\""),
+        ("wait", "time = \"2m\"\nexpect = { records_moved_max = 0 }"),
         ("migrate", "users = 5\nfrom = \"node\"\nentry_points = 1"),
         ("close", "users = 5"),
         ("rotate", "users = 5"),
@@ -195,7 +196,11 @@ fn impossible_steps_are_refused_at_their_key() {
         ("do = \"wait\"\ntime = \"5s\"\nmeanwhile = 1", ":4: meanwhile = 1: must be true or false"),
         (
             "do = \"wait\"\ntime = \"5s\"\nexpect = { correct_min = 1 }",
-            ":4: expect = { correct_min = 1 }: must not stand in a wait step",
+            ":4: correct_min: unknown key, expect of a wait step takes records_moved_max",
+        ),
+        (
+            "do = \"lookup\"\ncount = 1\nexpect = { regressions_max = 0.5 }",
+            ":4: regressions_max = 0.5: must be a whole number",
         ),
         (
             "do = \"register\"\nusers = 1\nexpect = { correct_min = 1.1 }",

@@ -119,6 +119,8 @@ fn step(step: &Step) -> String {
             ("wrong_max", expect.wrong_max),
             ("absent_max", expect.absent_max),
             ("unreachable_max", expect.unreachable_max),
+            ("conflict_max", expect.conflict_max),
+            ("unsettled_max", expect.unsettled_max),
             ("round_trips_p50_max", expect.round_trips_p50_max),
             ("round_trips_p99_max", expect.round_trips_p99_max),
             ("latency_ms_p50_max", expect.latency_ms_p50_max),
@@ -126,6 +128,13 @@ fn step(step: &Step) -> String {
         ] {
             if let Some(bound) = bound {
                 expected.put(key, bound);
+            }
+        }
+        for (key, bound) in
+            [("regressions_max", expect.regressions_max), ("records_moved_max", expect.records_moved_max)]
+        {
+            if let Some(bound) = bound {
+                expected.number(key, bound);
             }
         }
     }
