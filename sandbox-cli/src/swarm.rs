@@ -1,9 +1,9 @@
 //! A swarm: many small federations, drawn at random, to which everything happens that can happen.
 //!
-//! A run is a [`Scenario`], [drawn](draw) from a seed and the run's number, and carried out by the same runner as any
-//! other. A [judge](judge) looks on: *safety* must hold all along, and once all faults have ended, *liveness*: everything
+//! A run is a [`Scenario`], [drawn](mod@draw) from a seed and the run's number, and carried out by the same runner as any
+//! other. A [`judge`] looks on: *safety* must hold all along, and once all faults have ended, *liveness*: everything
 //! converges, and everybody is found. What may be asked for under which faults is said in [`fair`]. A run that fails is
-//! made [smaller](shrink) while it still fails in the same way, and can be repeated by one command.
+//! made [smaller](mod@shrink) while it still fails in the same way, and can be repeated by one command.
 //!
 //! ```text
 //!   seed, number ─ draw ─▶ Scenario ─▶ runner ─▶ Judge ─ Violation ─▶ shrink ─▶ one command
