@@ -4,7 +4,7 @@
 //! store keeps when it was last announced: age is a hint for what goes first when room is needed, never a judge. What
 //! that is, is said in `ranking`.
 //!
-//! Between claims of different claimants the order says nothing. There the first heard stays: see [`claims`].
+//! Between claims of different claimants the order says nothing. There the first heard stays: see `claims`.
 
 mod claims;
 
