@@ -475,10 +475,11 @@ impl RoutingTable {
     }
 
     /// How many nodes there are if the keyspace is everywhere as dense as the own slice: the largest that the own
-    /// neighbourhood is sure to fill.
+    /// neighbourhood is sure to fill, and in which everybody is known.
     fn scale_of_neighbourhood(&self) -> Scale {
         let (mut depth, mut near) = (self.by_shared_bits.len(), 0);
-        while depth > 0 && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
+        let least = if self.partial { self.shares.depth } else { 0 };
+        while depth > least && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
             depth -= 1;
             near += self.by_shared_bits[depth] as usize;
         }
