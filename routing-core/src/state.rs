@@ -278,6 +278,9 @@ impl NodeState {
             assert!(!self.timers.contains(&(tick, id)), "an operation that was woken sleeps longer or ends");
         }
         self.upkeep.on_wake(&mut self.core, &mut self.comparisons);
+        if let Some(peer) = self.upkeep.take_rejoin(now) {
+            self.rejoin(&peer);
+        }
         self.announce_if_due();
     }
 }

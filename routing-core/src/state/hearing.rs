@@ -287,7 +287,7 @@ impl NodeState {
         let holders = usize::from(self.core.config.holders);
         let many_were_lost = self.core.dead.len() >= holders || self.core.table.len() < holders;
         if card == Some(peer.sequence()) && many_were_lost {
-            self.rejoin(vec![Target::contact(peer)]);
+            self.rejoin(peer);
         }
     }
 }

@@ -4,11 +4,12 @@ use super::compare::Comparisons;
 use super::core::{Core, Role};
 use super::requests::Requests;
 use super::{Joined, NodeState, Phase, announce, join, leave, lookup, register};
-use crate::contact::Standing;
+use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Operation, OperationId, Outcome, Target};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The join that a node begins by itself, after it was cut off: no caller waits for it.
 const AGAIN: OperationId = OperationId(u64::MAX);
@@ -182,13 +183,16 @@ impl NodeState {
 
     /// Joins once more, without a caller. Until it has compared its range with others, what this node says counts for
     /// nothing.
-    pub(super) fn rejoin(&mut self, entries: Vec<Target>) {
-        let is_joining = self.operations.values().any(|running| matches!(**running, Running::Join(_)));
-        if is_joining || self.phase != Phase::Joined || !self.upkeep.may_rejoin(self.core.now) {
+    pub(super) fn rejoin(&mut self, through: &Arc<Contact>) {
+        if self.phase != Phase::Joined {
             return;
         }
+        let is_joining = self.operations.values().any(|running| matches!(**running, Running::Join(_)));
+        if is_joining || !self.upkeep.may_rejoin(self.core.now) {
+            return self.upkeep.rejoin_later(self.core.now, through);
+        }
         self.core.newcomer = Some(BTreeSet::new());
-        let join = join::Join::start_again(&mut self.core, AGAIN, entries);
+        let join = join::Join::start_again(&mut self.core, AGAIN, vec![Target::contact(through)]);
         self.run(AGAIN, Running::Join(join));
     }
 

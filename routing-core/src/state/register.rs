@@ -417,8 +417,11 @@ impl Register {
 
     fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
         let scale = self.scale(core);
+        self.writings[writing as usize].on_said(peer, said);
+        if said == HolderSaid::Silent {
+            self.replace_silent(core, writing);
+        }
         let writing = &mut self.writings[writing as usize];
-        writing.on_said(peer, said);
         if writing.is_decided {
             return;
         }

@@ -77,6 +77,8 @@ pub(crate) struct Upkeep {
     /// How many neighbours are still to be asked at once whether they are there.
     roll_call: usize,
     rejoined: Option<Tick>,
+    /// When this node joins once more, and through whom: there was reason to too soon after the last time.
+    rejoin_wake: Option<(Tick, Arc<Contact>)>,
     /// Bytes saved up, at most for a second of probes; spent by what this node sends, its answers to others included.
     credit: i64,
     credited: Tick,
@@ -112,7 +114,8 @@ impl Upkeep {
     }
 
     pub(super) fn next_wake(&self) -> Option<Tick> {
-        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake];
+        let rejoin_wake = self.rejoin_wake.as_ref().map(|(wake, _)| *wake);
+        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake, rejoin_wake];
         wakes.into_iter().flatten().min()
     }
 
@@ -238,6 +241,18 @@ impl Upkeep {
             self.rejoined = Some(now);
         }
         may
+    }
+
+    /// This node may not join once more yet: it does so through `peer` as soon as it may. Else who was cut off a second
+    /// time would hear of the others one by one, and never hand over what was written without them.
+    pub(super) fn rejoin_later(&mut self, now: Tick, peer: &Arc<Contact>) {
+        let wake = self.rejoined.map_or(now, |rejoined| rejoined + REJOIN_PAUSE).max(now + Ticks(1_000));
+        self.rejoin_wake.get_or_insert_with(|| (wake, peer.clone()));
+    }
+
+    /// Through whom this node joins once more, if it is time. Says so once.
+    pub(super) fn take_rejoin(&mut self, now: Tick) -> Option<Arc<Contact>> {
+        self.rejoin_wake.take_if(|(wake, _)| now >= *wake).map(|(_, peer)| peer)
     }
 
     /// Asks those in doubt whether they are there, once this node is in. Each is asked once at a time.

@@ -65,6 +65,17 @@ fn a_restart_ends_when_all_are_back_and_nothing_is_forgotten() {
 }
 
 #[test]
+fn who_asks_while_every_server_is_down_reaches_nobody() {
+    let steps = found(&[
+        "do = 'restart'; share = 1.0; down = '30s'; meanwhile = true",
+        "do = 'lookup'; count = 10; over = '2s'; expect = { unreachable_max = 1.0 }",
+        "do = 'wait'; time = '30s'",
+        ALL_RIGHT,
+    ]);
+    assert_eq!(steps[1].operations.as_ref().unwrap().unreachable, 10);
+}
+
+#[test]
 fn churn_leaves_those_down_who_are_down_when_it_ends() {
     let steps =
         found(&["do = 'churn'; time = '2m'; session = '2m'; down = '1m'", "do = 'run'; share = 1.0", ALL_RIGHT]);

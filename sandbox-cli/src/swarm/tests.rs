@@ -147,3 +147,19 @@ fn what_was_written_in_a_part_none_of_whose_nodes_are_holders_afterwards_is_foun
     run.node.announce_every = Ticks(0);
     assert_eq!(judged(&run), None);
 }
+
+/// Runs that a swarm found, as it saved them.
+fn found(text: &str) -> Scenario {
+    Scenario::parse(text, "found.toml", Path::new("")).unwrap()
+}
+
+/// Those who had just joined once more within their part had no reason to again when the cut was over.
+#[test]
+fn what_was_written_in_a_part_is_found_in_the_whole_though_its_nodes_had_just_joined_once_more() {
+    assert_eq!(judged(&found(include_str!("found/cut_again_soon.toml"))), None);
+}
+
+#[test]
+fn a_write_reaches_all_holders_though_an_entry_point_names_some_who_are_dead() {
+    assert_eq!(judged(&found(include_str!("found/named_though_dead.toml"))), None);
+}

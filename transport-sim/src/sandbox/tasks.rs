@@ -136,7 +136,10 @@ impl RoutingSandbox {
             Asker::Node(node) => return Ok(*node),
             Asker::Client(entry_points) => entry_points,
         };
-        let targets: Vec<Target> = entry_points.iter().map(|node| self.target(*node)).collect::<Result<_, _>>()?;
+        let targets: Vec<Target> = entry_points
+            .iter()
+            .map(|node| self.target(*node).or_else(|gone| self.target_down(*node).ok_or(gone)))
+            .collect::<Result<_, _>>()?;
         let card = match self.cards.pop() {
             Some(card) => card,
             None => Arc::new(Contact::client(&SecretKey::from_seed(self.seed_bytes()))),
@@ -149,6 +152,12 @@ impl RoutingSandbox {
             self.network.set_part(client, self.network.part(*door));
         }
         Ok(client)
+    }
+
+    /// A server that is down has its address all the same, and who asks there hears nothing.
+    fn target_down(&self, node: NodeIndex) -> Option<Target> {
+        let member = self.members.iter().find(|member| member.node == node)?;
+        Some(Target { address: Address::from(&member.domain), grid: Some(member.grid) })
     }
 
     /// Gives an operation to a node, counted in the ledger `tag`. A node that is gone never answers: the operation ends

@@ -131,7 +131,13 @@ impl Register {
             own_search.add_known(candidate.contact(), core.acquaintance(&candidate.contact().grid()));
         }
         let (mut holders, mut own_place) = (Vec::new(), Place::Outside);
-        for seat in own_search.window() {
+        let window = own_search.window();
+        let is_holder =
+            |index: &usize| window.iter().any(|seat| matches!(seat, Seat::Other(other, _) if other == index));
+        let spares = (0..own_search.candidates().len()).filter(|index| !is_holder(index)).take(groups.into());
+        self.writings[writing].spares =
+            spares.map(|index| self.peer(own_search.candidates()[index].contact(), false)).collect();
+        for seat in window {
             match seat {
                 Seat::Own(place, _) => own_place = place,
                 Seat::Other(index, _) => {
@@ -211,6 +217,38 @@ impl Register {
             self.peers[index as usize].queue.push(writing);
             self.make_ready(index);
         }
+    }
+
+    /// A holder stays silent: of those who are next, whoever is a holder without it gets the record, too. It may be gone
+    /// for longer than those knew who named it.
+    pub(super) fn replace_silent(&mut self, core: &Core, writing: u32) {
+        let spares = std::mem::take(&mut self.writings[writing as usize].spares);
+        if spares.is_empty() {
+            return;
+        }
+        let key = self.writings[writing as usize].record.key();
+        let groups = core.config.holders_of(key.kind);
+        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
+        let reached = self.writings[writing as usize].reached().map(|slot| slot.peer);
+        for peer in reached.chain(spares.iter().copied()) {
+            search.add_known(&self.peers[peer as usize].contact, Default::default());
+        }
+        let is_holder = |grid: Grid| {
+            let seat = |seat: &Seat| match seat {
+                Seat::Other(index, _) => Some(search.candidates()[*index].contact().grid()),
+                Seat::Own(..) => None,
+            };
+            search.window().iter().any(|other| seat(other) == Some(grid))
+        };
+        let (holders, spares): (Vec<u32>, Vec<u32>) =
+            spares.into_iter().partition(|spare| is_holder(self.peers[*spare as usize].contact.grid()));
+        self.writings[writing as usize].spares = spares;
+        for holder in holders {
+            let contact = self.peers[holder as usize].contact.clone();
+            let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
+            self.add_slot(writing, &contact, is_credible, true);
+        }
+        self.writings[writing as usize].name_set(core.grid());
     }
 
     /// The home-servers named get a copy, whoever registers.

@@ -14,6 +14,8 @@ pub(super) struct Writing {
     pub(super) record: Arc<Record>,
     /// Who gets it, nearest first.
     pub(super) slots: Vec<Slot>,
+    /// The next nearest, of whom some take the places of holders that stay silent: numbers of peers.
+    pub(super) spares: Vec<u32>,
     /// What this node's own store made of it, if it is a holder itself.
     pub(super) own: Option<HolderSaid>,
     pub(super) greater: Option<Arc<Copy>>,
@@ -54,6 +56,7 @@ impl Writing {
         Self {
             record,
             slots: Vec::new(),
+            spares: Vec::new(),
             own: None,
             greater: None,
             set: SetName::NONE,
@@ -69,6 +72,11 @@ impl Writing {
             Body::Placement(_) => Kind::User,
             Body::Claim(_) => Kind::Claim,
         }
+    }
+
+    /// The holders as they are known, without those who stay silent.
+    pub(super) fn reached(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.is_holder && slot.said != HolderSaid::Silent)
     }
 
     /// Adds somebody who gets the record. Says whether it is new.
