@@ -328,6 +328,22 @@ fn a_full_table_tells_the_density_of_its_neighbourhood_as_that_changes() {
 }
 
 #[test]
+fn a_table_too_small_for_a_whole_neighbourhood_takes_the_density_where_it_knows_everybody() {
+    let mut unknown = 0;
+    for seed in 0..20 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let table = filled(own, 80, &contacts(rng, 1_500));
+        let ratio = nodes_of(table.own_scale()) / 1_500.0;
+        // A slice with hardly anybody in it says nothing.
+        let is_unknown = table.own_scale() == Scale::UNKNOWN;
+        unknown += usize::from(is_unknown);
+        assert!(is_unknown || (0.5..2.0).contains(&ratio), "seed {seed}: {ratio}");
+    }
+    assert!(unknown < 10, "{unknown} of 20 know nothing");
+}
+
+#[test]
 fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
     let rng = &mut rng(1);
     let own = id(rng);
