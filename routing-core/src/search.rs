@@ -23,8 +23,8 @@ const CANDIDATES_MAX: usize = 384;
 /// How many of them may be of one group once room is needed: the ids of one operator, who has one vote however many
 /// they are, must not crowd out the other holders.
 const CANDIDATES_OF_ONE_GROUP: usize = 16;
-/// How many contacts known from one informant alone are awaited at once, so that an informant of many inventions cannot
-/// hold up a search.
+/// How many contacts known from one informant alone are awaited at once, unless it says that it knows everybody there: on
+/// the way, an informant of many inventions must not take all the questions that may be in flight.
 const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
 
 /// Somebody who may be asked.
@@ -44,6 +44,8 @@ pub struct Candidate<A> {
     repute: Repute,
     /// Whether the asker chose it by itself, to be shown the way.
     is_guide: bool,
+    /// Whether it has said that it knows everybody near the target.
+    knows_all: bool,
     state: State<A>,
 }
 
@@ -190,9 +192,17 @@ impl<A> Search<A> {
         self.position(grid).ok().map(|index| &self.candidates[index])
     }
 
-    /// Somebody has said who is nearest, and knows everybody there.
+    /// Whoever is nearest is known, as far as that can be told.
     pub fn arrive(&mut self) {
         self.has_arrived = true;
+    }
+
+    /// `informant` has said who is nearest, and that it knows everybody there.
+    pub fn arrive_by(&mut self, informant: &Grid) {
+        if let Ok(index) = self.position(informant) {
+            self.candidates[index].knows_all = true;
+        }
+        self.arrive();
     }
 
     /// Whether the window is likely to be the right one, so that all of it may be asked at once.
@@ -251,6 +261,7 @@ impl<A> Search<A> {
                         round_trip: acquaintance.round_trip,
                         repute: acquaintance.repute,
                         is_guide: false,
+                        knows_all: false,
                         state: State::at_first(acquaintance.repute),
                     },
                 );
@@ -395,6 +406,9 @@ impl<A> Search<A> {
         }
         let rests_on_one = |candidate: &Candidate<A>| candidate.named == 1 && !candidate.is_neighbour;
         let Some(informant) = candidate.informant.filter(|_| rests_on_one(candidate)) else { return true };
+        if self.candidate(&informant).is_some_and(|informant| informant.knows_all) {
+            return true;
+        }
         let awaited = self.candidates.iter().filter(|other| {
             matches!(other.state, State::Asked) && other.informant == Some(informant) && rests_on_one(other)
         });
@@ -464,6 +478,7 @@ impl<A> Search<A> {
         for candidate in &mut self.candidates {
             candidate.state = State::at_first(candidate.repute);
             candidate.is_guide = false;
+            candidate.knows_all = false;
         }
     }
 

@@ -134,7 +134,7 @@ fn once_arrived_the_whole_window_is_asked_at_once() {
 }
 
 #[test]
-fn at_most_four_that_one_informant_alone_knows_are_awaited() {
+fn at_most_four_that_one_informant_alone_knows_are_awaited_unless_it_knows_everybody() {
     let rng = &mut rng(2);
     let (target, liar) = (id(rng), contact(id(rng)));
     let mut search = search(target);
@@ -156,6 +156,14 @@ fn at_most_four_that_one_informant_alone_knows_are_awaited() {
     let fifth = search.next().unwrap().grid();
     search.on_asked(&fifth);
     assert!(search.next().is_none());
+    // Whoever says that it knows everybody there has named the window: it is asked at once.
+    let mut trusting = search.clone();
+    trusting.arrive_by(&liar.grid());
+    while let Some(peer) = trusting.next().cloned() {
+        trusting.on_asked(&peer.grid());
+    }
+    let asked = trusting.candidates().iter().filter(|candidate| matches!(candidate.state(), State::Asked));
+    assert_eq!(asked.count(), 16);
     // Named by a second, they rest on nobody alone.
     for invention in &inventions {
         search.add_named(invention, Grid(id(&mut crate::testing::rng(3))), Acquaintance::default());

@@ -143,7 +143,7 @@ impl Join {
             }
         }
         if found.is_complete {
-            self.search.arrive();
+            self.search.arrive_by(&informant);
         }
         self.search.on_answer(&informant, ());
         self.advance(core, comparisons, pending.depth)

@@ -260,7 +260,7 @@ impl Lookup {
             self.search.set_scale(agreed(&self.scales));
         }
         if found.is_complete {
-            self.search.arrive();
+            self.search.arrive_by(&informant);
         }
         if found.standing == Standing::Settled {
             match &found.contacts {

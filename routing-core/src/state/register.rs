@@ -273,7 +273,7 @@ impl Register {
             }
             search.set_scale(scale);
             if found.is_complete {
-                search.arrive();
+                search.arrive_by(&informant);
             }
             search.on_answer(&informant, ());
         }
