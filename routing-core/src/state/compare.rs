@@ -19,7 +19,7 @@ use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Contact, Group};
 use crate::effect::Notice;
-use crate::holders::SetName;
+use crate::holders::{Place, SetName};
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetched, Message, Range, Store, StoreItem};
 use crate::record::Held;
@@ -169,7 +169,7 @@ impl Core {
             .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
-                None => self.is_clear_holder(&brief.key, &self.grid()),
+                None => self.clear_place(&brief.key, &self.grid()) != Place::Outside,
             })
             .copied()
             .collect();
@@ -179,8 +179,9 @@ impl Core {
         // ask for it themselves.
         if self.newcomer.is_none() {
             let shared = self.shared(fellow.grid(), start, bits.into()).map(|brief| brief.key);
-            // Keys that it does not take this node for a holder of are not in its list.
-            let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
+            // Keys that it does not take this node for a holder of are not in its list. Not everybody sees a set widened.
+            let are_both =
+                |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.clear_place(key, grid) == Place::Core);
             let mut missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
             comparisons.has_moved |= !missing_there.is_empty();
             if comparisons.is_urgent {
