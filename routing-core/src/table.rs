@@ -36,6 +36,8 @@ const REGION_BITS: u32 = 5;
 const REGIONS_LEAST: usize = 8;
 /// Fewer contacts say nothing about a density.
 const NEAR_LEAST: usize = 16;
+/// By how much two nodes' estimates of the density may differ, in 256ths of a doubling: by a half.
+const DOUBT: u16 = 150;
 /// A region that nobody has spoken for.
 const UNHEARD: i16 = i16::MIN;
 /// A round-trip time that nobody has measured yet.
@@ -166,6 +168,8 @@ pub struct RoutingTable {
     /// median of it. Both grow with the network, so their difference holds longer than the word.
     heard_offsets: [i16; REGIONS],
     agreed_offset: Option<i16>,
+    /// What a node that is not in yet was told: a table that is being filled says nothing.
+    told: Option<Scale>,
 }
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
@@ -197,6 +201,7 @@ impl RoutingTable {
             near_scale: Scale::UNKNOWN,
             heard_offsets: [UNHEARD; REGIONS],
             agreed_offset: None,
+            told: None,
         }
     }
 
@@ -419,19 +424,26 @@ impl RoutingTable {
         &self.bins[index]
     }
 
+    /// While the table is being filled, the density is what others say; `None` once it is filled.
+    pub fn set_told(&mut self, told: Option<Scale>) {
+        self.told = told;
+    }
+
     /// How many nodes the keyspace seems to hold, by which sets of holders are widened. With everybody in the table it
     /// tells by itself. Else it is the median of what nodes from all over the keyspace say: one that sees few nodes around
     /// it errs by an eighth; the median of 32 of them hardly does, and ids ground in one place move one of them. Until
     /// enough have spoken, the own estimate.
     pub fn scale(&self) -> Scale {
+        if let Some(told) = self.told {
+            return told;
+        }
         if self.is_whole { self.own_scale } else { self.agreed_scale().unwrap_or(self.own_scale) }
     }
 
     /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what. Those who have
-    /// agreed differ by less than an eighth, and one's own estimate errs by less than a half.
+    /// agreed mostly differ by less than an eighth, but a table that is being filled errs by more.
     pub fn scale_bound(&self) -> Scale {
-        let is_sure = self.is_whole || self.agreed_scale().is_some();
-        self.scale().denser_by(if is_sure { 44 } else { 150 })
+        self.scale().denser_by(DOUBT)
     }
 
     /// What this table alone says of the density. It is what other nodes are told.

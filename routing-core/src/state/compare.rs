@@ -169,7 +169,7 @@ impl Core {
             .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
-                None => self.clear_place(&brief.key, &self.grid()) != Place::Outside,
+                None => self.is_clear_holder(&brief.key, &self.grid()),
             })
             .copied()
             .collect();
@@ -179,9 +179,8 @@ impl Core {
         // ask for it themselves.
         if self.newcomer.is_none() {
             let shared = self.shared(fellow.grid(), start, bits.into()).map(|brief| brief.key);
-            // Keys that it does not take this node for a holder of are not in its list. Not everybody sees a set widened.
-            let are_both =
-                |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.clear_place(key, grid) == Place::Core);
+            // Keys that it does not take this node for a holder of are not in its list.
+            let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
             let mut missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
             comparisons.has_moved |= !missing_there.is_empty();
             if comparisons.is_urgent {
@@ -263,12 +262,13 @@ impl Core {
     }
 
     /// Whether this node is one of the nearest holders of `key` but for `fellow`. When all of them compare at once, the
-    /// others leave it to these to hand over what it lacks.
+    /// others leave it to these to hand over what it lacks; but where ids may be ground, those are a liar's.
     fn is_heir(&self, key: &Key, fellow: &Grid) -> bool {
         let own = key.id.distance(&self.grid().0);
         let view = self.view(&key.id, self.config.holders_of(key.kind));
+        let is_widened = view.others.last().is_some_and(|(_, place)| *place == Place::Widened);
         let others = view.others.iter().map(|(entry, _)| entry.contact().grid()).filter(|grid| grid != fellow);
-        others.take(HEIRS).filter(|grid| key.id.distance(&grid.0) < own).count() < HEIRS
+        is_widened || others.take(HEIRS).filter(|grid| key.id.distance(&grid.0) < own).count() < HEIRS
     }
 
     /// After a cut: while the network was in parts, this node was a holder of keys that it is none of now, and those who

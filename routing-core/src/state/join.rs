@@ -14,6 +14,7 @@ use super::requests::{Pending, Purpose};
 use crate::contact::Contact;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::error::JoinError;
+use crate::holders::{Scale, agreed};
 use crate::message::{CONTACTS_MAX, Find, Found, Message, Sample, Sampled, Want};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
@@ -39,6 +40,8 @@ pub(crate) struct Join {
     id: OperationId,
     entries: Vec<Target>,
     search: Search<()>,
+    /// What those who answered say of the density; nothing where the node has been in already, and its own table tells.
+    scales: Option<Vec<Scale>>,
     /// Entry points dialled and not heard of yet.
     dialled: usize,
     stage: Stage,
@@ -73,6 +76,7 @@ impl Join {
             id,
             entries,
             search,
+            scales: Some(Vec::new()),
             dialled: 0,
             stage: Stage::Searching,
             depth: 0,
@@ -86,7 +90,7 @@ impl Join {
 
     /// Joins once more, for nobody.
     pub(super) fn start_again(core: &mut Core, id: OperationId, entries: Vec<Target>) -> Self {
-        Self { is_reported: true, ..Self::start(core, id, entries) }
+        Self { is_reported: true, scales: None, ..Self::start(core, id, entries) }
     }
 
     /// Whether the caller has been told how it went.
@@ -144,6 +148,10 @@ impl Join {
         }
         if found.is_complete {
             self.search.arrive_by(&informant);
+        }
+        if let Some(scales) = &mut self.scales {
+            scales.push(found.scale);
+            core.table.set_told(Some(agreed(scales)).filter(|told| *told != Scale::UNKNOWN));
         }
         self.search.on_answer(&informant, ());
         self.advance(core, comparisons, pending.depth)

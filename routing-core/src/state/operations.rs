@@ -111,6 +111,7 @@ impl NodeState {
 
     pub(super) fn on_joined(&mut self) {
         self.phase = Phase::Joined;
+        self.core.table.set_told(None);
         self.upkeep.start(&mut self.core);
         self.announcing.start(&mut self.core);
     }
