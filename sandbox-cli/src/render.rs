@@ -3,8 +3,10 @@
 //! The text carries colours as escape codes; print it through `anstream`, which drops them where nobody sees them.
 
 mod histogram;
+mod story;
 
 pub use histogram::{Histogram, Row};
+pub use story::story;
 
 use crate::report::{Holders, Operations, Report, StepReport};
 use crate::scenario::{Scenario, Step, grouped};
@@ -31,10 +33,16 @@ pub fn render(scenario: &Scenario, report: &Report) -> String {
         text += &block(index + 1, step, found);
     }
     if !report.failed.is_empty() {
-        text += &format!("\n{BAD}expected otherwise{BAD:#}\n");
-        for sentence in &report.failed {
-            text += &format!("  {BAD}✗{BAD:#} {sentence}\n");
-        }
+        text += &expected_otherwise(report);
+    }
+    text
+}
+
+/// The expectations that did not hold.
+fn expected_otherwise(report: &Report) -> String {
+    let mut text = format!("\n{BAD}expected otherwise{BAD:#}\n");
+    for sentence in &report.failed {
+        text += &format!("  {BAD}✗{BAD:#} {sentence}\n");
     }
     text
 }
