@@ -97,8 +97,9 @@ impl Happened<'_> {
     fn question(&self, lookup: &Lookup, asked: &str) -> String {
         let when = match self.previous {
             Some(Step { what: Do::Kill(_), .. }) => "In the same tick, ",
-            Some(Step { what: Do::Lookup(_), .. }) => "And ",
-            Some(previous) if previous.meanwhile => "Meanwhile, ",
+            Some(Step { what: Do::Lookup(_), meanwhile: true, .. }) => "And ",
+            Some(Step { meanwhile: true, .. }) => "Meanwhile, ",
+            Some(Step { what: Do::Lookup(_), .. }) => "Afterwards, ",
             _ => "",
         };
         let whose = match lookup.of {
