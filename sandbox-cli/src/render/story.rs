@@ -134,10 +134,13 @@ impl Happened<'_> {
                 parts.push(format!("{BAD}{name} {}{BAD:#}", grouped(count)));
             }
         }
-        parts.extend(found.latency_ms.map(|spread| format!("{} ms at the median", grouped(spread.p50))));
-        parts.extend(found.round_trips.map(|spread| format!("{:.1} round trips", spread.mean)));
-        parts.push(format!("{:.0} messages each", found.op_messages as f64 / found.asked as f64));
-        parts.join(" · ")
+        let latency = found.latency_ms.map(|spread| format!("{} ms at the median", grouped(spread.p50)));
+        let trips = found.round_trips.map(|spread| format!("{:.1} round trips", spread.mean));
+        let messages = format!("{:.0} messages each", found.op_messages as f64 / found.asked as f64);
+        let costs: Vec<String> = latency.into_iter().chain(trips).chain([messages]).collect();
+        // Who has to say what went wrong needs the line for it.
+        let gap = if found.correct == found.asked { " · " } else { "\n     " };
+        parts.join(" · ") + gap + &costs.join(" · ")
     }
 
     fn cost(&self) -> String {
