@@ -6,7 +6,7 @@
 use clap::{Parser, Subcommand};
 use sandbox_cli::options::Options;
 use sandbox_cli::progress::Progress;
-use sandbox_cli::render::render;
+use sandbox_cli::render::{render, story};
 use sandbox_cli::report::Report;
 use sandbox_cli::runner::{RunError, execute};
 use sandbox_cli::scenario::{ApplyError, DelaySpec, Do, Network, Scenario, ScenarioError};
@@ -60,7 +60,7 @@ The same scenario with the same seed gives the same digest, on any number of thr
         #[command(flatten)]
         options: Options,
     },
-    /// Run the built-in story: a thousand servers of today's federation, their users, and a move of many of them
+    /// Run the built-in story: a thousand home-servers, of which a third dies at once, and users who are found all the same
     #[command(after_help = "\
 Examples:
   sandbox-cli demo
@@ -163,8 +163,10 @@ impl Verdict {
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Run { file, options } => Scenario::read(&file).map_err(Failure::from).and_then(|s| run(s, &options)),
-        Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options)),
+        Command::Run { file, options } => {
+            Scenario::read(&file).map_err(Failure::from).and_then(|scenario| run(scenario, &options, render))
+        }
+        Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options, story)),
         Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
         Command::Swarm(options) => run_swarm(&options),
         Command::Shell(options) => run_shell(&options),
@@ -184,15 +186,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one scenario and prints its report.
-fn run(mut scenario: Scenario, options: &Options) -> Result<Verdict, Failure> {
+/// Runs one scenario and prints its report: as JSON, or as the text that `told` makes of it.
+fn run(mut scenario: Scenario, options: &Options, told: fn(&Scenario, &Report) -> String) -> Result<Verdict, Failure> {
     scenario.apply(options)?;
     let report = executed(&scenario, options)?;
     if options.json {
         let json = serde_json::to_string_pretty(&report).map_err(|error| Failure::Print(error.into()))?;
         print(&format!("{json}\n"))?;
     } else {
-        print(&render(&scenario, &report))?;
+        print(&told(&scenario, &report))?;
     }
     Ok(Verdict::of(&report))
 }

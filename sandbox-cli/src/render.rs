@@ -3,8 +3,10 @@
 //! The text carries colours as escape codes; print it through `anstream`, which drops them where nobody sees them.
 
 mod histogram;
+mod story;
 
 pub use histogram::{Histogram, Row};
+pub use story::story;
 
 use crate::report::{Holders, Operations, Report, StepReport};
 use crate::scenario::{Scenario, Step, grouped};
@@ -31,10 +33,16 @@ pub fn render(scenario: &Scenario, report: &Report) -> String {
         text += &block(index + 1, step, found);
     }
     if !report.failed.is_empty() {
-        text += &format!("\n{BAD}expected otherwise{BAD:#}\n");
-        for sentence in &report.failed {
-            text += &format!("  {BAD}✗{BAD:#} {sentence}\n");
-        }
+        text += &expected_otherwise(report);
+    }
+    text
+}
+
+/// The expectations that did not hold.
+fn expected_otherwise(report: &Report) -> String {
+    let mut text = format!("\n{BAD}expected otherwise{BAD:#}\n");
+    for sentence in &report.failed {
+        text += &format!("  {BAD}✗{BAD:#} {sentence}\n");
     }
     text
 }
@@ -239,12 +247,13 @@ fn scaled(mut number: f64, step: f64, units: &[&str], gap: &str) -> String {
     format!("{number:.digits$}{gap}{}", units[unit])
 }
 
-/// A span of seconds as a person says it: `350 ms`, `12.3 s`, `4 min 20 s`, `1 h 5 min`.
+/// A span of seconds as a person says it: `350 ms`, `12.3 s`, `2 min`, `4 min 20 s`, `1 h 5 min`.
 fn span(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match seconds {
         ms if ms < 0.9995 => format!("{:.0} ms", ms * 1e3),
         s if s < 59.95 => format!("{s:.1} s"),
+        _ if whole < 3_600 && whole.is_multiple_of(60) => format!("{} min", whole / 60),
         _ if whole < 3_600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
     }

@@ -123,10 +123,77 @@ fn bars_are_full_for_the_most_and_never_empty_for_something() {
 fn units_are_those_a_person_would_choose() {
     assert_eq!([0.0, 999.0, 1_000.0, 12_345.0, 4_560_000.0].map(short), ["0", "999", "1.00k", "12.3k", "4.56M"]);
     assert_eq!([0.0, 1_023.0, 1_536.0].map(bytes), ["0 B", "1023 B", "1.50 KiB"]);
-    assert_eq!([0.35, 12.34, 260.0, 3_900.0].map(span), ["350 ms", "12.3 s", "4 min 20 s", "1 h 5 min"]);
+    let spans = ["350 ms", "12.3 s", "2 min", "4 min 20 s", "1 h 5 min"];
+    assert_eq!([0.35, 12.34, 120.0, 260.0, 3_900.0].map(span), spans);
 }
 
 #[test]
 fn a_share_that_misses_all_does_not_look_like_all() {
     assert_eq!([1.0, 0.999999, 0.5, 0.000001, 0.0].map(floored), ["100 %", "99.99 %", "50.00 %", "<0.01 %", "0 %"]);
+}
+
+/// A third of a thousand servers dies, and lookups begin at once.
+fn sad_story() -> (Scenario, Report) {
+    let text = r#"
+        [[step]]
+        do = "join"
+        nodes = 1000
+        [[step]]
+        do = "kill"
+        share = 0.3333
+        [[step]]
+        do = "lookup"
+        count = 10000
+        meanwhile = true
+        expect = { correct_min = 0.9 }
+        [[step]]
+        do = "wait"
+        time = "2m"
+        [[step]]
+        do = "lookup"
+        of = "stranded"
+        count = 10000
+    "#;
+    let scenario = Scenario::parse(text, "sad.toml", Path::new("")).unwrap();
+    let mut report = example();
+    let [join, register, wait, lookup] = &report.steps[..] else { panic!("four steps") };
+    let dead = |found: &StepReport| StepReport { nodes_alive: 667, holders: None, ..found.clone() };
+    let found = StepReport { operations: register.operations.clone(), ..dead(lookup) };
+    report.steps = vec![join.clone(), dead(wait), dead(lookup), dead(wait), found];
+    (scenario, report)
+}
+
+#[test]
+fn a_story_says_what_happened_how_it_went_and_what_to_try_next() {
+    let (scenario, mut report) = sad_story();
+    report.judge(&scenario);
+    let text = plain(&story(&scenario, &report));
+    for line in text.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{line}");
+    }
+    for part in [
+        "  1  1,000 home-servers start at once.",
+        "all 1,000 are in",
+        "  2  333 servers die at once, without a word. 667 are left.",
+        "  3  In the same tick, 10,000 lookups: on which server does this user live now?",
+        "✓ 9,999 of 10,000 right (99.99 %) · absent 1",
+        "1 of them not for sure",
+        "  4  2 min pass.",
+        "  5  10,000 lookups: where did this user live, whose server is dead?",
+        "✓ all 10,000 right",
+        "667 are left, and of 20,000 lookups 19,999 were right and none",
+        "What to try next",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn a_story_that_went_wrong_praises_nothing() {
+    let (mut scenario, mut report) = sad_story();
+    scenario.steps[2].expect.as_mut().unwrap().correct_min = Some(1.0);
+    report.judge(&scenario);
+    let text = plain(&story(&scenario, &report));
+    assert!(text.contains("✗ 9,999 of 10,000 right") && text.contains("expected at least 1"), "{text}");
+    assert!(!text.contains("What you have seen"), "{text}");
 }

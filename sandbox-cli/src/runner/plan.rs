@@ -288,8 +288,11 @@ impl Runner<'_> {
         let mut known: Vec<Wanted> = Vec::new();
         if lookup.of != Of::Names {
             let mut users = self.users_where(|user| user.acknowledged().is_some());
-            if lookup.of == Of::Aimed {
-                users.retain(|user| self.sandbox.aimed_at().contains(user));
+            match lookup.of {
+                Of::Aimed => users.retain(|user| self.sandbox.aimed_at().contains(user)),
+                Of::Hosted => users.retain(|user| !self.is_stranded(*user)),
+                Of::Stranded => users.retain(|user| self.is_stranded(*user)),
+                Of::Users | Of::Names | Of::All => {}
             }
             known.extend(users.into_iter().map(Wanted::User));
         }
@@ -406,14 +409,17 @@ impl Runner<'_> {
     fn plan_recoveries(&mut self, recover: &Recover, busy: &mut BTreeSet<usize>) -> Vec<Action> {
         let mut open = self.users_where(|user| user.acknowledged().is_some() && !user.is_closed());
         open.retain(|user| !busy.contains(user));
-        let is_stranded =
-            |user: &usize| self.sandbox.users()[*user].home().is_none_or(|home| !self.sandbox.lives(home));
-        let (stranded, others): (Vec<usize>, Vec<usize>) = open.into_iter().partition(is_stranded);
+        let (stranded, others): (Vec<usize>, Vec<usize>) = open.into_iter().partition(|user| self.is_stranded(*user));
         let mut chosen = self.sandbox.draw_some(&stranded, recover.users as usize);
         let left = recover.users as usize - chosen.len();
         chosen.extend(self.sandbox.draw_some(&others, left));
         busy.extend(&chosen);
         chosen.into_iter().map(|user| Action::Recover { user, thief: recover.thief }).collect()
+    }
+
+    /// Whether the server that a user's latest record names does not live.
+    fn is_stranded(&self, user: usize) -> bool {
+        self.sandbox.users()[user].home().is_none_or(|home| !self.sandbox.lives(home))
     }
 
     fn users_where(&self, admit: impl Fn(&transport_sim::sandbox::User) -> bool) -> Vec<usize> {

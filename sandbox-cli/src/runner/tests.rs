@@ -150,3 +150,32 @@ fn messages_that_arrive_twice_change_no_answer() {
         ALL_RIGHT,
     ]);
 }
+
+#[test]
+fn lookups_of_the_hosted_and_of_the_stranded_ask_for_no_one_else() {
+    const HOSTED: &str = "do = 'lookup'; count = 50; of = 'hosted'";
+    const STRANDED: &str = "do = 'lookup'; count = 50; of = 'stranded'";
+    let steps = found(&[
+        HOSTED,
+        STRANDED,
+        "do = 'kill'; share = 0.5",
+        "do = 'wait'; time = '1m'",
+        HOSTED,
+        STRANDED,
+        "do = 'recover'; users = 60",
+        HOSTED,
+        STRANDED,
+        "do = 'leave'; nodes = 14",
+        HOSTED,
+        STRANDED,
+    ]);
+    let asked = |step: usize| steps[step].operations.as_ref().map(|operations| operations.asked);
+    assert_eq!([0, 1].map(asked), [Some(50), Some(0)], "everybody's server lives");
+    assert_eq!([4, 5].map(asked), [Some(50), Some(50)]);
+    assert_eq!([7, 8].map(asked), [Some(50), Some(0)], "all have moved to servers that live");
+    assert_eq!(asked(11), Some(50), "whose server has left is stranded, too");
+    for step in [4, 7, 10] {
+        let operations = steps[step].operations.as_ref().unwrap();
+        assert_eq!((operations.correct, operations.wrong), (operations.asked, 0), "step {step}");
+    }
+}

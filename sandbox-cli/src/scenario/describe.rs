@@ -56,6 +56,8 @@ impl Display for Lookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = match self.of {
             Of::Users => "users",
+            Of::Hosted => "users of living servers",
+            Of::Stranded => "users of dead servers",
             Of::Names => "names",
             Of::Aimed => "users aimed at",
             Of::All => "users and names",

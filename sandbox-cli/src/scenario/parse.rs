@@ -269,10 +269,11 @@ fn join(keys: &mut Keys<'_>, dir: &Path) -> Result<Join, ScenarioError> {
 }
 
 fn lookup(keys: &mut Keys<'_>) -> Result<Lookup, ScenarioError> {
-    const OF: [Of; 4] = [Of::Users, Of::Names, Of::Aimed, Of::All];
+    const OF: [Of; 6] = [Of::Users, Of::Hosted, Of::Stranded, Of::Names, Of::Aimed, Of::All];
     const LEVELS: [Consistency; 4] =
         [Consistency::Quick, Consistency::Quorum, Consistency::All, Consistency::Confirmed];
-    let of = one_of(&["users", "names", "aimed", "all"], "be users, names, aimed or all");
+    const WORDS: [&str; 6] = ["users", "hosted", "stranded", "names", "aimed", "all"];
+    let of = one_of(&WORDS, "be users, hosted, stranded, names, aimed or all");
     let level = one_of(&["quick", "quorum", "all", "confirmed"], "be quick, quorum, all or confirmed");
     Ok(Lookup {
         count: keys.required("count", value::count)?,

@@ -182,6 +182,10 @@ pub enum Of {
     /// Users.
     #[default]
     Users,
+    /// Users whose home-server lives when the step begins.
+    Hosted,
+    /// Users whose home-server does not: dead, down, or gone.
+    Stranded,
     /// Claimed usernames.
     Names,
     /// Users whose GUIDs ids were ground next to.

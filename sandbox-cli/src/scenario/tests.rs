@@ -118,6 +118,10 @@ fn every_kind_of_step_is_read_with_every_key() {
         assert!(name == "heal" || !what.to_string().is_empty());
     }
     assert_eq!(steps.map(|(name, _)| name), super::step::NAMES);
+    for (word, meant) in [("hosted", Of::Hosted), ("stranded", Of::Stranded), ("aimed", Of::Aimed)] {
+        let what = what(&format!("do = \"lookup\"\ncount = 5\nof = \"{word}\""));
+        assert!(matches!(what, Do::Lookup(lookup) if lookup.of == meant), "{word}");
+    }
     assert_eq!(what("do = \"kill\"\nsite = true"), Do::Kill(Kill::Site(None)));
     assert_eq!(what("do = \"loss\"\nrate = 0.5"), Do::Loss(Loss { rate: Some(0.5), duplicate: None }));
 }

@@ -164,6 +164,8 @@ fn what(table: &mut Table, what: &Do) {
         Do::Lookup(lookup) => {
             let of = match lookup.of {
                 Of::Users => "users",
+                Of::Hosted => "hosted",
+                Of::Stranded => "stranded",
                 Of::Names => "names",
                 Of::Aimed => "aimed",
                 Of::All => "all",
