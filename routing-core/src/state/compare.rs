@@ -13,22 +13,21 @@
 //! holders, its answers about that key are marked *not yet*. Claims it takes by the votes of its fellows: see [`claims`].
 
 mod claims;
+mod fetching;
 
 use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Contact, Group};
 use crate::effect::Notice;
-use crate::holders::SetName;
+use crate::holders::{Place, SetName};
 use crate::id::{Grid, Id, Key, Kind};
-use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, Message, Range, Store, StoreItem};
+use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetched, Message, Range, Store, StoreItem};
 use crate::record::Held;
 use crate::store::digest;
 use claims::ClaimVotes;
+use fetching::Fetching;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// How many keys one fetch asks for: as many as fit one bundle even if each record is as large as records get.
-const FETCH_KEYS: usize = 64;
 
 /// To how many holders a record is handed by who is none any more: one may be gone without anybody knowing yet.
 const HEIRS: usize = 2;
@@ -42,8 +41,11 @@ pub(crate) struct Comparisons {
     awaited: BTreeMap<Grid, Awaited>,
     /// Whether something had to move, or somebody did not answer, since that was asked last.
     has_moved: bool,
+    /// Whether somebody was lost, so that all who share his range compare at the same time.
+    pub(super) is_urgent: bool,
     /// How fellow holders vote on claims, while this node is new to its range.
     claims: ClaimVotes,
+    fetching: Fetching,
     /// Whether those are asked, too, who are so far away that only claims may be held together with them.
     is_wide: bool,
 }
@@ -162,14 +164,14 @@ impl Core {
 
     fn on_listing(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, theirs: &[Brief], range: (Id, u8)) {
         self.note_votes(&mut comparisons.claims, fellow, theirs);
-        let wanted: Vec<Key> = theirs
+        let wanted: Vec<Brief> = theirs
             .iter()
             .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
-                None => self.is_clear_holder(&brief.key, &self.grid()),
+                None => self.clear_place(&brief.key, &self.grid()) != Place::Outside,
             })
-            .map(|brief| brief.key)
+            .copied()
             .collect();
         let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
         let (start, bits) = range;
@@ -177,25 +179,18 @@ impl Core {
         // ask for it themselves.
         if self.newcomer.is_none() {
             let shared = self.shared(fellow.grid(), start, bits.into()).map(|brief| brief.key);
-            // Keys that it does not take this node for a holder of are not in its list.
-            let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
-            let missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
+            // Keys that it does not take this node for a holder of are not in its list. Not everybody sees a set widened.
+            let are_both =
+                |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.clear_place(key, grid) == Place::Core);
+            let mut missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
             comparisons.has_moved |= !missing_there.is_empty();
+            if comparisons.is_urgent {
+                missing_there.retain(|key| self.is_heir(key, &fellow.grid()));
+            }
             self.hand_over(fellow, missing_there);
         }
         comparisons.has_moved |= !wanted.is_empty();
-        self.fetch(comparisons, fellow, wanted);
-    }
-
-    fn fetch(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, mut keys: Vec<Key>) {
-        if keys.is_empty() {
-            return;
-        }
-        let rest = keys.split_off(keys.len().min(FETCH_KEYS));
-        comparisons.awaited.entry(fellow.grid()).or_default().answers += 1;
-        self.ask(fellow, false, Purpose::Fetch(rest), 0, |id| {
-            Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })
-        });
+        self.want(comparisons, fellow, wanted);
     }
 
     pub(super) fn on_fetched(&mut self, comparisons: &mut Comparisons, pending: Pending, fetched: &Fetched) {
@@ -217,6 +212,7 @@ impl Core {
         if !comparisons.awaited.contains_key(&pending.peer.grid()) {
             return;
         }
+        self.on_handed_over(comparisons, &pending);
         if let Purpose::Fetch(rest) = pending.purpose {
             self.fetch(comparisons, &pending.peer, rest);
         }
@@ -234,6 +230,10 @@ impl Core {
         awaited.answers -= 1;
         if awaited.answers == 0 || !in_good_order {
             comparisons.awaited.remove(&fellow);
+            if !in_good_order {
+                comparisons.fetching.give_up(&fellow);
+                self.resume(comparisons);
+            }
             if let Some(compared) = self.newcomer.as_mut().filter(|_| in_good_order) {
                 compared.insert(fellow);
             }
@@ -260,6 +260,15 @@ impl Core {
         self.count_votes(comparisons);
         self.newcomer = None;
         self.notify(Notice::Settled);
+    }
+
+    /// Whether this node is one of the nearest holders of `key` but for `fellow`. When all of them compare at once, the
+    /// others leave it to these to hand over what it lacks.
+    fn is_heir(&self, key: &Key, fellow: &Grid) -> bool {
+        let own = key.id.distance(&self.grid().0);
+        let view = self.view(&key.id, self.config.holders_of(key.kind));
+        let others = view.others.iter().map(|(entry, _)| entry.contact().grid()).filter(|grid| grid != fellow);
+        others.take(HEIRS).filter(|grid| key.id.distance(&grid.0) < own).count() < HEIRS
     }
 
     /// After a cut: while the network was in parts, this node was a holder of keys that it is none of now, and those who

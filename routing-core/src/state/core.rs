@@ -333,16 +333,17 @@ impl Core {
         self.clear_view(target, groups, |_| true)
     }
 
-    /// Whether `grid` is a holder of `key` beyond doubt: also if the density were a little greater. Else whoever lacks the
-    /// record is left without it, as nobody relies on it: nodes differ a little about the density, and each time that one
-    /// changed its mind, whole ranges would move.
-    pub(crate) fn is_clear_holder(&self, key: &Key, grid: &Grid) -> bool {
+    /// What `grid` is to `key` beyond doubt: also if the density were a little greater. Whoever is none of its holders by
+    /// that and lacks the record is left without it, as nobody relies on it: nodes differ a little about the density, and
+    /// each time that one changed its mind, whole ranges would move.
+    pub(crate) fn clear_place(&self, key: &Key, grid: &Grid) -> Place {
         let keeps_place = |entry: &Entry| entry.is_available() || self.absent.keeps_place(&entry.contact().grid());
         let view = self.clear_view(&key.id, self.config.holders_of(key.kind), keeps_place);
         if *grid == self.grid() {
-            return view.own_place != Place::Outside;
+            return view.own_place;
         }
-        view.others.iter().any(|(entry, _)| entry.contact().grid() == *grid)
+        let other = view.others.iter().find(|(entry, _)| entry.contact().grid() == *grid);
+        other.map_or(Place::Outside, |(_, place)| *place)
     }
 
     /// The holders of `target` beyond doubt; those whose place is kept count while a majority is available.

@@ -168,7 +168,10 @@ impl NodeState {
         }
         self.core.table.on_answer(&from, round_trip);
         self.core.on_back(&from);
-        if let Message::Found(found) = &message {
+        // It is compared with what the own neighbourhood says, which says too little while the table is being filled.
+        if let Message::Found(found) = &message
+            && self.phase == Phase::Joined
+        {
             self.core.table.on_scale(&from, found.own_scale);
         }
         match (&pending.purpose, &message) {

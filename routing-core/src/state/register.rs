@@ -102,6 +102,8 @@ pub(crate) struct Register {
     /// Peers that have something to get and await no answer.
     ready: Vec<u32>,
     lanes: Vec<Lane>,
+    /// In an announcement: which writing which peer lacks.
+    lacking: Vec<(u32, u32)>,
     /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
     homes: BTreeMap<Address, Vec<u32>>,
     scales: Vec<Scale>,
@@ -203,6 +205,7 @@ impl Register {
             index: BTreeMap::new(),
             ready: Vec::new(),
             lanes,
+            lacking: Vec::new(),
             homes,
             scales: Vec::new(),
             entries: Vec::new(),
@@ -445,6 +448,9 @@ impl Register {
         // A digest is of all that a holder should have: everybody's holders must be known.
         if is_resolved || self.announcing.is_none() {
             self.flush(core, led_by);
+            if self.in_flight == 0 && self.give_what_is_lacking() {
+                self.flush(core, led_by);
+            }
         }
         if self.undecided == 0 && !self.is_reported {
             self.report(core);

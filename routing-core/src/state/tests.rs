@@ -365,6 +365,13 @@ fn a_joiner_receives_what_it_becomes_a_holder_of_and_says_not_yet_before() {
     assert!(world.node(newcomer).is_settled());
     assert!(world.sent[before..].iter().any(|(from, _, message)| *from != newcomer && message.copies() > 0));
 
+    // Each record is fetched from one of the holders that list it.
+    let fetched = |(_, to, message): &&(usize, Grid, Message)| {
+        *to == world.grid(newcomer) && matches!(message, Message::Fetched(_)) && message.copies() > 0
+    };
+    let copies: usize = world.sent[before..].iter().filter(fetched).map(|(.., message)| message.copies()).sum();
+    assert_eq!(copies, count);
+
     // A node that has not compared its range yet: what it says counts for nothing.
     let slow = world.start();
     let entry = world.target(0);
@@ -385,6 +392,44 @@ fn a_joiner_receives_what_it_becomes_a_holder_of_and_says_not_yet_before() {
         _ => None,
     });
     assert_eq!(said, Some(crate::message::Standing::NotYet));
+}
+
+#[test]
+fn what_one_fellow_lists_and_does_not_hand_over_is_fetched_from_another() {
+    let mut world = World::of(10, 4);
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    world.run(2_000);
+    let newcomer = world.start();
+    let entries = vec![world.target(0)];
+    let id = world.ask(newcomer, Operation::Join(entries));
+    // As soon as it has been asked for records, whoever was asked first answers without any.
+    let of_newcomer = |world: &World| {
+        world.sent.iter().find_map(|(from, to, message)| match message {
+            Message::Fetch(_) if *from == newcomer => Some(*to),
+            _ => None,
+        })
+    };
+    let first = loop {
+        world.step();
+        if let Some(first) = of_newcomer(&world) {
+            break first;
+        }
+    };
+    let silent = world.contacts.iter().position(|contact| contact.grid() == first).unwrap();
+    world.liars.insert(silent, |message| match message {
+        Message::Fetch(fetch) => {
+            let copies = crate::message::List::default();
+            Some(Message::Fetched(crate::message::Fetched { id: fetch.id, copies }))
+        }
+        _ => None,
+    });
+    assert!(matches!(world.outcome(id), Outcome::Joined(Ok(_))));
+    world.run(2_000);
+    for record in records.iter().filter(|record| world.nearest(&record.key().id)[..4].contains(&newcomer)) {
+        assert!(world.node(newcomer).store().get(&record.key()).is_some());
+    }
+    assert!(world.node(newcomer).is_settled());
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl Upkeep {
                 }
             }
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
+            comparisons.is_urgent = self.haste == Haste::Urgent;
             core.begin_votes(comparisons);
             // Where nothing had to move, nothing has to until something changes here; whoever changes compares. Who holds
             // nothing has nothing to compare.

@@ -3,8 +3,11 @@
 //!
 //! Once the holders of a whole stretch of keys are known, each is asked to compare what it has there of this server's
 //! users with what it should have. Where that is the same, everything is said. Where something differs the holder lists
-//! what it has; what it lacks is handed over as in a registration, and then the range is compared once more, since a
-//! comparison that finds both the same is what renews the ages of the rest.
+//! what it has; what it has in another version is handed over as in a registration, and then the range is compared once
+//! more, since a comparison that finds both the same is what renews the ages of the rest.
+//!
+//! What a holder lacks it is given only if most holders lack it. Else it may be none of them: a server that has just come
+//! back does not know everybody yet. If it is one, its fellows see to it.
 
 use super::{HolderSaid, Register, TRIES_MAX};
 use crate::domain::Domain;
@@ -165,23 +168,28 @@ impl Register {
         listed: BTreeMap<Key, u64>,
         depth: u8,
     ) {
-        let (same, mut lacking): (Vec<u32>, Vec<u32>) = bundle.iter().partition(|writing| {
-            let brief = self.brief(**writing);
-            listed.get(&brief.key) == Some(&brief.hash)
-        });
+        let (mut same, mut other) = (Vec::new(), Vec::new());
+        for writing in bundle.iter().copied() {
+            let brief = self.brief(writing);
+            match listed.get(&brief.key) {
+                Some(hash) if *hash == brief.hash => same.push(writing),
+                Some(_) => other.push(writing),
+                None => self.lacking.push((writing, index)),
+            }
+        }
         let mut missed = Vec::new();
         for (key, hash) in &listed {
             match self.writings.binary_search_by_key(key, |writing| writing.record.key()) {
                 // It believes to hold what it need not, by our view: so it had better be right.
                 Ok(writing) if self.brief(writing as u32).hash != *hash && !bundle.contains(&(writing as u32)) => {
-                    lacking.push(writing as u32);
+                    other.push(writing as u32);
                 }
                 Ok(_) => {}
                 Err(_) => missed.push(*key),
             }
         }
         let peer = &mut self.peers[index as usize];
-        peer.queue.extend(lacking);
+        peer.queue.extend(other);
         if let Some(check) = &mut peer.check {
             check.listed.extend(listed);
             if !same.is_empty() {
@@ -196,6 +204,19 @@ impl Register {
         for writing in same {
             self.on_said(core, writing, index, HolderSaid::Kept, depth);
         }
+    }
+
+    /// Everything has been compared: what most holders lack, those who lack it are given. Says whether that is anything.
+    pub(super) fn give_what_is_lacking(&mut self) -> bool {
+        let mut is_any = false;
+        for (writing, index) in std::mem::take(&mut self.lacking) {
+            if !self.writings[writing as usize].is_acknowledged {
+                is_any = true;
+                self.peers[index as usize].queue.push(writing);
+                self.make_ready(index);
+            }
+        }
+        is_any
     }
 
     /// A comparison was left unanswered.

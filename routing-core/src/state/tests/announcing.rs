@@ -94,6 +94,31 @@ fn who_lacks_something_gets_that_and_the_ages_of_the_rest_are_renewed() {
 }
 
 #[test]
+fn what_most_holders_have_the_announcement_leaves_to_them_and_what_most_lack_it_gives() {
+    for deaf_count in [1, 3] {
+        let mut world = World::of(12, 4);
+        let record = place(&mut user(7), "n5.example");
+        let holders: Vec<usize> = world.nearest(&record.key().id).into_iter().filter(|node| *node != 5).collect();
+        let deaf = &holders[..deaf_count];
+        deaf.iter().for_each(|node| drop(world.liars.insert(*node, |_| None)));
+        world.register(5, std::slice::from_ref(&record));
+        // Until the writer has given up.
+        world.run(150_000);
+        world.liars.clear();
+        world.run(30_000);
+        let before = world.sent.len();
+        assert!(world.announce(5).records.iter().all(|record| record.is_acknowledged));
+        world.run(1_000);
+        let is_told = |node: &usize| world.node(*node).store().get(&record.key()).is_some();
+        let told = deaf.iter().filter(|node| is_told(node)).count();
+        assert_eq!(told, if deaf_count == 1 { 0 } else { 3 }, "{}", stores(&world.sent[before..]));
+        world.run(world.config.compare_every.0 * 2);
+        let is_told = |node: &usize| world.node(*node).store().get(&record.key()).is_some();
+        assert!(deaf.iter().all(is_told));
+    }
+}
+
+#[test]
 fn a_server_hears_from_holders_of_users_that_it_has_missed() {
     let mut world = World::of(6, 8);
     world.register(2, &users(5, "n2.example"));
