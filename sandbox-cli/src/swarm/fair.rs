@@ -20,6 +20,14 @@ pub fn settling(config: &NodeConfig, nodes: u32) -> Ticks {
     Ticks(spans.iter().map(|(span, times)| span.0 * times).sum())
 }
 
+/// How many bytes so many nodes may send in this time when nothing happens: what upkeep is allowed, and as much again, since
+/// comparisons have a budget of their own. None where home-servers announce their users all the time.
+pub fn quiet_bytes_max(config: &NodeConfig, nodes: u64, time: Ticks) -> Option<u64> {
+    let upkeep = u64::from(config.upkeep_bytes_per_second) * nodes * time.0 / 1_000;
+    let announces = config.announce_every.0 > 0 && config.announce_every < Ticks::hours(1);
+    (!announces).then_some(upkeep * 2)
+}
+
 /// How long after a claim it is decided who has a name: holders that heard rivals within a minute of the first agree on
 /// the smaller hash then, and a writer may take its time to reach all of them.
 pub const CLAIMS_SETTLE: Ticks = Ticks::seconds(90);

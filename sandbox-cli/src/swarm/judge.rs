@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
-use transport_sim::network::NodeIndex;
+use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::tasks::{Done, LookupDone};
 use transport_sim::sandbox::{Member, RoutingSandbox};
 
@@ -28,6 +28,8 @@ const SCALE_LEAST: usize = 16;
 const STEP_MAX: Ticks = Ticks::minutes(40);
 /// How long after the last step each node has been without an operation once.
 const IDLE_MAX: Ticks = Ticks::seconds(30);
+/// For how long it is looked on after that.
+const QUIET: Ticks = Ticks::seconds(30);
 
 /// What kind of promise was broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -63,6 +65,8 @@ pub enum Kind {
     Unknown,
     /// After all faults somebody still works for an operation that has ended.
     Leftover,
+    /// After all faults, with everything in its place, records are handed around, or too many bytes.
+    Restless,
 }
 
 /// A broken promise.
@@ -228,7 +232,12 @@ impl<'a> Judge<'a> {
         let settled = said.filter(|(_, said)| said.standing == Standing::Settled).count();
         let spoke = settled + usize::from(lookup.asker.is_some());
         let holders = usize::from(self.scenario.node.holders).min(sandbox.oracle().len());
-        if spoke * 2 > holders { Ok(()) } else { Err(format!("settled by {spoke} of {holders} holders")) }
+        if spoke * 2 <= holders {
+            return Err(format!("settled by {spoke} of {holders} holders"));
+        }
+        let is_clear = self.is_over && fair::is_roomy(self.scenario, sandbox.members().len());
+        let may_be_more = !is_clear || self.may_be_widened(Guid(lookup.key.id), sandbox);
+        if settled <= holders || may_be_more { Ok(()) } else { Err(format!("{settled} speak for {holders} holders")) }
     }
 
     /// Whether some may think that a user's holders lie too close together to be honest. In a network as small as this
@@ -285,6 +294,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        self.nobody_left_is_known(sandbox, &honest)?;
         // Liars may say who is near, and that they hold what others compare with them.
         if self.is_honest {
             self.nobody_gone_is_near(sandbox, &living)?;
@@ -299,6 +309,28 @@ impl<'a> Judge<'a> {
             let names = sandbox.members().iter().filter(|member| busy.contains(&member.node));
             let names: Vec<String> = names.map(|member| member.domain.to_string()).collect();
             return Err((Kind::Leftover, format!("never without an operation: {}", names.join(", "))));
+        }
+        if self.is_honest { self.is_quiet(sandbox) } else { Ok(()) }
+    }
+
+    /// Where everything is in its place nothing is handed around any more, and what is sent keeps to the budget.
+    fn is_quiet(&self, sandbox: &mut RoutingSandbox) -> Finding {
+        if fair::is_cramped(self.scenario) || !fair::is_roomy(self.scenario, sandbox.members().len()) {
+            return Ok(());
+        }
+        // What was written last may have to be compared once more.
+        sandbox.tick(fair::settling(&self.scenario.node, sandbox.members().len() as u32).0);
+        let before = sandbox.network().counters();
+        sandbox.tick(QUIET.0);
+        let after = sandbox.network().counters();
+        let (moved, bytes) = (after.records_moved - before.records_moved, after.sent.bytes - before.sent.bytes);
+        // Holders that keep different claims to a text fetch each other's with every comparison.
+        if moved > 0 && !has_claims(&self.scenario.steps) {
+            return Err((Kind::Restless, format!("{moved} copies are handed around in {QUIET}")));
+        }
+        let allowed = fair::quiet_bytes_max(&self.scenario.node, sandbox.living() as u64, QUIET);
+        if allowed.is_some_and(|allowed| bytes > allowed) {
+            return Err((Kind::Restless, format!("{bytes} bytes are sent in {QUIET} by {} nodes", sandbox.living())));
         }
         Ok(())
     }
@@ -331,6 +363,18 @@ impl<'a> Judge<'a> {
                     "{contacts_invalid} invalid cards, {records_invalid} invalid records, {peers_misbehaved} bad answers"
                 );
                 return Err((Kind::Misbehaved, format!("{} counts {counts}", network.grid(node))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has said that it leaves for good is in no table of those around it, not even as hearsay.
+    fn nobody_left_is_known(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Finding {
+        let (network, members) = (sandbox.network(), sandbox.members());
+        let left = members.iter().filter(|member| network.condition(member.node) == Condition::Left);
+        for (gone, member) in left.flat_map(|gone| living.iter().map(move |member| (gone, &members[*member]))) {
+            if network.state(member.node).is_some_and(|state| state.table().entry(&gone.grid).is_some()) {
+                return Err((Kind::Unknown, format!("{} knows {}, which has left", member.domain, gone.domain)));
             }
         }
         Ok(())

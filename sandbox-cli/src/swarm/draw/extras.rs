@@ -1,22 +1,29 @@
-//! Claims and liars. They are drawn from a generator of their own and put between the steps of a run that was drawn
-//! before: a run without them is what it was when there were none.
+//! Claims, liars, and stories: sequences of steps that find what single ones, drawn one by one, seldom come together to
+//! find. They are drawn from a generator of their own and put between the steps of a run that was drawn before: a run
+//! without them is what it was when there were none.
 
 use super::{Drawn, Draws, FINDING_STEPS, step};
-use crate::scenario::{Behaviour, Claim, Consistency, Dishonest, Do, Lookup, Of, Origin, Place, Step, Who};
+use crate::scenario::{
+    Behaviour, Change, Claim, Consistency, Dishonest, Do, Join, Lookup, Loss, Of, Origin, Place, Restart, Step, Who,
+};
 use crate::swarm::fair;
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use routing_core::time::Ticks;
 use std::collections::BTreeSet;
 
-/// The chances in a hundred that a run has claims, and liars.
+/// The chances in a hundred that a run has claims, liars, and a story.
 const CLAIMS: u64 = 25;
 const LIARS: u64 = 20;
+const STORY: u64 = 30;
 
 /// Puts into a run what it has of these.
 pub(super) fn add(drawn: &mut Drawn, run_seed: u64) {
     let mut draws = Draws { rng: Xoshiro256PlusPlus::seed_from_u64(!run_seed), features: BTreeSet::new() };
-    let (has_claims, has_liars) = (draws.chance(CLAIMS), draws.chance(LIARS));
+    let (has_claims, has_liars, has_story) = (draws.chance(CLAIMS), draws.chance(LIARS), draws.chance(STORY));
+    if has_story {
+        draws.story(drawn);
+    }
     if has_claims {
         draws.claims(drawn);
     }
@@ -82,6 +89,52 @@ impl Draws {
         }
     }
 
+    /// Things happen one after the other.
+    fn story(&mut self, drawn: &mut Drawn) {
+        let few = drawn.founded().0.div_ceil(5);
+        let (down, some) = (self.seconds(2, 6), self.some(few));
+        let slow = |times| Ticks(down.0 * times);
+        let restart = |who, proper| Restart { who, down, proper };
+        let all_restart = |proper| Step { over: slow(5), ..step(Do::Restart(restart(Who::Share(1.0), proper))) };
+        let users = Change { users: self.between(3, 12) as u32, ..self.change() };
+        let join = Join { nodes: Some(self.between(1, few.into()) as u32), every: 1, entry_points: 2, servers: None };
+        let loss = |rate| step(Do::Loss(Loss { rate: Some(rate), duplicate: None }));
+        let wait = step(Do::Wait(self.seconds(10, 60)));
+        let migrate = step(Do::Migrate(users.clone()));
+        let close = step(Do::Close(users));
+        let steps = match self.between(1, 8) {
+            // Of the other parts nobody knows any more but by what was written down.
+            1 => vec![step(Do::Partition(self.partition())), wait, all_restart(false), step(Do::Heal)],
+            // What was written in one part meets what was written in another one before.
+            2 => vec![migrate.clone(), step(Do::Partition(self.partition())), migrate, close, wait, step(Do::Heal)],
+            // Who is just back, or was away when it was said that somebody leaves.
+            3 => vec![step(Do::Restart(restart(some, true))), step(Do::Leave(self.some(few)))],
+            4 => vec![
+                Step { meanwhile: true, over: slow(2), ..step(Do::Restart(restart(some, true))) },
+                Step { over: slow(2), ..step(Do::Leave(self.some(few))) },
+            ],
+            // Who hears nothing of what is written.
+            5 => vec![step(Do::Halt(some)), migrate, close, step(Do::Run(Who::Share(1.0)))],
+            // One after the other is replaced.
+            6 => vec![
+                Step { meanwhile: true, over: slow(5), ..step(Do::Join(join)) },
+                Step { over: slow(5), ..step(Do::Leave(some)) },
+                migrate,
+            ],
+            // What hardly arrived is all that is left.
+            7 => vec![loss(0.15), migrate, close, loss(0.0), all_restart(true)],
+            // Nothing comes back that was there before.
+            _ => vec![close, all_restart(false), step(Do::Announce(Who::Share(1.0)))],
+        };
+        let before = drawn.clone();
+        let at = self.between(drawn.body.start as u64, drawn.body.end as u64) as usize;
+        drawn.body.end += steps.len();
+        drawn.scenario.steps.splice(at..at, steps);
+        if !fair::is_fair(&drawn.scenario) {
+            *drawn = before;
+        }
+    }
+
     /// Puts a step somewhere into the body, not before `first`. Says where.
     fn put(&mut self, drawn: &mut Drawn, first: usize, step: Step) -> usize {
         let at = self.between(first as u64, drawn.body.end as u64) as usize;
@@ -97,20 +150,4 @@ impl Draws {
 
 fn names_lookup(count: u32, from: Origin, consistency: Consistency) -> Do {
     Do::Lookup(Lookup { count, of: Of::Names, from, entry_points: 3, zipf: 0.0, consistency })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scenario::Scenario;
-
-    #[test]
-    fn a_run_without_claims_and_liars_is_drawn_as_before_there_were_any() {
-        let is_extra = |scenario: &Scenario| {
-            scenario.steps.iter().any(|step| matches!(step.what, Do::Claim(_) | Do::Dishonest(_)))
-        };
-        let drawn: Vec<Drawn> = (0..200).map(|run| super::super::draw(0, run)).collect();
-        let extra = drawn.iter().filter(|drawn| is_extra(&drawn.scenario)).count();
-        assert!((50..110).contains(&extra), "{extra} of 200");
-    }
 }
