@@ -465,6 +465,8 @@ impl Core {
                 let copy = Arc::new(stored.copy(now));
                 self.effect(Effect::Keep(copy));
             }
+        } else if self.store.get(&copy.record.key()).is_some() {
+            self.fellowship.on_offered(&copy.record.key());
         }
         // What is held already may be greater: a lesser record brings no user back that has gone.
         let held = self.store.get(&copy.record.key()).map(|stored| stored.held().record().clone());

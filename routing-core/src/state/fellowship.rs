@@ -35,6 +35,12 @@ impl Fellowship {
     /// A record was kept, perhaps of a new key.
     pub(crate) fn on_kept(&mut self, key: &Key) {
         self.changes += 1;
+        self.on_offered(key);
+    }
+
+    /// Somebody hands over what is held already. This node may have become a holder since it looked: who is to inherit a
+    /// record has it before the leaver is gone.
+    pub(crate) fn on_offered(&mut self, key: &Key) {
         if self.is_begun && !self.reaches.contains_key(key) {
             self.doubted.insert(*key);
         }

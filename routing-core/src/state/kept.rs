@@ -86,12 +86,15 @@ impl NodeState {
 }
 
 impl Core {
-    /// Where to begin after a stop: the own neighbourhood, as far as it can be relied upon, then those given up last. A
-    /// part of a cut network whose nodes all restart would know nobody beyond itself otherwise, for ever.
+    /// Where to begin after a stop: the own neighbourhood, as far as it can be relied upon, then those who are silent or
+    /// were given up last. A part of a cut network whose nodes all restart would know nobody beyond itself otherwise, for
+    /// ever.
     pub(super) fn remembered(&self) -> Vec<Arc<Contact>> {
         let count = usize::from(self.config.holders) * 4;
-        let reliable = self.table.nearest(&self.grid().0).filter(|entry| entry.is_available());
-        let reliable = reliable.take(count).map(|entry| entry.contact().clone());
-        reliable.chain(self.dead.iter().rev().take(count).cloned()).collect()
+        let near = |is_available: bool| {
+            let nearest = self.table.nearest(&self.grid().0).filter(move |entry| entry.is_available() == is_available);
+            nearest.take(count).map(|entry| entry.contact().clone())
+        };
+        near(true).chain(near(false)).chain(self.dead.iter().rev().take(count).cloned()).collect()
     }
 }

@@ -460,6 +460,24 @@ fn a_leavers_records_are_with_its_heirs_before_it_is_gone_and_nobody_asks_it_aft
     assert!((0..12).all(|index| world.node(index).table().entry(&gone).is_none()));
 }
 
+/// An heir has a leaver's records before it hears that the leaver is gone, and may have compared meanwhile.
+#[test]
+fn who_becomes_a_holder_of_what_it_has_is_not_given_it_again_and_again() {
+    let compare_every = Ticks::seconds(2);
+    let mut world = World::with(12, NodeConfig { holders: 4, compare_every, ..NodeConfig::default() });
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    for leaver in 6..10 {
+        world.run(compare_every.0 * 5);
+        assert!(matches!(world.perform(leaver, Operation::Leave), Outcome::Departed(Ok(()))));
+    }
+    world.run(compare_every.0 * 10);
+    let before = world.sent.len();
+    world.run(compare_every.0 * 10);
+    let moved: usize = world.sent[before..].iter().map(|(_, _, message)| message.copies()).sum();
+    assert_eq!(moved, 0);
+}
+
 #[test]
 fn a_stale_holder_is_told_the_greatest_record_by_a_lookup() {
     let mut world = World::of(12, 4);

@@ -176,7 +176,9 @@ fn what(table: &mut Table, what: &Do) {
         Do::Wait(time) => _ = table.text("time", time),
         Do::Migrate(change) | Do::Close(change) | Do::Rotate(change) => _ = table.change(change),
         Do::Recover(recover) => _ = table.number("users", recover.users).put("thief", recover.thief),
-        Do::Claim(claim) => _ = table.number("names", claim.names).number("rivals", claim.rivals),
+        Do::Claim(claim) => {
+            table.number("names", claim.names).number("rivals", claim.rivals).from(claim.from, claim.entry_points);
+        }
         Do::Announce(who) | Do::Leave(who) | Do::Away(who) | Do::Halt(who) | Do::Run(who) => _ = table.who(who),
         Do::Kill(Kill::Nodes(who)) => _ = table.who(who),
         Do::Kill(Kill::Site(Some(site))) => _ = table.put("site", site.as_str()),

@@ -3,6 +3,8 @@
 //! A run first draws which *features* it has at all, then uses only these. Runs in which everything happens at once hide
 //! faults from each other; with a coin for each feature, each pair of features meets often and is alone often.
 
+mod extras;
+
 use super::fair;
 use crate::scenario::{
     Change, Churn, Consistency, DelaySpec, Do, Expect, Join, Kill, Lookup, Loss, Network, Of, Origin, Partition,
@@ -155,8 +157,13 @@ pub fn draw(seed: u64, run: u32) -> Drawn {
     }
     steps.extend(draws.ending(&scenario.node, nodes));
     scenario.steps = steps;
-    Drawn { scenario, body }
+    let mut drawn = Drawn { scenario, body };
+    extras::add(&mut drawn, run_seed);
+    drawn
 }
+
+/// With how many steps each run ends that look up, move and look up again.
+const FINDING_STEPS: usize = 4;
 
 struct Draws {
     rng: Xoshiro256PlusPlus,

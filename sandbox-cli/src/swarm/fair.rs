@@ -20,6 +20,21 @@ pub fn settling(config: &NodeConfig, nodes: u32) -> Ticks {
     Ticks(spans.iter().map(|(span, times)| span.0 * times).sum())
 }
 
+/// How many bytes so many nodes may send in this time when nothing happens: what upkeep is allowed, and as much again, since
+/// comparisons have a budget of their own. None where home-servers announce their users all the time.
+pub fn quiet_bytes_max(config: &NodeConfig, nodes: u64, time: Ticks) -> Option<u64> {
+    let upkeep = u64::from(config.upkeep_bytes_per_second) * nodes * time.0 / 1_000;
+    let announces = config.announce_every.0 > 0 && config.announce_every < Ticks::hours(1);
+    (!announces).then_some(upkeep * 2)
+}
+
+/// How long after a claim it is decided who has a name: holders that heard rivals within a minute of the first agree on
+/// the smaller hash then, and a writer may take its time to reach all of them.
+pub const CLAIMS_SETTLE: Ticks = Ticks::seconds(90);
+
+/// Of fewer nodes one that lies is too large a share.
+const LIARS_AMONG_LEAST: u32 = 8;
+
 /// How many nodes the federation is founded with.
 pub fn founders(scenario: &Scenario) -> u32 {
     scenario.steps.iter().find_map(|step| if let Do::Join(join) = &step.what { join.nodes } else { None }).unwrap_or(0)
@@ -54,7 +69,8 @@ pub fn is_cramped(scenario: &Scenario) -> bool {
 /// nobody has to hand records over who cannot reach those that should have them.
 pub fn is_fair(scenario: &Scenario) -> bool {
     let nodes = founders(scenario);
-    let (mut gone, mut stopped, mut dead, mut mass_deaths, mut is_cut) = (0, 0, 0, 0, false);
+    let (mut gone, mut stopped, mut dead, mut mass_deaths) = (0, 0, 0, 0);
+    let (mut is_cut, mut has_liars) = (false, false);
     for step in &scenario.steps {
         match &step.what {
             what @ Do::Kill(Kill::Nodes(_)) if is_mass_death(scenario, what) => {
@@ -85,6 +101,7 @@ pub fn is_fair(scenario: &Scenario) -> bool {
             Do::Run(_) => stopped = 0,
             Do::Partition(_) => is_cut = true,
             Do::Heal => is_cut = false,
+            Do::Dishonest(_) => has_liars = true,
             _ => {}
         }
         if nodes < 4 && gone + stopped > 0 && gone + stopped >= nodes {
@@ -94,7 +111,9 @@ pub fn is_fair(scenario: &Scenario) -> bool {
             return false;
         }
     }
-    dead <= deaths_max(scenario) && mass_deaths <= 1 && (mass_deaths == 0 || dead == 0)
+    // Where many die and others lie, records are left that no honest node holds.
+    let few_lie = !has_liars || nodes >= LIARS_AMONG_LEAST && mass_deaths == 0;
+    dead <= deaths_max(scenario) && mass_deaths <= 1 && (mass_deaths == 0 || dead == 0) && few_lie
 }
 
 fn count(who: &Who, nodes: u32) -> u32 {

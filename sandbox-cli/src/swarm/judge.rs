@@ -1,8 +1,10 @@
 //! Judging a run: what must hold all along, and what must hold once all faults have ended.
 
+mod names;
+
 use super::fair;
 use crate::runner::Watch;
-use crate::scenario::{Consistency, Do, Scenario};
+use crate::scenario::{Consistency, Do, Scenario, Step};
 use routing_core::holders::Scale;
 use routing_core::id::{self as key, Grid, Guid};
 use routing_core::message::Standing;
@@ -13,7 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
-use transport_sim::network::NodeIndex;
+use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::tasks::{Done, LookupDone};
 use transport_sim::sandbox::{Member, RoutingSandbox};
 
@@ -26,6 +28,8 @@ const SCALE_LEAST: usize = 16;
 const STEP_MAX: Ticks = Ticks::minutes(40);
 /// How long after the last step each node has been without an operation once.
 const IDLE_MAX: Ticks = Ticks::seconds(30);
+/// For how long it is looked on after that.
+const QUIET: Ticks = Ticks::seconds(30);
 
 /// What kind of promise was broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -61,6 +65,8 @@ pub enum Kind {
     Unknown,
     /// After all faults somebody still works for an operation that has ended.
     Leftover,
+    /// After all faults, with everything in its place, records are handed around, or too many bytes.
+    Restless,
 }
 
 /// A broken promise.
@@ -82,6 +88,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Whether a promise was kept; if not, of which kind it was, and what was found.
+type Finding = Result<(), (Kind, String)>;
+
 /// Watches a run.
 #[derive(Debug)]
 pub struct Judge<'a> {
@@ -93,6 +102,10 @@ pub struct Judge<'a> {
     reach: fair::Reach,
     /// Until when answers may be lesser than what was acknowledged: it may be known only to those who cannot be reached.
     excused_until: Tick,
+    /// Whether nobody has lied yet.
+    is_honest: bool,
+    /// Who has which name.
+    told: names::Told,
     /// Whether each true holder holds its records, and nothing in these steps changes that.
     must_keep: bool,
     /// Whether everything has come to an end, so that all must be well.
@@ -110,6 +123,8 @@ impl<'a> Judge<'a> {
             since,
             reach: fair::Reach::default(),
             excused_until,
+            is_honest: true,
+            told: names::Told::default(),
             must_keep: false,
             is_over: false,
             violation: None,
@@ -126,7 +141,7 @@ impl<'a> Judge<'a> {
         (self.steps.end, self.since.0)
     }
 
-    fn verdict(&mut self, now: Tick, found: Result<(), (Kind, String)>) -> ControlFlow<()> {
+    fn verdict(&mut self, now: Tick, found: Finding) -> ControlFlow<()> {
         let Err((kind, what)) = found else { return ControlFlow::Continue(()) };
         self.violation.get_or_insert(Violation { kind, step: self.steps.end, tick: now.0, what });
         ControlFlow::Break(())
@@ -137,11 +152,12 @@ impl<'a> Judge<'a> {
     }
 
     /// What an answer must be like.
-    fn answered(&self, step: usize, done: &Done, sandbox: &mut RoutingSandbox) -> Result<(), (Kind, String)> {
-        let Some(lookup) = done.lookup.as_ref().filter(|lookup| lookup.key.kind == key::Kind::User) else {
-            return Ok(());
-        };
+    fn answered(&mut self, step: usize, done: &Done, sandbox: &mut RoutingSandbox) -> Finding {
+        let Some(lookup) = &done.lookup else { return Ok(()) };
         let Do::Lookup(asked) = &self.scenario.steps[step].what else { return Ok(()) };
+        if lookup.key.kind == key::Kind::Claim {
+            return self.answered_name(done, lookup, asked.consistency, sandbox);
+        }
         let guid = Guid(lookup.key.id);
         let who = lookup.asker.map_or("a client".to_owned(), |asker| format!("node {asker}"));
         let said = |what: String| format!("{who} asked for {} ({}): {what}", guid, asked.consistency);
@@ -163,6 +179,9 @@ impl<'a> Judge<'a> {
             // A quick answer may be stale, and one that is unsettled says so.
             let is_sure = answer.is_settled && asked.consistency != Consistency::Quick;
             let is_denied = answer.verdict == Verdict::Absent;
+            if !self.is_answerable(guid, asked.consistency, sandbox) {
+                return Ok(());
+            }
             if (done.wrong > 0 && is_sure || is_denied)
                 && lookup.started >= self.excused_until
                 && !self.is_lost(guid, sandbox)
@@ -171,12 +190,29 @@ impl<'a> Judge<'a> {
             }
         }
         self.is_spoken_for(lookup, asked.consistency, sandbox).map_err(|what| (Kind::Unsure, said(what)))?;
-        let is_well = done.correct == done.asked && (done.unsettled == 0 || self.may_be_widened(guid, sandbox));
+        let may_be_unsure = !self.is_honest || self.may_be_widened(guid, sandbox);
+        let is_well = done.correct == done.asked && (done.unsettled == 0 || may_be_unsure);
+        if !self.is_answerable(guid, asked.consistency, sandbox) {
+            return Ok(());
+        }
         if self.is_over && !is_well && !fair::is_cramped(self.scenario) && !self.is_lost(guid, sandbox) {
             let verdict = lookup.answer.as_ref().map(|answer| (answer.verdict, answer.is_settled));
             return Err((Kind::Unfound, said(format!("(answer, settled) = {verdict:?}"))));
         }
         Ok(())
+    }
+
+    /// Whether anything may be asked of an answer but that it is no forgery. Among liars who asks a majority is mostly told
+    /// the truth, and who asks all is, where one honest holder has it. A write may be acknowledged by liars alone where
+    /// they are most of the holders, so they must be few among those who were or will be.
+    fn is_answerable(&self, guid: Guid, consistency: Consistency, sandbox: &mut RoutingSandbox) -> bool {
+        let groups = self.scenario.node.holders;
+        if self.is_honest {
+            return true;
+        }
+        let near = sandbox.oracle().holders(&guid.0, groups * 2);
+        let lying = near.iter().filter(|node| sandbox.network().is_dishonest(**node)).count();
+        consistency == Consistency::All && lying * 2 < usize::from(groups).min(near.len())
     }
 
     /// A settled answer rests on the word of most holders, the asker perhaps among them.
@@ -189,14 +225,19 @@ impl<'a> Judge<'a> {
         let Some(answer) = lookup.answer.as_ref().filter(|answer| answer.is_settled) else { return Ok(()) };
         // Who loses some answers takes others for silent, and for a while their places are somebody else's.
         let is_calm = self.is_over || self.reach.is_untroubled() && lookup.started >= self.excused_until;
-        if consistency == Consistency::Quick || !is_calm {
+        if consistency == Consistency::Quick || !is_calm || !self.is_honest {
             return Ok(());
         }
         let said = answer.trace.iter().filter_map(|hop| hop.said.as_ref());
         let settled = said.filter(|(_, said)| said.standing == Standing::Settled).count();
         let spoke = settled + usize::from(lookup.asker.is_some());
         let holders = usize::from(self.scenario.node.holders).min(sandbox.oracle().len());
-        if spoke * 2 > holders { Ok(()) } else { Err(format!("settled by {spoke} of {holders} holders")) }
+        if spoke * 2 <= holders {
+            return Err(format!("settled by {spoke} of {holders} holders"));
+        }
+        let is_clear = self.is_over && fair::is_roomy(self.scenario, sandbox.members().len());
+        let may_be_more = !is_clear || self.may_be_widened(Guid(lookup.key.id), sandbox);
+        if settled <= holders || may_be_more { Ok(()) } else { Err(format!("{settled} speak for {holders} holders")) }
     }
 
     /// Whether some may think that a user's holders lie too close together to be honest. In a network as small as this
@@ -227,16 +268,20 @@ impl<'a> Judge<'a> {
     }
 
     /// What must be so once everything has come to its end.
-    fn converged(&self, sandbox: &mut RoutingSandbox) -> Result<(), (Kind, String)> {
+    fn converged(&self, sandbox: &mut RoutingSandbox) -> Finding {
         let groups = self.scenario.node.holders;
         let living: Vec<usize> = (0..sandbox.members().len()).filter(|member| sandbox.lives(*member)).collect();
-        for member in &living {
+        let honest: Vec<usize> = living.iter().copied().filter(|member| !sandbox.is_dishonest(*member)).collect();
+        for member in &honest {
             let name = sandbox.members()[*member].domain.to_string();
             let node = sandbox.members()[*member].node;
             let Some(state) = sandbox.network().state(node) else { continue };
-            if state.phase() != Phase::Joined || !state.is_settled() {
+            if state.phase() != Phase::Joined || !state.is_settled() && self.is_honest {
                 let settled = if state.is_settled() { "settled" } else { "new to its range" };
                 return Err((Kind::Outside, format!("{name} is {:?}, {settled}", state.phase())));
+            }
+            if !self.is_honest {
+                continue;
             }
             let own = sandbox.members()[*member].grid;
             for other in sandbox.oracle().holders(&own.0, groups + 1) {
@@ -249,9 +294,13 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        self.nobody_gone_is_near(sandbox, &living)?;
-        self.all_held(sandbox, Kind::Unheld)?;
-        let mut busy: BTreeSet<NodeIndex> = living.iter().map(|member| sandbox.members()[*member].node).collect();
+        self.nobody_left_is_known(sandbox, &honest)?;
+        // Liars may say who is near, and that they hold what others compare with them.
+        if self.is_honest {
+            self.nobody_gone_is_near(sandbox, &living)?;
+            self.all_held(sandbox, Kind::Unheld)?;
+        }
+        let mut busy: BTreeSet<NodeIndex> = honest.iter().map(|member| sandbox.members()[*member].node).collect();
         let rested = sandbox.run_until(IDLE_MAX, |sandbox| {
             busy.retain(|node| sandbox.network().state(*node).is_some_and(|state| state.operations() > 0));
             busy.is_empty()
@@ -261,11 +310,35 @@ impl<'a> Judge<'a> {
             let names: Vec<String> = names.map(|member| member.domain.to_string()).collect();
             return Err((Kind::Leftover, format!("never without an operation: {}", names.join(", "))));
         }
+        if self.is_honest { self.is_quiet(sandbox) } else { Ok(()) }
+    }
+
+    /// Where everything is in its place nothing is handed around any more, and what is sent keeps to the budget.
+    fn is_quiet(&self, sandbox: &mut RoutingSandbox) -> Finding {
+        if fair::is_cramped(self.scenario) || !fair::is_roomy(self.scenario, sandbox.members().len()) {
+            return Ok(());
+        }
+        // What was written last may have to be compared once more.
+        sandbox.tick(fair::settling(&self.scenario.node, sandbox.members().len() as u32).0);
+        let before = sandbox.network().counters();
+        sandbox.tick(QUIET.0);
+        let after = sandbox.network().counters();
+        let (moved, bytes) = (after.records_moved - before.records_moved, after.sent.bytes - before.sent.bytes);
+        // Holders that keep different claims to a text fetch each other's with every comparison. In larger networks some see
+        // a set widened and others not, and that these come to rest does not hold yet.
+        let may_differ = has_claims(&self.scenario.steps) || sandbox.members().len() >= SCALE_LEAST;
+        if moved > 0 && !may_differ {
+            return Err((Kind::Restless, format!("{moved} copies are handed around in {QUIET}")));
+        }
+        let allowed = fair::quiet_bytes_max(&self.scenario.node, sandbox.living() as u64, QUIET);
+        if allowed.is_some_and(|allowed| bytes > allowed) {
+            return Err((Kind::Restless, format!("{bytes} bytes are sent in {QUIET} by {} nodes", sandbox.living())));
+        }
         Ok(())
     }
 
     /// Nobody takes one who is gone for one of its nearest.
-    fn nobody_gone_is_near(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Result<(), (Kind, String)> {
+    fn nobody_gone_is_near(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Finding {
         let members = sandbox.members();
         let grids: BTreeSet<Grid> = living.iter().map(|member| members[*member].grid).collect();
         for member in living.iter().map(|member| &members[*member]) {
@@ -281,11 +354,40 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    /// Among honest nodes nobody finds anything invalid, or an answer that no honest node gives.
+    fn all_honest(&self, sandbox: &RoutingSandbox) -> Finding {
+        let network = sandbox.network();
+        for node in network.indices().filter(|_| self.is_honest) {
+            let Stats { contacts_invalid, records_invalid, peers_misbehaved, .. } =
+                network.state(node).map(NodeState::stats).unwrap_or_default();
+            if contacts_invalid + records_invalid + peers_misbehaved > 0 {
+                let counts = format!(
+                    "{contacts_invalid} invalid cards, {records_invalid} invalid records, {peers_misbehaved} bad answers"
+                );
+                return Err((Kind::Misbehaved, format!("{} counts {counts}", network.grid(node))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has said that it leaves for good is in no table of those around it, not even as hearsay.
+    fn nobody_left_is_known(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Finding {
+        let (network, members) = (sandbox.network(), sandbox.members());
+        let left = members.iter().filter(|member| network.condition(member.node) == Condition::Left);
+        for (gone, member) in left.flat_map(|gone| living.iter().map(move |member| (gone, &members[*member]))) {
+            if network.state(member.node).is_some_and(|state| state.table().entry(&gone.grid).is_some()) {
+                return Err((Kind::Unknown, format!("{} knows {}, which has left", member.domain, gone.domain)));
+            }
+        }
+        Ok(())
+    }
+
     /// Each true holder holds what was acknowledged, or something greater.
-    fn all_held(&self, sandbox: &mut RoutingSandbox, kind: Kind) -> Result<(), (Kind, String)> {
+    fn all_held(&self, sandbox: &mut RoutingSandbox, kind: Kind) -> Finding {
         if fair::is_cramped(self.scenario) {
             return Ok(());
         }
+        self.all_names_held(sandbox, kind)?;
         for user in 0..sandbox.users().len() {
             let guid = sandbox.users()[user].guid();
             if self.is_lost(guid, sandbox) {
@@ -306,9 +408,11 @@ impl Watch for Judge<'_> {
         (self.steps, self.since) = (steps.clone(), now);
         let settling = fair::settling(&self.scenario.node, sandbox.members().len() as u32);
         let mut is_divided = false;
-        for step in &self.scenario.steps[steps] {
+        for step in &self.scenario.steps[steps.clone()] {
             is_divided |= self.reach.divides(self.scenario, step);
+            self.is_honest &= !matches!(step.what, Do::Dishonest(_));
         }
+        self.told.on_steps(has_claims(&self.scenario.steps[steps]), is_divided, now);
         if is_divided {
             self.excused_until = Tick(u64::MAX);
         } else if self.excused_until == Tick(u64::MAX) {
@@ -316,6 +420,7 @@ impl Watch for Judge<'_> {
         }
         self.must_keep = self.scenario.steps[self.steps.clone()].iter().all(fair::keeps_records)
             && self.reach.is_untroubled()
+            && self.is_honest
             && now >= self.excused_until
             && fair::is_roomy(self.scenario, sandbox.members().len())
             && self.all_held(sandbox, Kind::Dropped).is_ok();
@@ -334,7 +439,7 @@ impl Watch for Judge<'_> {
         if !now.0.is_multiple_of(STATS_TICKS) {
             return ControlFlow::Continue(());
         }
-        let found = all_honest(sandbox).and_then(|()| {
+        let found = self.all_honest(sandbox).and_then(|()| {
             let took = now.since(self.since);
             if took < STEP_MAX { Ok(()) } else { Err((Kind::Stuck, format!("it has not ended in {STEP_MAX}"))) }
         });
@@ -344,7 +449,7 @@ impl Watch for Judge<'_> {
     fn on_done(&mut self, step: usize, done: &Done, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         let found = self.answered(step, done, sandbox).and_then(|()| {
             let is_written = done.lookup.is_some() || done.correct == done.asked;
-            if self.is_over && !is_written && !fair::is_cramped(self.scenario) {
+            if self.is_over && self.is_honest && !is_written && !fair::is_cramped(self.scenario) {
                 return Err((Kind::Unwritten, format!("{} of {} acknowledged", done.correct, done.asked)));
             }
             Ok(())
@@ -354,7 +459,8 @@ impl Watch for Judge<'_> {
 
     fn on_end(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         sandbox.check();
-        let mut found = all_honest(sandbox);
+        self.told.on_steps(has_claims(&self.scenario.steps[steps.clone()]), false, sandbox.now());
+        let mut found = self.all_honest(sandbox);
         if self.must_keep && found.is_ok() {
             found = self.all_held(sandbox, Kind::Dropped);
         }
@@ -363,18 +469,7 @@ impl Watch for Judge<'_> {
     }
 }
 
-/// Among honest nodes nobody finds anything invalid, or an answer that no honest node gives.
-fn all_honest(sandbox: &RoutingSandbox) -> Result<(), (Kind, String)> {
-    let network = sandbox.network();
-    for node in network.indices() {
-        let Stats { contacts_invalid, records_invalid, peers_misbehaved, .. } =
-            network.state(node).map(NodeState::stats).unwrap_or_default();
-        if contacts_invalid + records_invalid + peers_misbehaved > 0 {
-            let counts = format!(
-                "{contacts_invalid} invalid cards, {records_invalid} invalid records, {peers_misbehaved} bad answers"
-            );
-            return Err((Kind::Misbehaved, format!("{} counts {counts}", network.grid(node))));
-        }
-    }
-    Ok(())
+/// Whether names are claimed in these steps.
+fn has_claims(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step.what, Do::Claim(_)))
 }

@@ -69,6 +69,21 @@ fn a_node_comes_back_through_those_that_it_remembers_even_if_most_of_them_are_go
     }
 }
 
+/// They keep their places for a grace, and may be on the other side of a cut.
+#[test]
+fn those_who_are_silent_but_not_given_up_are_remembered() {
+    let mut world = World::of(8, 6);
+    for silent in [5, 6] {
+        world.crash(silent);
+    }
+    world.run(240_000);
+    let silent = [5, 6].map(|index| world.grid(index));
+    let is_silent = |grid: &Grid| world.node(3).table().entry(grid).is_some_and(|entry| !entry.is_available());
+    assert!(silent.iter().all(is_silent), "the grace is not over");
+    let kept = world.crash(3);
+    assert!(silent.iter().all(|grid| kept.contacts.iter().any(|contact| contact.grid() == *grid)));
+}
+
 #[test]
 fn what_a_node_says_after_coming_back_does_not_count_before_it_has_compared() {
     let mut world = World::of(6, 8);
