@@ -42,6 +42,9 @@ const REST: Ticks = Ticks::seconds(3);
 /// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
 const OUTAGE: Ticks = Ticks::minutes(1);
 const OUTAGE_SHARE: usize = 8;
+/// How long between two times that all neighbours are asked: those who take the places of the silent ones must become
+/// known first, and all others have just answered.
+const ROLL_CALL_PAUSE: Ticks = Ticks::seconds(5);
 /// For how long after joining once more a node compares again whatever it is given.
 const AFTER_A_CUT: Ticks = Ticks::minutes(2);
 /// How long between two times that a node joins once more by itself.
@@ -76,6 +79,8 @@ pub(crate) struct Upkeep {
     silent_since: Tick,
     /// How many neighbours are still to be asked at once whether they are there.
     roll_call: usize,
+    /// When that was begun last.
+    roll_called: Option<Tick>,
     rejoined: Option<Tick>,
     /// When this node joins once more, and through whom: there was reason to too soon after the last time.
     rejoin_wake: Option<(Tick, Arc<Contact>)>,
@@ -159,9 +164,10 @@ impl Upkeep {
         }
         self.silent += 1;
         self.hurry(core.now);
-        let is_outage = self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
+        let may_call = self.roll_called.is_none_or(|called| core.now.since(called) >= ROLL_CALL_PAUSE);
+        let is_outage = may_call && self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
         if is_outage {
-            (self.silent, self.silent_since) = (0, core.now);
+            (self.silent, self.silent_since, self.roll_called) = (0, core.now, Some(core.now));
             self.roll_call = usize::from(core.config.holders) * 4;
         }
         // Some keys may have lost the majority of their holders: then places are taken at once.
