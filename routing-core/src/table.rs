@@ -11,10 +11,13 @@
 //! What a node was told about is *hearsay* until it answered us itself. Outside the own slice hearsay takes the place only
 //! of contacts that have failed us; inside it everybody is kept, and room is made among the farther ones.
 
+mod density;
+
 use crate::contact::{Contact, Group};
 use crate::holders::Scale;
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
+use density::Density;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -27,19 +30,6 @@ const BIN_GROWTH: usize = 4;
 /// great a shortage must be: of sixteen expected by chance less than a third is there in one part of 700.
 const EXPECTED_LEAST: u64 = 16;
 const SHORTAGE: u64 = 3;
-/// The density is estimated anew over the whole table once its size has changed by such a part: each contact of a
-/// growing table is looked at that many times in all.
-const WHOLE_AGAIN: usize = 128;
-/// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
-const REGIONS: usize = 1 << REGION_BITS;
-const REGION_BITS: u32 = 5;
-const REGIONS_LEAST: usize = 8;
-/// Fewer contacts say nothing about a density.
-const NEAR_LEAST: usize = 16;
-/// By how much two nodes' estimates of the density may differ, in 256ths of a doubling: by a half.
-const DOUBT: u16 = 150;
-/// A region that nobody has spoken for.
-const UNHEARD: i16 = i16::MIN;
 /// A round-trip time that nobody has measured yet.
 const UNMEASURED: u16 = u16::MAX;
 
@@ -156,20 +146,7 @@ pub struct RoutingTable {
     given_up: usize,
     /// How the budget is dealt; worked out while `partial`.
     shares: Shares,
-    /// The size of the table when its density was estimated last over all of it, and that estimate.
-    whole_count: usize,
-    whole_scale: Scale,
-    /// Whether everybody is in the table, as far as can be told from the density around the own place.
-    is_whole: bool,
-    own_scale: Scale,
-    /// What the own neighbourhood says of the density.
-    near_scale: Scale,
-    /// By how much more the last word from each region of the keyspace said than the own neighbourhood did then, and the
-    /// median of it. Both grow with the network, so their difference holds longer than the word.
-    heard_offsets: [i16; REGIONS],
-    agreed_offset: Option<i16>,
-    /// What a node that is not in yet was told: a table that is being filled says nothing.
-    told: Option<Scale>,
+    density: Density,
 }
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
@@ -194,14 +171,7 @@ impl RoutingTable {
             partial: false,
             given_up: 0,
             shares: Shares::default(),
-            whole_count: 0,
-            whole_scale: Scale::UNKNOWN,
-            is_whole: false,
-            own_scale: Scale::UNKNOWN,
-            near_scale: Scale::UNKNOWN,
-            heard_offsets: [UNHEARD; REGIONS],
-            agreed_offset: None,
-            told: None,
+            density: Density::default(),
         }
     }
 
@@ -426,93 +396,35 @@ impl RoutingTable {
 
     /// While the table is being filled, the density is what others say; `None` once it is filled.
     pub fn set_told(&mut self, told: Option<Scale>) {
-        self.told = told;
+        self.density.set_told(told);
     }
 
-    /// How many nodes the keyspace seems to hold, by which sets of holders are widened. With everybody in the table it
-    /// tells by itself. Else it is the median of what nodes from all over the keyspace say: one that sees few nodes around
-    /// it errs by an eighth; the median of 32 of them hardly does, and ids ground in one place move one of them. Until
-    /// enough have spoken, the own estimate.
+    /// How many nodes the keyspace seems to hold, by which sets of holders are widened.
     pub fn scale(&self) -> Scale {
-        if let Some(told) = self.told {
-            return told;
-        }
-        if self.is_whole { self.own_scale } else { self.agreed_scale().unwrap_or(self.own_scale) }
+        self.density.scale()
     }
 
-    /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what. Those who have
-    /// agreed mostly differ by less than an eighth, but a table that is being filled errs by more.
+    /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what.
     pub fn scale_bound(&self) -> Scale {
-        self.scale().denser_by(DOUBT)
+        self.density.bound()
     }
 
     /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
-        self.own_scale
+        self.density.own()
     }
 
-    fn agreed_scale(&self) -> Option<Scale> {
-        let offset = self.agreed_offset.filter(|_| self.near_scale != Scale::UNKNOWN)?;
-        Some(Scale(self.near_scale.0.saturating_add_signed(offset).max(1)))
-    }
-
-    /// A node from elsewhere says how many nodes the keyspace seems to hold. The latest word of each of 32 regions counts.
+    /// A node from elsewhere says how many nodes the keyspace seems to hold.
     pub fn on_scale(&mut self, from: &Grid, scale: Scale) {
-        let region = &mut self.heard_offsets[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
-        let offset = (i32::from(scale.0) - i32::from(self.near_scale.0)) as i16;
-        if !scale.is_plausible() || self.near_scale == Scale::UNKNOWN || *region == offset {
-            return;
-        }
-        *region = offset;
-        let mut heard: SmallVec<[i16; REGIONS]> =
-            self.heard_offsets.iter().copied().filter(|offset| *offset != UNHEARD).collect();
-        if heard.len() >= REGIONS_LEAST {
-            let middle = heard.len() / 2;
-            self.agreed_offset = Some(*heard.select_nth_unstable(middle).1);
-        }
+        self.density.on_word(from, scale);
     }
 
-    /// What the own table says: the density over the whole of it, which is exact once everybody is in it. Until then, and
-    /// where the budget leaves some out, what the own neighbourhood says, which is complete from the beginning; few nodes
-    /// are in it, so it errs by an eighth, and ids ground to lie there inflate it.
-    fn estimate_scale(&mut self) {
-        if self.count.abs_diff(self.whole_count) > self.whole_count / WHOLE_AGAIN {
-            self.whole_count = self.count;
-            self.whole_scale = self.scale_of_all();
-        }
-        self.near_scale = self.scale_of_neighbourhood();
-        let there = self.agreed_scale().unwrap_or(self.near_scale).nodes();
-        self.is_whole = !self.partial && self.whole_scale.nodes() >= there - there / 16;
-        self.own_scale = if self.is_whole { self.whole_scale } else { self.near_scale };
-    }
-
-    /// How many nodes there are if the keyspace is everywhere as dense as the own slice: the largest that the own
-    /// neighbourhood is sure to fill, and in which everybody is known.
-    fn scale_of_neighbourhood(&self) -> Scale {
-        let (mut depth, mut near) = (self.by_shared_bits.len(), 0);
+    fn estimate_density(&mut self) {
+        // Where the budget leaves some out, the neighbourhood is the own slice.
         let least = if self.partial { self.shares.depth } else { 0 };
-        while depth > least && near + self.by_shared_bits[depth - 1] as usize <= self.neighbourhood {
-            depth -= 1;
-            near += self.by_shared_bits[depth] as usize;
-        }
-        if near < NEAR_LEAST || depth > 40 { Scale::UNKNOWN } else { Scale::of_nodes(((near as u64) << depth) + 1) }
-    }
-
-    /// How many nodes there are by the middle half of equal parts of the keyspace, ordered by how many are known in each:
-    /// ids ground into a few places are in the parts that are left out.
-    fn scale_of_all(&self) -> Scale {
-        // Parts of eight nodes on average: enough of them to leave out half, enough in each to count.
-        let part_bits = (self.count / 8).max(1).ilog2().min(8);
-        if self.count < NEAR_LEAST {
-            return Scale::UNKNOWN;
-        }
-        let mut counts = vec![0u64; 1 << part_bits];
-        for entry in self.iter() {
-            counts[entry.prefix.checked_shr(64 - part_bits).unwrap_or(0) as usize] += 1;
-        }
-        counts.sort_unstable();
-        let middle = &counts[counts.len() / 4..counts.len() - counts.len() / 4];
-        Scale::of_nodes((middle.iter().sum::<u64>() << part_bits) / middle.len() as u64)
+        let near = density::of_neighbourhood(&self.by_shared_bits, least, self.neighbourhood);
+        let prefixes = self.bins.iter().flatten().map(Entry::prefix);
+        self.density.estimate(near, self.count, prefixes, self.partial);
     }
 
     fn shared_bits(&self, prefix: u64) -> usize {
@@ -555,7 +467,7 @@ impl RoutingTable {
 
     /// Contacts have come or gone: what follows from their number is worked out anew.
     fn on_changed(&mut self) {
-        self.estimate_scale();
+        self.estimate_density();
         self.deal();
     }
 
