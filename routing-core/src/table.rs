@@ -331,6 +331,11 @@ impl RoutingTable {
         (!self.partial || shared as usize >= self.shares.depth) && !self.lacks(shared)
     }
 
+    /// Whether there is room for everybody and some are not known yet, as far as can be told.
+    pub fn is_short(&self) -> bool {
+        !self.partial && !self.density.is_whole()
+    }
+
     /// Whether far fewer contacts are known than there should be in the part of the keyspace that shares exactly `shared`
     /// leading bits with the own id, by what is heard of the density and by the budget.
     pub fn lacks(&self, shared: u32) -> bool {
@@ -394,9 +399,16 @@ impl RoutingTable {
         &self.bins[index]
     }
 
-    /// While the table is being filled, the density is what others say; `None` once it is filled.
-    pub fn set_told(&mut self, told: Option<Scale>) {
+    /// While the table is being filled, the density is what others say.
+    pub fn set_told(&mut self, told: Scale) {
         self.density.set_told(told);
+    }
+
+    /// The table is filled, as far as others could do that. How the density that was told compares with the own
+    /// neighbourhood counts until enough words are heard from elsewhere.
+    pub fn on_filled(&mut self) {
+        self.density.on_filled();
+        self.on_changed();
     }
 
     /// How many nodes the keyspace seems to hold, by which sets of holders are widened.

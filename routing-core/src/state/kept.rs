@@ -95,6 +95,6 @@ impl Core {
             let nearest = self.table.nearest(&self.grid().0).filter(move |entry| entry.is_available() == is_available);
             nearest.take(count).map(|entry| entry.contact().clone())
         };
-        near(true).chain(near(false)).chain(self.dead.iter().rev().take(count).cloned()).collect()
+        near(true).chain(near(false)).chain(self.dead.iter().take(count).cloned()).collect()
     }
 }

@@ -140,7 +140,10 @@ impl Lookup {
         entries: &[Target],
     ) -> Option<Self> {
         let groups = core.config.holders_of(key.kind);
-        let search = core.search(key.id, groups);
+        let mut search = core.search(key.id, groups);
+        if core.knows_all_at(&key.id) {
+            search.arrive();
+        }
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, groups);
             let (_, is_settled) = core.standing_for(&key, &view);

@@ -14,9 +14,9 @@ mod checking;
 mod placing;
 mod writing;
 
+use super::budget::LINK_BYTES;
 use super::core::Core;
 use super::requests::{Pending, Purpose};
-use super::upkeep::LINK_BYTES;
 use crate::contact::{Address, Contact};
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
@@ -543,7 +543,7 @@ impl Register {
 
     fn count_bytes(&mut self, core: &Core, peer: &Contact, is_linked: bool, length: usize) {
         let is_linked = is_linked || core.table.entry(&peer.grid()).is_some_and(|entry| entry.is_linked());
-        self.bytes += length as u64 + if is_linked { 0 } else { LINK_BYTES as u64 };
+        self.bytes += length as u64 + if is_linked { 0 } else { u64::from(LINK_BYTES) };
     }
 
     /// How many bytes were sent to holders, a link counted as what a budget counts it for.

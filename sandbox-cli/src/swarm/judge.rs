@@ -370,12 +370,16 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Who has said that it leaves for good is in no table of those around it, not even as hearsay.
+    /// Nobody takes one who has left for good for somebody who may be there. Where its farewell was lost it is in some tables
+    /// until it has been tried often enough.
     fn nobody_left_is_known(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Finding {
         let (network, members) = (sandbox.network(), sandbox.members());
         let left = members.iter().filter(|member| network.condition(member.node) == Condition::Left);
         for (gone, member) in left.flat_map(|gone| living.iter().map(move |member| (gone, &members[*member]))) {
-            if network.state(member.node).is_some_and(|state| state.table().entry(&gone.grid).is_some()) {
+            if network
+                .state(member.node)
+                .is_some_and(|state| state.table().entry(&gone.grid).is_some_and(|entry| entry.failures() == 0))
+            {
                 return Err((Kind::Unknown, format!("{} knows {}, which has left", member.domain, gone.domain)));
             }
         }
