@@ -331,11 +331,6 @@ impl RoutingTable {
         (!self.partial || shared as usize >= self.shares.depth) && !self.lacks(shared)
     }
 
-    /// Whether there is room for everybody and some are not known yet, as far as can be told.
-    pub fn is_short(&self) -> bool {
-        !self.partial && !self.density.is_whole()
-    }
-
     /// Whether far fewer contacts are known than there should be in the part of the keyspace that shares exactly `shared`
     /// leading bits with the own id, by what is heard of the density and by the budget.
     pub fn lacks(&self, shared: u32) -> bool {

@@ -83,11 +83,6 @@ impl Density {
         self.scale().denser_by(DOUBT)
     }
 
-    /// Whether everybody is in the table, as far as can be told.
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
-    }
-
     /// What the table alone says.
     pub(super) fn own(&self) -> Scale {
         if self.is_whole { self.whole } else { self.near }

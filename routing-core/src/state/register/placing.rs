@@ -15,10 +15,9 @@ use crate::time::Ticks;
 use std::sync::Arc;
 
 impl Register {
-    /// Whether the holders of this are known without asking anybody. What is announced is not given to whoever might be a
-    /// holder: a server that has just come back does not know everybody yet.
+    /// Whether the holders of this are known without asking anybody the way.
     fn is_known(&self, core: &Core, target: &Id) -> bool {
-        core.knows_all_at(target) && (self.announcing.is_none() || !core.table.is_short())
+        core.knows_all_at(target) && !self.announcing.as_ref().is_some_and(|announcing| announcing.asks_the_way)
     }
 
     pub(super) fn begin_search(&mut self, core: &Core, lane: usize) {
