@@ -116,6 +116,6 @@ mod tests {
             dead.add(card(number, 0));
         }
         assert_eq!((dead.len(), dead.queue.len()), (DEAD_MAX, DEAD_MAX));
-        assert!(!dead.refuses(&card(1, 0)) && dead.refuses(&card(2, 0)));
+        assert!(!dead.refuses(&card(1, 0)) && !dead.refuses(&card(2, 0)) && dead.refuses(&card(0, 0)));
     }
 }
