@@ -207,7 +207,7 @@ impl Lookup {
             self.search.on_guide(&contact.grid());
             let is_asked = |entry: &Candidate<Said>| !matches!(entry.state(), State::Fresh);
             if !self.search.candidate(&contact.grid()).is_none_or(is_asked) {
-                let set = self.search.set_name();
+                let set = if self.search.has_arrived() { self.search.tell(&self.search.window()) } else { SetName::NONE };
                 self.ask(core, contact, set, 1);
             }
         }
@@ -268,7 +268,11 @@ impl Lookup {
         if found.standing == Standing::Settled {
             match &found.contacts {
                 Some(contacts) => self.search.on_vouched(contacts.iter().map(|named| named.contact.grid())),
-                None => self.search.on_agreed(),
+                None => {
+                    if let Message::Find(find) = &pending.request {
+                        self.search.on_agreed(find.set);
+                    }
+                }
             }
         }
         let named = found.contacts.as_ref().map(|contacts| contacts.len());
@@ -307,6 +311,9 @@ impl Lookup {
             self.hedge = None;
             if self.search.has_arrived() {
                 self.is_hedged = true;
+                if self.consistency != Consistency::All {
+                    self.search.on_late();
+                }
             } else {
                 self.search.on_overdue();
             }
@@ -415,7 +422,7 @@ impl Lookup {
             })
             .collect();
         fresh.sort_unstable();
-        let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
+        let set = if missing > 0 && !fresh.is_empty() { self.search.tell(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
         for (.., index) in &fresh {
