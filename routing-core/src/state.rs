@@ -27,6 +27,7 @@ mod operations;
 mod register;
 mod requests;
 mod seen;
+mod strays;
 mod upkeep;
 
 use crate::config::NodeConfig;
@@ -137,6 +138,7 @@ impl NodeState {
             absent: absent::Absent::default(),
             dead: VecDeque::new(),
             seen: seen::Seen::default(),
+            strays: BTreeSet::new(),
             upkeep_bytes: 0,
             fellowship: fellowship::Fellowship::default(),
             offenders: Offenders::default(),

@@ -60,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) dead: VecDeque<Arc<Contact>>,
     /// The greatest records that lookups of this node have brought: no later answer falls behind them.
     pub(crate) seen: Seen,
+    /// Records kept in place of their holders, most of whom may never have heard of them.
+    pub(crate) strays: BTreeSet<Key>,
     /// How many bytes probes and the answers to others' probes have cost since upkeep asked last.
     pub(crate) upkeep_bytes: i64,
     /// Who holds what of the store, as far as it was worked out.
@@ -353,7 +355,7 @@ impl Core {
     }
 
     /// The holders of `target` among those that `keeps_place`, if a majority of them is available.
-    fn with_places_kept(
+    pub(super) fn with_places_kept(
         &self,
         target: &Id,
         groups: u16,
