@@ -148,7 +148,8 @@ impl Core {
             let verdict = self.keep_from(&item.copy, is_announced);
             match &verdict {
                 StoreVerdict::Refused(Refusal::Invalid) => self.blame(from),
-                StoreVerdict::Kept | StoreVerdict::Conflict(_) if store.id.is_for_operation() => {
+                // Only who writes names the set. Whatever else is given comes from somebody who found it with its holders.
+                StoreVerdict::Kept | StoreVerdict::Conflict(_) if item.set != SetName::NONE => {
                     self.note_stray(&item.copy);
                 }
                 _ => {}

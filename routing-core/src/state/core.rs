@@ -355,7 +355,7 @@ impl Core {
     }
 
     /// The holders of `target` among those that `keeps_place`, if a majority of them is available.
-    pub(super) fn with_places_kept(
+    fn with_places_kept(
         &self,
         target: &Id,
         groups: u16,

@@ -9,29 +9,50 @@
 //! ```
 //!
 //! What a server announces for its own users is none: it sees to that itself. What was a stray is not written down, so who
-//! comes back after a stop takes everything for one that may not have been announced since it was written.
+//! comes back after a stop takes everything for one that was written shortly before.
 
-use super::core::{Core, View};
-use crate::holders::Place;
-use crate::id::Key;
+use super::core::Core;
+use crate::contact::Group;
+use crate::holders::{Admission, Place, Tally};
+use crate::id::{Grid, Key};
 use crate::message::{Copy, Message, Stored};
 use crate::state::requests::Pending;
 use crate::time::Ticks;
 
-/// What is older has been announced to its holders since.
-const AGE_MAX: Ticks = Ticks::hours(24);
+/// After a stop, what is older is no stray: where a cut lasted longer than places are kept, it has been noticed, and whoever
+/// meets the others again joins once more.
+const AGE_MAX: Ticks = Ticks::minutes(10);
 
 impl Core {
-    /// The holders of `key` among all that are known, whether they answer or not; `None` if most of them do not.
-    fn reachable_holders(&self, key: &Key) -> Option<View<'_>> {
-        self.with_places_kept(&key.id, self.config.holders_of(key.kind), self.scale(), |_| true)
+    /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
+    /// widened; `None` while most of the holders cannot be reached, those who were given up included: they may be on the
+    /// other side of a cut.
+    fn lasting_place(&self, key: &Key) -> Option<Place> {
+        let (groups, scale) = (self.config.holders_of(key.kind), self.table.scale_floor());
+        let view = self.view_of(&key.id, groups, scale, |_| true);
+        let distance = |grid: Grid| grid.0.prefix() ^ key.id.prefix();
+        let mut nodes: Vec<(u64, Group, bool)> = Vec::with_capacity(view.others.len() + 1);
+        nodes.extend(
+            view.others
+                .iter()
+                .map(|(entry, _)| (distance(entry.contact().grid()), entry.group(), entry.is_available())),
+        );
+        nodes.push((distance(self.grid()), self.group_of(&self.contact), true));
+        nodes.extend(self.dead.iter().map(|contact| (distance(contact.grid()), contact.group(), false)));
+        nodes.sort_unstable();
+        let mut admission = Admission::new(groups, scale);
+        let mut tally = Tally::default();
+        for (distance, group, is_available) in nodes {
+            tally.add(admission.admit(distance, group), group, is_available);
+        }
+        tally.is_majority().then_some(view.own_place)
     }
 
     /// A record was kept: notes whether its holders may not know of it.
     pub(super) fn note_stray(&mut self, copy: &Copy) {
         let key = copy.record.key();
         let is_own = copy.record.home().is_some_and(|home| self.contact.is_at(home));
-        let is_held = || self.reachable_holders(&key).is_some_and(|holders| holders.own_place != Place::Outside);
+        let is_held = || self.lasting_place(&key).is_some_and(|place| place != Place::Outside);
         if !is_own && !is_held() {
             self.strays.insert(key);
         }
@@ -50,8 +71,8 @@ impl Core {
         strays.retain(|key| {
             let Some(stored) = self.store.get(key) else { return false };
             let is_own = stored.held().record().home().is_some_and(|home| self.contact.is_at(home));
-            match self.reachable_holders(key) {
-                Some(holders) if is_own || holders.own_place != Place::Outside => false,
+            match self.lasting_place(key) {
+                Some(place) if is_own || place != Place::Outside => false,
                 Some(_) => {
                     homeless.push(*key);
                     true
