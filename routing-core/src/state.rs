@@ -29,6 +29,7 @@ mod operations;
 mod register;
 mod requests;
 mod seen;
+mod strays;
 mod upkeep;
 
 use crate::config::NodeConfig;
@@ -139,6 +140,7 @@ impl NodeState {
             absent: absent::Absent::default(),
             dead: dead::Dead::default(),
             seen: seen::Seen::default(),
+            strays: BTreeSet::new(),
             budget: budget::Budget::default(),
             fellowship: fellowship::Fellowship::default(),
             offenders: Offenders::default(),

@@ -416,6 +416,11 @@ impl RoutingTable {
         self.density.bound()
     }
 
+    /// The scale that nobody's estimate falls below but by chance: by which it is beyond doubt who does not hold what.
+    pub fn scale_floor(&self) -> Scale {
+        self.density.floor()
+    }
+
     /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
         self.density.own()

@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) dead: Dead,
     /// The greatest records that lookups of this node have brought: no later answer falls behind them.
     pub(crate) seen: Seen,
+    /// Records kept in place of their holders, most of whom may never have heard of them.
+    pub(crate) strays: BTreeSet<Key>,
     pub(crate) budget: Budget,
     /// Who holds what of the store, as far as it was worked out.
     pub(crate) fellowship: Fellowship,

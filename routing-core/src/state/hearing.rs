@@ -201,7 +201,8 @@ impl NodeState {
                     self.meet(&named.contact);
                 }
             }
-            (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
+            (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),
+            (Purpose::Revive, Message::Found(_)) => {}
             (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),

@@ -78,6 +78,7 @@ impl NodeState {
         for copy in &kept.copies {
             core.store.restore(copy, now);
         }
+        core.restore_strays(&kept.copies);
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
             core.take_home(record);
         }

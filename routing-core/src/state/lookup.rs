@@ -207,7 +207,8 @@ impl Lookup {
             self.search.on_guide(&contact.grid());
             let is_asked = |entry: &Candidate<Said>| !matches!(entry.state(), State::Fresh);
             if !self.search.candidate(&contact.grid()).is_none_or(is_asked) {
-                let set = if self.search.has_arrived() { self.search.tell(&self.search.window()) } else { SetName::NONE };
+                let set =
+                    if self.search.has_arrived() { self.search.tell(&self.search.window()) } else { SetName::NONE };
                 self.ask(core, contact, set, 1);
             }
         }

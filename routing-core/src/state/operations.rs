@@ -232,7 +232,7 @@ impl NodeState {
                 Running::Join(_) => {
                     self.on_joined();
                     if id == AGAIN {
-                        self.core.hand_over_to_holders();
+                        self.core.hand_over_all();
                     }
                 }
                 Running::Leave(_) => self.on_departed(),

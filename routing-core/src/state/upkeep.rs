@@ -210,6 +210,7 @@ impl Upkeep {
                     core.notify(Notice::NeighbourLost(lost));
                 }
             }
+            core.hand_over_strays();
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
             comparisons.is_urgent = self.haste == Haste::Urgent;
             core.begin_votes(comparisons);

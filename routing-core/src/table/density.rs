@@ -83,6 +83,11 @@ impl Density {
         self.scale().denser_by(DOUBT)
     }
 
+    /// The scale that nobody's estimate falls below but by chance.
+    pub(super) fn floor(&self) -> Scale {
+        self.scale().sparser_by(DOUBT)
+    }
+
     /// What the table alone says.
     pub(super) fn own(&self) -> Scale {
         if self.is_whole { self.whole } else { self.near }

@@ -177,6 +177,7 @@ impl Register {
                 StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
                 StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
             };
+            core.note_stray(&copy);
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
                 self.on_greater(core, writing as u32, &greater);
