@@ -1,27 +1,22 @@
 //! Records that are kept here in place of their holders, and handed on once these are back: hinted handoff.
 //!
 //! ```text
-//!   a record comes, and this node is none of its holders, or most of these cannot be reached
+//!   a record comes, and this node stands in for one of its holders, or most of these cannot be reached
 //!     -> a stray: most of its holders may never have heard of it
 //!   most of them can be reached again
 //!     -> one of them: comparing brings it to the others
 //!     -> none of them: the two nearest are given it, until one of them has answered
 //! ```
 //!
-//! What a server announces for its own users is none: it sees to that itself. What was a stray is not written down, so who
-//! comes back after a stop takes everything for one that was written shortly before.
+//! What a server announces for its own users is none: it sees to that itself.
 
 use super::core::Core;
 use crate::contact::Group;
+use crate::effect::Effect;
 use crate::holders::{Admission, Place, Tally};
 use crate::id::{Grid, Key};
 use crate::message::{Copy, Message, Stored};
 use crate::state::requests::Pending;
-use crate::time::Ticks;
-
-/// After a stop, what is older is no stray: where a cut lasted longer than places are kept, it has been noticed, and whoever
-/// meets the others again joins once more.
-const AGE_MAX: Ticks = Ticks::minutes(10);
 
 impl Core {
     /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
@@ -56,35 +51,39 @@ impl Core {
     pub(super) fn note_stray(&mut self, copy: &Copy) {
         let key = copy.record.key();
         let is_own = copy.record.home().is_some_and(|home| self.contact.is_at(home));
-        let is_held = || self.lasting_place(&key).is_some_and(|place| place != Place::Outside);
-        if !is_own && !is_held() {
-            self.strays.insert(key);
+        let is_stray = match self.lasting_place(&key) {
+            // Whoever gives this node what it would not hold in anybody's place is mistaken, and gives it to others, too.
+            Some(Place::Outside) => self.is_holder_of(&key),
+            Some(_) => false,
+            None => true,
+        };
+        if !is_own && is_stray {
+            self.mark(key, true);
         }
     }
 
-    /// After a stop nobody knows which were strays.
-    pub(super) fn restore_strays(&mut self, copies: &[Copy]) {
-        let young = copies.iter().filter(|copy| copy.age < AGE_MAX).map(|copy| copy.record.key());
-        self.strays.extend(young);
+    fn mark(&mut self, key: Key, is_stray: bool) {
+        let is_changed = if is_stray { self.strays.insert(key) } else { self.strays.remove(&key) };
+        if is_changed {
+            self.effect(Effect::Stray(key, is_stray));
+        }
     }
 
     /// Gives each stray to its holders, if most of them can be reached.
     pub(super) fn hand_over_strays(&mut self) {
         let mut homeless = Vec::new();
-        let mut strays = std::mem::take(&mut self.strays);
-        strays.retain(|key| {
-            let Some(stored) = self.store.get(key) else { return false };
+        for key in self.strays.clone() {
+            let Some(stored) = self.store.get(&key) else {
+                self.mark(key, false);
+                continue;
+            };
             let is_own = stored.held().record().home().is_some_and(|home| self.contact.is_at(home));
-            match self.lasting_place(key) {
-                Some(place) if is_own || place != Place::Outside => false,
-                Some(_) => {
-                    homeless.push(*key);
-                    true
-                }
-                None => true,
+            match self.lasting_place(&key) {
+                Some(place) if is_own || place != Place::Outside => self.mark(key, false),
+                Some(_) => homeless.push(key),
+                None => {}
             }
-        });
-        self.strays = strays;
+        }
         self.hand_over_to_holders(homeless);
     }
 
@@ -95,7 +94,7 @@ impl Core {
             let key = item.copy.record.key();
             let is_newest = |held: &crate::store::StoredRecord| *held.held().record() == item.copy.record;
             if self.store.get(&key).is_none_or(is_newest) {
-                self.strays.remove(&key);
+                self.mark(key, false);
             }
         }
     }
