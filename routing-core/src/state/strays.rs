@@ -1,22 +1,25 @@
 //! Records that are kept here in place of their holders, and handed on once these are back: hinted handoff.
 //!
 //! ```text
-//!   a record comes, and this node stands in for one of its holders, or most of these cannot be reached
+//!   a record comes, and this node is none of its holders, or most of these cannot be reached
 //!     -> a stray: most of its holders may never have heard of it
 //!   most of them can be reached again
 //!     -> one of them: comparing brings it to the others
-//!     -> none of them: the two nearest are given it, until one of them has answered
+//!     -> none of them: the two nearest are asked whether they have it, and given it if not, until one of them has it
 //! ```
 //!
 //! What a server announces for its own users is none: it sees to that itself.
 
+use super::compare::HEIRS;
 use super::core::Core;
-use crate::contact::Group;
+use crate::contact::{Contact, Group};
 use crate::effect::Effect;
 use crate::holders::{Admission, Place, Tally};
 use crate::id::{Grid, Key};
-use crate::message::{Copy, Message, Stored};
-use crate::state::requests::Pending;
+use crate::message::{Compare, Compared, Copy, Difference, Message, Range, Stored};
+use crate::state::requests::{Pending, Purpose};
+use crate::store::digest;
+use std::sync::Arc;
 
 impl Core {
     /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
@@ -51,13 +54,8 @@ impl Core {
     pub(super) fn note_stray(&mut self, copy: &Copy) {
         let key = copy.record.key();
         let is_own = copy.record.home().is_some_and(|home| self.contact.is_at(home));
-        let is_stray = match self.lasting_place(&key) {
-            // Whoever gives this node what it would not hold in anybody's place is mistaken, and gives it to others, too.
-            Some(Place::Outside) => self.is_holder_of(&key),
-            Some(_) => false,
-            None => true,
-        };
-        if !is_own && is_stray {
+        let is_held = || self.lasting_place(&key).is_some_and(|place| place != Place::Outside);
+        if !is_own && !is_held() {
             self.mark(key, true);
         }
     }
@@ -84,7 +82,26 @@ impl Core {
                 None => {}
             }
         }
-        self.hand_over_to_holders(homeless);
+        for key in homeless {
+            let Some(brief) = self.store.brief(&key) else { continue };
+            let view = self.view(&key.id, self.config.holders_of(key.kind));
+            let holders = view.others.iter().take(HEIRS).map(|(holder, _)| holder.contact().clone());
+            let holders: Vec<Arc<Contact>> = holders.collect();
+            drop(view);
+            let range = Arc::new(Range { start: key.id, bits: u8::MAX, digest: digest([brief].into_iter()), users: None });
+            for holder in holders {
+                let range = range.clone();
+                self.ask(&holder, false, Purpose::Stray(key), 0, |id| Message::Compare(Compare { id, range }));
+            }
+        }
+    }
+
+    /// A holder says whether it has this: if not, or something else, it is given it.
+    pub(super) fn on_stray_compared(&mut self, holder: &Arc<Contact>, key: Key, compared: &Compared) {
+        match compared.difference {
+            Difference::Same => self.mark(key, false),
+            Difference::Listing(_) | Difference::Split(_) => self.hand_over(holder, vec![key]),
+        }
     }
 
     /// Somebody was handed records, and has answered: it knows them now, or greater ones.
