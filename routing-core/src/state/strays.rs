@@ -88,7 +88,8 @@ impl Core {
             let holders = view.others.iter().take(HEIRS).map(|(holder, _)| holder.contact().clone());
             let holders: Vec<Arc<Contact>> = holders.collect();
             drop(view);
-            let range = Arc::new(Range { start: key.id, bits: u8::MAX, digest: digest([brief].into_iter()), users: None });
+            let range =
+                Arc::new(Range { start: key.id, bits: u8::MAX, digest: digest([brief].into_iter()), users: None });
             for holder in holders {
                 let range = range.clone();
                 self.ask(&holder, false, Purpose::Stray(key), 0, |id| Message::Compare(Compare { id, range }));

@@ -81,7 +81,6 @@ proptest! {
         prop_assert_eq!(digest(one.list(|_| true).into_iter()), digest(two.list(|_| true).into_iter()));
         prop_assert_eq!(one.list(|_| true), two.list(|_| true));
         // A listing says the same as a digest: who differs by one differs by the other.
-        prop_assert_eq!(digest(one.list(|_| true).into_iter()), digest(one.list(|_| true).into_iter()));
         let fewer = stored(&copies[1..]);
         let is_same = contents(&fewer) == contents(&one);
         prop_assert_eq!(digest(fewer.list(|_| true).into_iter()) == digest(one.list(|_| true).into_iter()), is_same);

@@ -72,8 +72,9 @@ impl Register {
             let is_waiting =
                 search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
             // Arrived: the holders are those in the window, and each of them will say if it sees others.
-            let is_shown = search.has_arrived() && asks.is_empty() && search.has_heard_all_guides();
-            if is_shown || self.entries_awaited == 0 && asks.is_empty() && !is_waiting {
+            let is_shown = search.has_arrived() && search.has_heard_all_guides();
+            // The quickest entry points may be a liar's, so that all of them are heard.
+            if self.entries_awaited == 0 && asks.is_empty() && (is_shown || !is_waiting) {
                 let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
                 let lane_state = &mut self.lanes[lane];
                 if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())
