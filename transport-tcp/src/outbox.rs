@@ -1,0 +1,168 @@
+//! What waits to leave for one peer, whichever of its links takes it.
+//!
+//! Messages are written as frames when they are handed over, one after the other in one buffer. The link that is in use
+//! takes all of it at once: what a turn says to a peer leaves in one piece. While no link stands yet they wait here, and
+//! if a link is exchanged for another, what it had not begun to write goes with the other one.
+
+use crate::link::LinkId;
+use crate::lock;
+use routing_core::message::Message;
+use routing_core::wire::{WireError, write_frame};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+/// Memory that is kept for what comes next; what is larger is given back.
+const KEPT: usize = 1_024;
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    /// What waits for all peers together.
+    total: Arc<AtomicUsize>,
+}
+
+#[derive(Default, Debug)]
+struct Queue {
+    frames: Vec<u8>,
+    /// Taken by a link and not written yet.
+    taken: usize,
+    /// The link that is in use, and what wakes it.
+    user: LinkId,
+    waker: Option<Waker>,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotTaken {
+    /// Too much is waiting.
+    Full,
+    /// It is longer than a frame may be.
+    TooLong,
+}
+
+impl Outbox {
+    pub(crate) fn new(total: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), total })
+    }
+
+    /// Adds a message, if no more than `max` bytes wait then, and says how many bytes it has.
+    pub(crate) fn push(&self, message: &Message, max: usize) -> Result<usize, NotTaken> {
+        let mut queue = lock(&self.queue);
+        let before = queue.frames.len();
+        if before + queue.taken > max {
+            return Err(NotTaken::Full);
+        }
+        write_frame(message, &mut queue.frames).map_err(|error| {
+            debug_assert!(matches!(error, WireError::TooLong { .. }), "nothing else can be wrong with a message");
+            NotTaken::TooLong
+        })?;
+        let length = queue.frames.len() - before;
+        self.total.fetch_add(length, Ordering::Relaxed);
+        // Whoever takes it takes all of it: woken once is enough.
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(length)
+    }
+
+    /// From now on `link` takes what waits. It has to be woken once.
+    pub(crate) fn give_to(&self, link: LinkId) {
+        let mut queue = lock(&self.queue);
+        queue.user = link;
+        queue.waker = None;
+    }
+
+    /// Exchanges what waits for `empty`, a buffer to be used again; nothing, if another link is in use. If nothing
+    /// waits, `waker` is woken when something does.
+    pub(crate) fn take(&self, link: LinkId, empty: Vec<u8>, waker: &Waker) -> Vec<u8> {
+        debug_assert!(empty.is_empty(), "what is exchanged is lost");
+        let mut queue = lock(&self.queue);
+        if queue.user != link {
+            return empty;
+        }
+        if queue.frames.is_empty() {
+            match &mut queue.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+            return kept(empty);
+        }
+        queue.exchange(empty)
+    }
+
+    /// What waited while no link stood: for the dial that has proven who is there.
+    pub(crate) fn take_held(&self) -> Held<'_> {
+        Held { frames: lock(&self.queue).exchange(Vec::new()), outbox: self }
+    }
+
+    /// So many of the bytes taken are written, or will never be.
+    pub(crate) fn done(&self, bytes: usize) {
+        lock(&self.queue).taken -= bytes;
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        let queue = lock(&self.queue);
+        queue.frames.len() + queue.taken
+    }
+}
+
+/// What a dial writes before its link stands. It counts as waiting until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    pub(crate) frames: Vec<u8>,
+    outbox: &'a Outbox,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.outbox.done(self.frames.len());
+    }
+}
+
+impl Queue {
+    fn exchange(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        self.taken += self.frames.len();
+        std::mem::replace(&mut self.frames, kept(empty))
+    }
+}
+
+/// A buffer to be used again, or an empty one if it is too large to be kept.
+fn kept(buffer: Vec<u8>) -> Vec<u8> {
+    if buffer.capacity() > KEPT { Vec::new() } else { buffer }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let length = self.queue.get_mut().map_or(0, |queue| queue.frames.len() + queue.taken);
+        self.total.fetch_sub(length, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing_core::message::RequestId;
+
+    #[test]
+    fn what_waits_is_counted_until_it_is_written_and_bounded() {
+        let total = Arc::<AtomicUsize>::default();
+        let outbox = Outbox::new(total.clone());
+        let message = Message::Unknown(RequestId(5));
+        assert_eq!(outbox.push(&message, 5), Ok(6));
+        assert_eq!(outbox.push(&message, 5), Err(NotTaken::Full));
+        outbox.give_to(LinkId(2));
+        assert!(outbox.take(LinkId(1), Vec::new(), Waker::noop()).is_empty(), "another link is in use");
+        let frames = outbox.take(LinkId(2), Vec::new(), Waker::noop());
+        assert_eq!((frames.len(), outbox.len(), total.load(Ordering::Relaxed)), (6, 6, 6));
+        assert_eq!(outbox.push(&message, 5), Err(NotTaken::Full), "what is being written waits, too");
+        outbox.done(6);
+        assert_eq!(outbox.push(&message, 5), Ok(6));
+        drop(outbox);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+}
