@@ -413,13 +413,14 @@ impl Peers {
     }
 
     /// Ends everything in good order.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(mut self) {
         for dial in self.dials.values().filter_map(|dial| dial.task.as_ref()) {
             dial.abort();
         }
-        for peer in self.peers.values() {
+        for peer in std::mem::take(&mut self.peers).into_values() {
             for link in &peer.links {
                 link.control.end(EndReason::Asked);
+                self.on_down(link);
             }
         }
     }
