@@ -62,6 +62,8 @@ pub(crate) enum EndReason {
     Misbehaved,
 }
 
+/// How many messages a batch has at most: each takes more memory than the least of frames.
+const BATCH_FRAMES: u64 = 512;
 /// A frame that has begun with so many bytes here waits if all peers together have too much here.
 const LARGE: usize = 16 << 10;
 /// How long it waits then until it looks again.
@@ -334,13 +336,14 @@ impl Link {
                         malformed: 0,
                     };
                     let room = (self.shared.config.batch_bytes_max as usize).saturating_sub(self.batch_bytes);
-                    let (used, taken) = intake.take(bytes, room);
+                    let (used, taken) = intake.take(bytes, (room, BATCH_FRAMES - self.batch_frames));
                     let Intake { frames, bytes, unknown, malformed, .. } = intake;
                     Pin::new(&mut self.stream).consume(used);
                     self.batch_frames += frames;
                     self.batch_bytes += bytes;
                     self.on_taken(now, taken, &unknown, malformed)?;
                     self.batch_bytes >= self.shared.config.batch_bytes_max as usize
+                        || self.batch_frames >= BATCH_FRAMES
                 }
                 // As tokio-rustls says it if the peer went without a word.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -473,11 +476,11 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    /// Reads frames from `bytes` until `room` bytes are taken; says how many were used. An error is a frame beyond the
-    /// limit.
-    fn take(&mut self, bytes: &[u8], room: usize) -> (usize, Result<(), WireError>) {
+    /// Reads frames from `bytes` until there is no more room for bytes or frames; says how many bytes were used. An error
+    /// is a frame beyond the limit.
+    fn take(&mut self, bytes: &[u8], (room, frames_room): (usize, u64)) -> (usize, Result<(), WireError>) {
         let mut used = 0;
-        while used < bytes.len() && self.bytes < room {
+        while used < bytes.len() && self.bytes < room && self.frames < frames_room {
             let (length, frame) = match self.reader.read(&bytes[used..]) {
                 Ok(read) => read,
                 Err(error) => return (bytes.len(), Err(error)),

@@ -35,8 +35,7 @@ pub(crate) async fn node_at(seed: u8, config: TcpConfig) -> (RoutingNode<TcpConn
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
     let state = NodeState::node(secret(seed), address.clone(), Arc::default(), seed.into());
-    let connection =
-        TcpConnection::listening(vec![listener], secret(seed), state.contact().clone(), config).unwrap();
+    let connection = TcpConnection::listening(vec![listener], secret(seed), state.contact().clone(), config).unwrap();
     let handle = connection.handle();
     (RoutingNode::new(state, connection), address, handle)
 }
@@ -59,8 +58,7 @@ impl Peer {
     pub(crate) fn with(seed: u8, listener: TcpListener, address: &str, config: TcpConfig) -> Self {
         let address = address.parse().unwrap();
         let contact = Arc::new(Contact::sign(&secret(seed), address, 0, Standing::Here, Versions::CURRENT));
-        let connection =
-            TcpConnection::listening(vec![listener], secret(seed), contact.clone(), config).unwrap();
+        let connection = TcpConnection::listening(vec![listener], secret(seed), contact.clone(), config).unwrap();
         let handle = connection.handle();
         Self { connection, contact, handle, waiting: Vec::new() }
     }
