@@ -27,6 +27,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 use transport_tcp::{TcpConfig, TcpConnection};
 
+/// As programs with many threads have it: messages are made by one thread and dropped by another, and the system's
+/// allocator would have both wait for each other. The echo has it, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

@@ -26,11 +26,20 @@ async fn main() {
     match role.as_str() {
         "dialled" => be_dialled(count.parse().unwrap()).await,
         "dialling" => dial(count.parse().unwrap(), &address).await,
-        count => measure(count.parse().unwrap_or(1_000)).await,
+        "opened" => measure_opened(count.parse().unwrap()).await,
+        "taken" => measure_taken(count.parse().unwrap()).await,
+        links => {
+            let links = if links.is_empty() { "1000" } else { links };
+            // A process for each, as none gives memory back.
+            for end in ["opened", "taken"] {
+                let program = std::env::current_exe().unwrap();
+                assert!(Command::new(program).args([end, links]).status().unwrap().success());
+            }
+        }
     }
 }
 
-async fn measure(links: usize) {
+async fn measure_opened(links: usize) {
     let mut node = node(0).await;
     let (mut child, said) = peers(&["dialled", &links.to_string()]);
     let targets: Vec<Target> = said.lines().take(links).map(|line| target(&line.unwrap())).collect();
@@ -43,8 +52,10 @@ async fn measure(links: usize) {
     println!("opened: {} bytes of memory for each of {links} idle links", (resident() - before) / links);
     child.kill().unwrap();
     child.wait().unwrap();
+}
 
-    let mut node = self::node(1).await;
+async fn measure_taken(links: usize) {
+    let mut node = node(1).await;
     let before = resident();
     let (mut child, _said) = peers(&["dialling", &links.to_string(), &node.address]);
     node.hear_messages(links).await;

@@ -116,6 +116,7 @@ async fn greet(
     let (mut stream, grid) = dialling(shared, socket, target.grid).await?;
     if let Some(outbox) = outbox {
         let held = outbox.take_held();
+        shared.count_out(held.count, held.frames.len());
         stream.write_all(&held.frames).await?;
         stream.flush().await?;
     }

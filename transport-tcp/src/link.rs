@@ -262,7 +262,9 @@ impl Link {
                 self.finish_writing();
                 // Once it is about to end, only the node's own wish lets it take more.
                 if self.ending.is_none_or(|(reason, _)| reason == EndReason::Asked) {
-                    self.writing = self.outbox.take(self.id, std::mem::take(&mut self.writing), cx.waker());
+                    let (frames, count) = self.outbox.take(self.id, std::mem::take(&mut self.writing), cx.waker());
+                    self.writing = frames;
+                    self.shared.count_out(count, self.writing.len());
                 }
                 if self.writing.is_empty() {
                     break;
@@ -342,8 +344,7 @@ impl Link {
                     self.batch_frames += frames;
                     self.batch_bytes += bytes;
                     self.on_taken(now, taken, &unknown, malformed)?;
-                    self.batch_bytes >= self.shared.config.batch_bytes_max as usize
-                        || self.batch_frames >= BATCH_FRAMES
+                    self.batch_bytes >= self.shared.config.batch_bytes_max as usize || self.batch_frames >= BATCH_FRAMES
                 }
                 // As tokio-rustls says it if the peer went without a word.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -25,6 +25,8 @@ pub(crate) struct Outbox {
 #[derive(Default, Debug)]
 struct Queue {
     frames: Vec<u8>,
+    /// How many frames these are.
+    count: u64,
     /// Taken by a link and not written yet.
     taken: usize,
     /// The link that is in use, and what wakes it.
@@ -46,8 +48,8 @@ impl Outbox {
         Arc::new(Self { queue: Mutex::default(), total })
     }
 
-    /// Adds a message, if no more than `max` bytes wait then, and says how many bytes it has.
-    pub(crate) fn push(&self, message: &Message, max: usize) -> Result<usize, NotTaken> {
+    /// Adds a message, if no more than `max` bytes wait already.
+    pub(crate) fn push(&self, message: &Message, max: usize) -> Result<(), NotTaken> {
         let mut queue = lock(&self.queue);
         let before = queue.frames.len();
         if before + queue.taken > max {
@@ -57,6 +59,7 @@ impl Outbox {
             debug_assert!(matches!(error, WireError::TooLong { .. }), "nothing else can be wrong with a message");
             NotTaken::TooLong
         })?;
+        queue.count += 1;
         let length = queue.frames.len() - before;
         self.total.fetch_add(length, Ordering::Relaxed);
         // Whoever takes it takes all of it: woken once is enough.
@@ -65,7 +68,7 @@ impl Outbox {
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(length)
+        Ok(())
     }
 
     /// From now on `link` takes what waits. It has to be woken once.
@@ -75,27 +78,28 @@ impl Outbox {
         queue.waker = None;
     }
 
-    /// Exchanges what waits for `empty`, a buffer to be used again; nothing, if another link is in use. If nothing
-    /// waits, `waker` is woken when something does.
-    pub(crate) fn take(&self, link: LinkId, empty: Vec<u8>, waker: &Waker) -> Vec<u8> {
+    /// Exchanges what waits, which is so many frames, for `empty`, a buffer to be used again; nothing, if another link is
+    /// in use. If nothing waits, `waker` is woken when something does.
+    pub(crate) fn take(&self, link: LinkId, empty: Vec<u8>, waker: &Waker) -> (Vec<u8>, u64) {
         debug_assert!(empty.is_empty(), "what is exchanged is lost");
         let mut queue = lock(&self.queue);
         if queue.user != link {
-            return empty;
+            return (empty, 0);
         }
         if queue.frames.is_empty() {
             match &mut queue.waker {
                 Some(known) => known.clone_from(waker),
                 none => *none = Some(waker.clone()),
             }
-            return kept(empty);
+            return (kept(empty), 0);
         }
         queue.exchange(empty)
     }
 
     /// What waited while no link stood: for the dial that has proven who is there.
     pub(crate) fn take_held(&self) -> Held<'_> {
-        Held { frames: lock(&self.queue).exchange(Vec::new()), outbox: self }
+        let (frames, count) = lock(&self.queue).exchange(Vec::new());
+        Held { frames, count, outbox: self }
     }
 
     /// So many of the bytes taken are written, or will never be.
@@ -115,6 +119,7 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
     pub(crate) frames: Vec<u8>,
+    pub(crate) count: u64,
     outbox: &'a Outbox,
 }
 
@@ -125,9 +130,9 @@ impl Drop for Held<'_> {
 }
 
 impl Queue {
-    fn exchange(&mut self, empty: Vec<u8>) -> Vec<u8> {
+    fn exchange(&mut self, empty: Vec<u8>) -> (Vec<u8>, u64) {
         self.taken += self.frames.len();
-        std::mem::replace(&mut self.frames, kept(empty))
+        (std::mem::replace(&mut self.frames, kept(empty)), std::mem::take(&mut self.count))
     }
 }
 
@@ -153,15 +158,16 @@ mod tests {
         let total = Arc::<AtomicUsize>::default();
         let outbox = Outbox::new(total.clone());
         let message = Message::Unknown(RequestId(5));
-        assert_eq!(outbox.push(&message, 5), Ok(6));
+        assert_eq!(outbox.push(&message, 5), Ok(()));
         assert_eq!(outbox.push(&message, 5), Err(NotTaken::Full));
         outbox.give_to(LinkId(2));
-        assert!(outbox.take(LinkId(1), Vec::new(), Waker::noop()).is_empty(), "another link is in use");
-        let frames = outbox.take(LinkId(2), Vec::new(), Waker::noop());
+        assert!(outbox.take(LinkId(1), Vec::new(), Waker::noop()).0.is_empty(), "another link is in use");
+        let (frames, count) = outbox.take(LinkId(2), Vec::new(), Waker::noop());
+        assert_eq!((frames.len(), count), (6, 1));
         assert_eq!((frames.len(), outbox.len(), total.load(Ordering::Relaxed)), (6, 6, 6));
         assert_eq!(outbox.push(&message, 5), Err(NotTaken::Full), "what is being written waits, too");
         outbox.done(6);
-        assert_eq!(outbox.push(&message, 5), Ok(6));
+        assert_eq!(outbox.push(&message, 5), Ok(()));
         drop(outbox);
         assert_eq!(total.load(Ordering::Relaxed), 0);
     }

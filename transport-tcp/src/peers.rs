@@ -140,10 +140,7 @@ impl Peers {
         let is_held = peer.links.is_empty();
         let max = if is_held { config.held_bytes_max } else { config.queue_bytes_max };
         match peer.outbox.push(message, max as usize) {
-            Ok(length) => {
-                counters.frames_out.one();
-                counters.bytes_out.add(length as u64);
-            }
+            Ok(()) => {}
             Err(NotTaken::Full) if is_held => counters.messages_not_held.one(),
             Err(NotTaken::Full) => self.lose(to),
             Err(NotTaken::TooLong) => tracing::error!(kind = message.kind(), "a message is longer than a frame"),

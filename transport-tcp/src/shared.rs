@@ -73,6 +73,14 @@ impl Shared {
             config,
         })
     }
+
+    /// Counts what a link has taken to be written.
+    pub(crate) fn count_out(&self, frames: u64, bytes: usize) {
+        if frames > 0 {
+            self.counters.frames_out.add(frames);
+            self.counters.bytes_out.add(bytes as u64);
+        }
+    }
 }
 
 /// A setting's span as the runtime's timers take it.

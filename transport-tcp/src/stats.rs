@@ -90,11 +90,11 @@ counters! {
     hellos_invalid,
     /// Frames heard.
     frames_in,
-    /// Messages handed over to links.
+    /// Frames that links have taken to be written.
     frames_out,
     /// Bytes of frames heard.
     bytes_in,
-    /// Bytes of frames handed over to links.
+    /// Bytes of these frames.
     bytes_out,
     /// Frames said to be longer than the limit.
     frames_too_long,
