@@ -52,6 +52,11 @@ impl Scale {
         if self == Scale::UNKNOWN { self } else { Scale(self.0.saturating_add(steps)) }
     }
 
+    /// The scale of so many fewer nodes, in 256ths of a doubling.
+    pub fn sparser_by(self, steps: u16) -> Self {
+        Scale(self.0.saturating_sub(steps))
+    }
+
     /// The distance, in leading 64 bits, within which `count` nodes are to be expected; `None` if nothing is known or
     /// the whole keyspace holds no more than that.
     pub fn radius(self, count: u16) -> Option<u64> {

@@ -96,9 +96,15 @@ impl<A> Candidate<A> {
 
     /// A silent candidate keeps its seat among the holders if there is reason to believe that it exists (the asker has
     /// met it, or more than one other names it), so that inventions of one informant cannot outvote the holders; and if
-    /// not most of the `vouchers`, the holders that said who the holders are, have given it up.
-    fn keeps_seat(&self, vouchers: u8) -> bool {
-        !matches!(self.state, State::Silent) || self.is_credible() && u16::from(self.vouched) * 2 >= u16::from(vouchers)
+    /// not most of the `vouchers`, the holders that said who the holders are, have given it up. Once it is late that goes
+    /// for those, too, who may still answer.
+    fn keeps_seat(&self, vouchers: u8, is_late: bool) -> bool {
+        let is_vouched = u16::from(self.vouched) * 2 >= u16::from(vouchers);
+        match self.state {
+            State::Silent => self.is_credible() && is_vouched,
+            State::Asked => !is_late || is_vouched,
+            State::Fresh | State::Answered(_) => true,
+        }
     }
 
     /// Whether somebody but a single informant believes that it exists.
@@ -145,6 +151,10 @@ pub struct Search<A> {
     /// How many questions that wait for long are not counted as in flight.
     overdue: usize,
     has_arrived: bool,
+    /// Whether those who have not answered yet need not be waited for if most holders do not count them.
+    is_late: bool,
+    /// The sets that holders were told by their names.
+    told: Vec<(SetName, Vec<Grid>)>,
 }
 
 /// One seat of the window.
@@ -169,6 +179,8 @@ impl<A> Search<A> {
             vouchers: 0,
             overdue: 0,
             has_arrived: false,
+            is_late: false,
+            told: Vec::new(),
         }
     }
 
@@ -288,12 +300,21 @@ impl<A> Search<A> {
 
     /// The nearest until k groups are among them, without those who were asked in vain: whom to ask.
     pub fn window(&self) -> Vec<Seat> {
-        self.seats_of(|candidate| !matches!(candidate.state, State::Silent))
+        let is_late = self.is_late();
+        self.seats_of(|candidate| {
+            !matches!(candidate.state, State::Silent) && candidate.keeps_seat(self.vouchers, is_late)
+        })
     }
 
     /// The holders as far as the asker can tell: the silent keep their seats, if there is reason to believe in them.
     pub fn seats(&self) -> Vec<Seat> {
-        self.seats_of(|candidate| candidate.keeps_seat(self.vouchers))
+        let is_late = self.is_late();
+        self.seats_of(|candidate| candidate.keeps_seat(self.vouchers, is_late))
+    }
+
+    /// Whether those are not waited for whom most holders do not count: enough have said whom they do.
+    fn is_late(&self) -> bool {
+        self.is_late && u16::from(self.vouchers) * 2 > self.groups
     }
 
     fn seats_of(&self, counts: impl Fn(&Candidate<A>) -> bool) -> Vec<Seat> {
@@ -330,6 +351,19 @@ impl<A> Search<A> {
     /// of the target is worth comparing.
     pub fn set_name(&self) -> SetName {
         if self.has_arrived { self.name_of(&self.window()) } else { SetName::NONE }
+    }
+
+    /// The name of the set with these seats, which somebody is told now, and may answer that it sees the same.
+    pub fn tell(&mut self, seats: &[Seat]) -> SetName {
+        let name = self.name_of(seats);
+        if self.told.iter().all(|(told, _)| *told != name) {
+            let other = |seat: &Seat| match seat {
+                Seat::Own(..) => None,
+                Seat::Other(index, _) => Some(self.candidates[*index].contact.grid()),
+            };
+            self.told.push((name, seats.iter().filter_map(other).collect()));
+        }
+        name
     }
 
     /// The name of the set with these seats.
@@ -454,15 +488,18 @@ impl<A> Search<A> {
         }
     }
 
-    /// A holder sees the same set as the asker, who has told it.
-    pub fn on_agreed(&mut self) {
-        let seats = self.window();
-        self.vouchers = self.vouchers.saturating_add(1);
-        for seat in seats {
-            if let Seat::Other(index, _) = seat {
-                self.candidates[index].vouched = self.candidates[index].vouched.saturating_add(1);
-            }
+    /// A holder sees the set that it was told by this name. Others may have come into the window since.
+    pub fn on_agreed(&mut self, name: SetName) {
+        let told = std::mem::take(&mut self.told);
+        if let Some((_, holders)) = told.iter().find(|(told, _)| *told == name) {
+            self.on_vouched(holders.iter().copied());
         }
+        self.told = told;
+    }
+
+    /// It takes long: of those who have not answered yet, whom most holders do not count is not waited for.
+    pub fn on_late(&mut self) {
+        self.is_late = true;
     }
 
     fn set_state(&mut self, grid: &Grid, state: State<A>) {

@@ -14,8 +14,10 @@
 mod absent;
 mod announce;
 mod answer;
+mod budget;
 mod compare;
 mod core;
+mod dead;
 mod fellowship;
 mod hearing;
 mod join;
@@ -27,6 +29,7 @@ mod operations;
 mod register;
 mod requests;
 mod seen;
+mod strays;
 mod upkeep;
 
 use crate::config::NodeConfig;
@@ -135,9 +138,10 @@ impl NodeState {
             departed: BTreeMap::new(),
             doubted: Vec::new(),
             absent: absent::Absent::default(),
-            dead: VecDeque::new(),
+            dead: dead::Dead::default(),
             seen: seen::Seen::default(),
-            upkeep_bytes: 0,
+            strays: BTreeSet::new(),
+            budget: budget::Budget::default(),
             fellowship: fellowship::Fellowship::default(),
             offenders: Offenders::default(),
             rng,

@@ -394,9 +394,16 @@ impl RoutingTable {
         &self.bins[index]
     }
 
-    /// While the table is being filled, the density is what others say; `None` once it is filled.
-    pub fn set_told(&mut self, told: Option<Scale>) {
+    /// While the table is being filled, the density is what others say.
+    pub fn set_told(&mut self, told: Scale) {
         self.density.set_told(told);
+    }
+
+    /// The table is filled, as far as others could do that. How the density that was told compares with the own
+    /// neighbourhood counts until enough words are heard from elsewhere.
+    pub fn on_filled(&mut self) {
+        self.density.on_filled();
+        self.on_changed();
     }
 
     /// How many nodes the keyspace seems to hold, by which sets of holders are widened.
@@ -407,6 +414,11 @@ impl RoutingTable {
     /// The scale that nobody's estimate exceeds but by chance: by which it is beyond doubt who holds what.
     pub fn scale_bound(&self) -> Scale {
         self.density.bound()
+    }
+
+    /// The scale that nobody's estimate falls below but by chance: by which it is beyond doubt who does not hold what.
+    pub fn scale_floor(&self) -> Scale {
+        self.density.floor()
     }
 
     /// What this table alone says of the density. It is what other nodes are told.

@@ -102,6 +102,8 @@ pub(crate) struct Announce {
     /// How many leading bits the keys of a stretch share, and the number of the next one; none after the last.
     bits: u8,
     next: Option<u64>,
+    /// Where the stretch under way begins.
+    start: Id,
     stretch: Option<Register>,
     /// When the next stretch begins, while what the last one cost is being paid for.
     resume: Option<Tick>,
@@ -136,6 +138,7 @@ impl Announce {
             domain: core.contact.address().domain(),
             bits,
             next: Some(0),
+            start: stretch_start(0, bits),
             stretch: None,
             resume: None,
             users: 0,
@@ -179,31 +182,41 @@ impl Announce {
         if step(stretch, core) {
             return true;
         }
-        if let Some(stretch) = self.stretch.take() {
+        let is_doubtful = stretch.is_doubtful();
+        if is_doubtful {
+            self.begin_stretch(core, true);
+        } else if let Some(stretch) = self.stretch.take() {
             self.end_stretch(core, &stretch);
         }
-        self.resume.is_some() || self.go_on(core)
+        self.stretch.is_some() || self.resume.is_some() || self.go_on(core)
     }
 
     /// Begins the next stretch that somebody lives in. Says whether there is one, or something to wait for.
     fn go_on(&mut self, core: &mut Core) -> bool {
         while let Some(index) = self.next {
             self.next = (index + 1 < 1 << self.bits).then_some(index + 1);
-            let start = stretch_start(index, self.bits);
-            let records = core.homed_in(&start, self.bits);
-            if records.is_empty() {
-                continue;
-            }
-            match Register::announce(core, self.id, records, self.domain.clone(), (start, self.bits)) {
-                (stretch, true) => self.stretch = Some(stretch),
-                (stretch, false) => self.end_stretch(core, &stretch),
-            }
+            self.start = stretch_start(index, self.bits);
+            self.begin_stretch(core, false);
             if self.stretch.is_some() || self.resume.is_some() {
                 return true;
             }
         }
         self.report(core);
         false
+    }
+
+    /// Begins with this stretch, perhaps once more. It may end at once, as where nobody lives in it.
+    fn begin_stretch(&mut self, core: &mut Core, asks_the_way: bool) {
+        self.stretch = None;
+        let range = (self.start, self.bits);
+        let records = core.homed_in(&self.start, self.bits);
+        if records.is_empty() {
+            return;
+        }
+        match Register::announce(core, self.id, records, self.domain.clone(), range, asks_the_way) {
+            (stretch, true) => self.stretch = Some(stretch),
+            (stretch, false) => self.end_stretch(core, &stretch),
+        }
     }
 
     fn end_stretch(&mut self, core: &Core, stretch: &Register) {

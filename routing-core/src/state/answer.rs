@@ -146,8 +146,13 @@ impl Core {
             let home = item.copy.record.home().filter(|_| item.copy.age == Ticks(0));
             let is_announced = home.is_some_and(|home| self.speaks_for(&from, home));
             let verdict = self.keep_from(&item.copy, is_announced);
-            if matches!(verdict, StoreVerdict::Refused(Refusal::Invalid)) {
-                self.blame(from);
+            match &verdict {
+                StoreVerdict::Refused(Refusal::Invalid) => self.blame(from),
+                // Only who writes names the set. Whatever else is given comes from somebody who found it with its holders.
+                StoreVerdict::Kept | StoreVerdict::Conflict(_) if item.set != SetName::NONE => {
+                    self.note_stray(&item.copy);
+                }
+                _ => {}
             }
             let mut sees_other_set = false;
             if item.set != SetName::NONE {

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// To how many holders a record is handed by who is none any more: one may be gone without anybody knowing yet.
-const HEIRS: usize = 2;
+pub(super) const HEIRS: usize = 2;
 
 /// How often one fellow may split a range. A store of the largest size makes a few hundred listings.
 const SPLITS_MAX: u32 = 1_024;
@@ -272,10 +272,16 @@ impl Core {
     }
 
     /// After a cut: while the network was in parts, this node was a holder of keys that it is none of now, and those who
-    /// are may not have heard of what was written meanwhile. The nearest of them are given it, and compare with the others.
-    pub(super) fn hand_over_to_holders(&mut self) {
+    /// are may not have heard of what was written meanwhile.
+    pub(super) fn hand_over_all(&mut self) {
+        let foreign = self.store.iter().map(|(key, _)| *key).filter(|key| !self.is_holder_of(key));
+        self.hand_over_to_holders(foreign.collect());
+    }
+
+    /// The nearest holders of each of these keys are given its record, and compare with the others.
+    pub(super) fn hand_over_to_holders(&mut self, keys: Vec<Key>) {
         let mut gifts: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
-        for key in self.store.iter().map(|(key, _)| *key).filter(|key| !self.is_holder_of(key)) {
+        for key in keys {
             let view = self.view(&key.id, self.config.holders_of(key.kind));
             for (holder, _) in view.others.iter().take(HEIRS) {
                 let contact = holder.contact();

@@ -1,6 +1,8 @@
 //! What all operations of a node share: identity, table, store, the requests under way, and how a request is sent.
 
 use super::absent::Absent;
+use super::budget::{Account, Budget, LINK_BYTES};
+use super::dead::Dead;
 use super::fellowship::Fellowship;
 use super::offenders::Offenders;
 use super::requests::{Pending, Purpose, Requests};
@@ -56,12 +58,13 @@ pub(crate) struct Core {
     pub(crate) doubted: Vec<Arc<Contact>>,
     /// Neighbours that do not answer.
     pub(crate) absent: Absent,
-    /// Contacts that were given up, the latest last: one of them is tried every few seconds, for ever.
-    pub(crate) dead: VecDeque<Arc<Contact>>,
+    /// Contacts that were given up: one of them is tried every few seconds, for ever.
+    pub(crate) dead: Dead,
     /// The greatest records that lookups of this node have brought: no later answer falls behind them.
     pub(crate) seen: Seen,
-    /// How many bytes probes and the answers to others' probes have cost since upkeep asked last.
-    pub(crate) upkeep_bytes: i64,
+    /// Records kept in place of their holders, most of whom may never have heard of them.
+    pub(crate) strays: BTreeSet<Key>,
+    pub(crate) budget: Budget,
     /// Who holds what of the store, as far as it was worked out.
     pub(crate) fellowship: Fellowship,
     pub(crate) offenders: Offenders,
@@ -75,12 +78,10 @@ pub(crate) struct Core {
 const DEPARTED_MAX: usize = 4_096;
 
 /// What framing adds to a message, in bytes.
-const FRAME_BYTES: i64 = 4;
+const FRAME_BYTES: usize = 4;
 
 /// How many contacts wait to be asked whether they are there: more than a neighbourhood, all of which may fall silent.
 const DOUBTED_MAX: usize = 256;
-/// How many contacts that were given up are remembered.
-const DEAD_MAX: usize = 1_024;
 /// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
 /// round before a sixteenth of it is replaced, and it costs about as much as verifying a record.
 const LOOKS: usize = 16;
@@ -116,11 +117,6 @@ impl Core {
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
-        if let Effect::Send(_, message @ (Message::Find(_) | Message::Found(_))) = &effect
-            && !message.is_for_operation()
-        {
-            self.upkeep_bytes += message.encoded_len() as i64 + FRAME_BYTES;
-        }
         self.effects.push(effect);
     }
 
@@ -177,12 +173,29 @@ impl Core {
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
         let patience = self.patience(entry.and_then(Entry::round_trip));
-        if !is_linked && !entry.is_some_and(Entry::is_linked) {
+        let is_linked = is_linked || entry.is_some_and(Entry::is_linked);
+        if let Some(account) = purpose.account() {
+            let link = if is_linked { 0 } else { LINK_BYTES as usize };
+            self.pay(account, &request, link);
+        }
+        if !is_linked {
             self.effect(Effect::Request(Target::contact(&peer)));
         }
         self.effect(Effect::Send(grid, request.clone()));
         let expires = self.now + patience;
         self.requests.insert(id, Pending { peer, purpose, depth, sent: self.now, expires, request, is_repeated });
+    }
+
+    /// A question or its answer is paid for.
+    pub(crate) fn pay(&mut self, account: Account, message: &Message, link: usize) {
+        self.budget.spend(account, message.encoded_len() + FRAME_BYTES + link);
+    }
+
+    /// For how long nothing may be spent on this account.
+    pub(crate) fn closed_for(&mut self, account: Account) -> Ticks {
+        let NodeConfig { upkeep_bytes_per_second: upkeep, repair_bytes_per_second: repair, .. } = *self.config;
+        self.budget.earn(self.now, upkeep, repair);
+        self.budget.closed_for(account, if account == Account::Repair { repair } else { upkeep })
     }
 
     /// A request expired: sends it once more. `Err` gives it back if that was done already.
@@ -208,9 +221,7 @@ impl Core {
     fn offer(&mut self, contact: &Arc<Contact>) -> Offered {
         let offered = self.table.offer(contact);
         if offered == Offered::New {
-            if !self.dead.is_empty() {
-                self.dead.retain(|dead| dead.grid() != contact.grid());
-            }
+            self.dead.remove(&contact.grid());
             self.fellowship.on_change(&self.contact.grid(), &contact.grid());
         }
         if offered == Offered::Renewed {
@@ -219,9 +230,9 @@ impl Core {
         offered
     }
 
-    /// Whether a contact may be used: a valid card of another node that has not left.
+    /// Whether a contact may be used: a valid card of another node that has not left, and was not given up.
     pub(crate) fn is_worth_knowing(&mut self, contact: &Arc<Contact>) -> bool {
-        if contact.is_client() || contact.grid() == self.grid() {
+        if contact.is_client() || contact.grid() == self.grid() || self.dead.refuses(contact) {
             return false;
         }
         if !contact.verify() {
@@ -242,10 +253,7 @@ impl Core {
     /// Somebody is given up: it may be tried again.
     pub(crate) fn bury(&mut self, grid: &Grid) {
         if let Some(contact) = self.forget(grid) {
-            if self.dead.len() == DEAD_MAX {
-                self.dead.pop_front();
-            }
-            self.dead.push_back(contact);
+            self.dead.add(contact);
         }
     }
 
@@ -258,7 +266,7 @@ impl Core {
     /// A node has left for good.
     pub(crate) fn forget_departed(&mut self, contact: &Contact) {
         self.forget(&contact.grid());
-        self.dead.retain(|dead| dead.grid() != contact.grid());
+        self.dead.remove(&contact.grid());
         while self.departed.len() >= DEPARTED_MAX {
             self.departed.pop_first();
         }
@@ -280,7 +288,8 @@ impl Core {
         self.offenders.on_offence(peer, self.now);
     }
 
-    /// A search from the own table: its nearest contacts are the first candidates. A client's search begins empty.
+    /// A search from the own table: its nearest contacts are the first candidates. A client's search begins empty. Whether
+    /// it has arrived already, the caller says.
     pub(crate) fn search<A>(&self, target: Id, groups: u16) -> Search<A> {
         let mut search = Search::new(target, groups, self.config.alpha, self.own_seat(), self.scale());
         let reserve = usize::from(groups) * 2 + 8;
@@ -301,10 +310,12 @@ impl Core {
             };
             search.add_known(entry.contact(), acquaintance);
         }
-        if !self.table.is_empty() && self.table.is_complete_at(&target) {
-            search.arrive();
-        }
         search
+    }
+
+    /// Whether everybody near `target` is in the table, so that a search for it has arrived before it begins.
+    pub(crate) fn knows_all_at(&self, target: &Id) -> bool {
+        !self.table.is_empty() && self.table.is_complete_at(target)
     }
 
     /// The holders of `target` that can be asked: the nearest `groups` groups of those who answer, itself included.

@@ -37,6 +37,7 @@ impl NodeState {
     pub(super) fn on_proven(&mut self, contact: &Arc<Contact>) {
         let grid = contact.grid();
         self.core.departed.remove(&grid);
+        self.core.dead.remove(&grid);
         self.meet(contact);
         self.core.table.on_link(&grid);
         self.core.on_back_if_available(&grid);
@@ -162,8 +163,11 @@ impl NodeState {
             }
             return self.on_silence(pending);
         }
+        if let Some(account) = pending.purpose.account() {
+            self.core.pay(account, &message, 0);
+        }
         let round_trip = self.core.now.since(pending.sent);
-        if matches!(pending.purpose, Purpose::Revive) {
+        if self.core.dead.remove(&from) || matches!(pending.purpose, Purpose::Revive) {
             self.on_revived(&pending.peer);
         }
         self.core.table.on_answer(&from, round_trip);
@@ -178,7 +182,7 @@ impl NodeState {
             (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
                 self.on_operation_answer(&pending, &message);
             }
-            (Purpose::Probe, Message::Found(found)) => {
+            (Purpose::Probe(_), Message::Found(found)) => {
                 for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
                     self.meet(&named.contact);
                 }
@@ -197,7 +201,8 @@ impl NodeState {
                     self.meet(&named.contact);
                 }
             }
-            (Purpose::HandOver, Message::Stored(_)) | (Purpose::Revive, Message::Found(_)) => {}
+            (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),
+            (Purpose::Revive, Message::Found(_)) => {}
             (Purpose::Missed, Message::Fetched(fetched)) => self.core.on_missed(fetched),
             // Each purpose has its kind of request, and the answer is of that kind.
             _ => self.on_silence(pending),
@@ -253,7 +258,7 @@ impl NodeState {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
+            Purpose::Probe(_) | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
         }
     }
 
@@ -283,7 +288,6 @@ impl NodeState {
     /// with it perhaps to many others: this node joins once more, through it.
     pub(super) fn on_revived(&mut self, peer: &Arc<Contact>) {
         let grid = peer.grid();
-        self.core.dead.retain(|dead| dead.grid() != grid);
         self.meet(peer);
         let card = self.core.table.entry(&grid).map(|entry| entry.contact().sequence());
         // Where few are known the many need not have been many.

@@ -101,7 +101,11 @@ impl Join {
     fn dial(&mut self, core: &mut Core) {
         self.stage = Stage::Searching;
         self.next_wake = core.now + core.config.join_deadline;
-        self.search = core.search(core.grid().0, core.config.holders * 4);
+        let place = core.grid().0;
+        self.search = core.search(place, core.config.holders * 4);
+        if core.knows_all_at(&place) {
+            self.search.arrive();
+        }
         // What an earlier attempt dialled in vain counts for nothing any more.
         core.dials.retain(|(_, waiting)| *waiting != self.id);
         for target in &self.entries {
@@ -151,7 +155,7 @@ impl Join {
         }
         if let Some(scales) = &mut self.scales {
             scales.push(found.scale);
-            core.table.set_told(Some(agreed(scales)).filter(|told| *told != Scale::UNKNOWN));
+            core.table.set_told(agreed(scales));
         }
         self.search.on_answer(&informant, ());
         self.advance(core, comparisons, pending.depth)

@@ -78,6 +78,7 @@ impl NodeState {
         for copy in &kept.copies {
             core.store.restore(copy, now);
         }
+        core.restore_strays(&kept.copies);
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
             core.take_home(record);
         }
@@ -95,6 +96,6 @@ impl Core {
             let nearest = self.table.nearest(&self.grid().0).filter(move |entry| entry.is_available() == is_available);
             nearest.take(count).map(|entry| entry.contact().clone())
         };
-        near(true).chain(near(false)).chain(self.dead.iter().rev().take(count).cloned()).collect()
+        near(true).chain(near(false)).chain(self.dead.iter().take(count).cloned()).collect()
     }
 }

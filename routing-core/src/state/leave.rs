@@ -5,6 +5,7 @@
 //! everybody it knows and acquaints its neighbours with each other, so that the graph stays connected. Then it stops.
 //! Who goes away for a while moves nothing: it says so, and that it will be back.
 
+use super::compare::HEIRS;
 use super::core::{Core, Role};
 use super::requests::Purpose;
 use crate::contact::{Contact, Standing};
@@ -79,7 +80,8 @@ impl Core {
         let holders = self.config.holders_of(key.kind);
         let now = self.view(&key.id, holders);
         if now.own_place == Place::Outside {
-            return Vec::new();
+            let holders = now.others.iter().take(if self.is_stray(key) { HEIRS } else { 0 });
+            return holders.map(|(entry, _)| entry.contact().clone()).collect();
         }
         // One group more than now: whoever is in that set and not in today's takes this node's place.
         let with_next = self.view(&key.id, holders + 1);

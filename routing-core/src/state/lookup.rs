@@ -140,7 +140,10 @@ impl Lookup {
         entries: &[Target],
     ) -> Option<Self> {
         let groups = core.config.holders_of(key.kind);
-        let search = core.search(key.id, groups);
+        let mut search = core.search(key.id, groups);
+        if core.knows_all_at(&key.id) {
+            search.arrive();
+        }
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, groups);
             let (_, is_settled) = core.standing_for(&key, &view);
@@ -204,7 +207,8 @@ impl Lookup {
             self.search.on_guide(&contact.grid());
             let is_asked = |entry: &Candidate<Said>| !matches!(entry.state(), State::Fresh);
             if !self.search.candidate(&contact.grid()).is_none_or(is_asked) {
-                let set = self.search.set_name();
+                let set =
+                    if self.search.has_arrived() { self.search.tell(&self.search.window()) } else { SetName::NONE };
                 self.ask(core, contact, set, 1);
             }
         }
@@ -265,7 +269,11 @@ impl Lookup {
         if found.standing == Standing::Settled {
             match &found.contacts {
                 Some(contacts) => self.search.on_vouched(contacts.iter().map(|named| named.contact.grid())),
-                None => self.search.on_agreed(),
+                None => {
+                    if let Message::Find(find) = &pending.request {
+                        self.search.on_agreed(find.set);
+                    }
+                }
             }
         }
         let named = found.contacts.as_ref().map(|contacts| contacts.len());
@@ -304,6 +312,9 @@ impl Lookup {
             self.hedge = None;
             if self.search.has_arrived() {
                 self.is_hedged = true;
+                if self.consistency != Consistency::All {
+                    self.search.on_late();
+                }
             } else {
                 self.search.on_overdue();
             }
@@ -412,7 +423,7 @@ impl Lookup {
             })
             .collect();
         fresh.sort_unstable();
-        let set = if missing > 0 && !fresh.is_empty() { self.search.name_of(&window) } else { SetName::NONE };
+        let set = if missing > 0 && !fresh.is_empty() { self.search.tell(&window) } else { SetName::NONE };
         let mut asked = 0;
         let mut slowest = Ticks(0);
         for (.., index) in &fresh {

@@ -111,7 +111,7 @@ impl NodeState {
 
     pub(super) fn on_joined(&mut self) {
         self.phase = Phase::Joined;
-        self.core.table.set_told(None);
+        self.core.table.on_filled();
         self.upkeep.start(&mut self.core);
         self.announcing.start(&mut self.core);
     }
@@ -193,6 +193,7 @@ impl NodeState {
             return self.upkeep.rejoin_later(self.core.now, through);
         }
         self.core.newcomer = Some(BTreeSet::new());
+        self.core.dead.on_rejoin();
         let join = join::Join::start_again(&mut self.core, AGAIN, vec![Target::contact(through)]);
         self.run(AGAIN, Running::Join(join));
     }
@@ -231,7 +232,7 @@ impl NodeState {
                 Running::Join(_) => {
                     self.on_joined();
                     if id == AGAIN {
-                        self.core.hand_over_to_holders();
+                        self.core.hand_over_all();
                     }
                 }
                 Running::Leave(_) => self.on_departed(),

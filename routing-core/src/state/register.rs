@@ -14,9 +14,9 @@ mod checking;
 mod placing;
 mod writing;
 
+use super::budget::LINK_BYTES;
 use super::core::Core;
 use super::requests::{Pending, Purpose};
-use super::upkeep::LINK_BYTES;
 use crate::contact::{Address, Contact};
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
@@ -104,6 +104,8 @@ pub(crate) struct Register {
     lanes: Vec<Lane>,
     /// In an announcement: which writing which peer lacks.
     lacking: Vec<(u32, u32)>,
+    /// Whether most of those that were taken for some record's holders lack it, so that they may be none.
+    is_doubtful: bool,
     /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
     homes: BTreeMap<Address, Vec<u32>>,
     scales: Vec<Scale>,
@@ -161,7 +163,8 @@ impl Register {
         goes_on.then_some(register)
     }
 
-    /// Announces these records, all that this server has in one range; says whether it goes on. Without a domain of its
+    /// Announces these records, all that this server has in one range, to those whom it takes for their holders, or whom
+    /// others do; says whether it goes on. Without a domain of its
     /// own a server hands over all of them. It is part of an announcement, to which it leaves the last word.
     pub(super) fn announce(
         core: &mut Core,
@@ -169,9 +172,10 @@ impl Register {
         records: Vec<Arc<Record>>,
         domain: Option<Domain>,
         range: (Id, u8),
+        asks_the_way: bool,
     ) -> (Self, bool) {
         let mut register = Self::new(core, id, records, &[]);
-        register.announcing = domain.map(|domain| Announcing { domain, range });
+        register.announcing = domain.map(|domain| Announcing { domain, range, asks_the_way });
         register.is_part = true;
         let goes_on = register.advance(core, 0);
         (register, goes_on)
@@ -206,6 +210,7 @@ impl Register {
             ready: Vec::new(),
             lanes,
             lacking: Vec::new(),
+            is_doubtful: false,
             homes,
             scales: Vec::new(),
             entries: Vec::new(),
@@ -455,7 +460,8 @@ impl Register {
         if self.undecided == 0 && !self.is_reported {
             self.report(core);
         }
-        let is_over = is_resolved && self.in_flight == 0 && self.homes.is_empty() && self.undecided == 0;
+        let is_decided = self.undecided == 0 || self.is_doubtful;
+        let is_over = is_resolved && self.in_flight == 0 && self.homes.is_empty() && is_decided;
         if is_over {
             self.on_over(core);
         }
@@ -543,7 +549,13 @@ impl Register {
 
     fn count_bytes(&mut self, core: &Core, peer: &Contact, is_linked: bool, length: usize) {
         let is_linked = is_linked || core.table.entry(&peer.grid()).is_some_and(|entry| entry.is_linked());
-        self.bytes += length as u64 + if is_linked { 0 } else { LINK_BYTES as u64 };
+        self.bytes += length as u64 + if is_linked { 0 } else { u64::from(LINK_BYTES) };
+    }
+
+    /// Whether most of those that were taken for some record's holders lack it: it is to be announced once more, to whom
+    /// others take for them.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// How many bytes were sent to holders, a link counted as what a budget counts it for.

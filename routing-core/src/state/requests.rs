@@ -1,6 +1,7 @@
 //! What this node has asked and not heard yet.
 
 use super::announce;
+use super::budget::Account;
 use crate::contact::Contact;
 use crate::effect::OperationId;
 use crate::id::{Grid, Id, Key};
@@ -15,7 +16,7 @@ pub(crate) enum Purpose {
     /// An operation.
     Operation(OperationId),
     /// Upkeep: is it alive, and does it see the same neighbourhood?
-    Probe,
+    Probe(Account),
     /// Upkeep: more contacts for a part of the keyspace in which too few are known.
     Refill,
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
@@ -38,6 +39,15 @@ impl Purpose {
     /// That of an operation, which need not have a caller.
     pub(crate) fn of(id: OperationId) -> Self {
         if id == announce::OWN { Purpose::Announce } else { Purpose::Operation(id) }
+    }
+
+    /// Which account pays for question and answer, if one does; operations and repairs of records have their own measure.
+    pub(crate) fn account(&self) -> Option<Account> {
+        match self {
+            Purpose::Probe(account) => Some(*account),
+            Purpose::Refill | Purpose::Revive => Some(Account::Repair),
+            _ => None,
+        }
     }
 
     /// The operation that waits for the answer, if one does.

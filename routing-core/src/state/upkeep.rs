@@ -6,6 +6,7 @@
 //! what nobody told us comes to light. Who was heard from since the last round is passed over (as a page in use is by
 //! the clock algorithm), so two nodes that know each other do not both probe.
 
+use super::budget::Account;
 use super::compare::Comparisons;
 use super::core::Core;
 use super::requests::Purpose;
@@ -20,12 +21,10 @@ use rand_core::Rng;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What opening a link counts against a budget, in bytes.
-pub(crate) const LINK_BYTES: i64 = 64;
-/// What a probe costs at least beside the link: the question with its framing, in bytes.
-const PROBE_BYTES: i64 = 48;
-/// How many seconds' worth of upkeep may have been spent beforehand.
-const DEBT_SECONDS: i64 = 20;
+/// What a comparison costs where nothing differs: question and answer with their framing, in bytes.
+const COMPARISON_BYTES: usize = 96;
+/// The least pause between two probes of one sweep.
+const PROBE_PAUSE: Ticks = Ticks(100);
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
@@ -84,9 +83,6 @@ pub(crate) struct Upkeep {
     rejoined: Option<Tick>,
     /// When this node joins once more, and through whom: there was reason to too soon after the last time.
     rejoin_wake: Option<(Tick, Arc<Contact>)>,
-    /// Bytes saved up, at most for a second of probes; spent by what this node sends, its answers to others included.
-    credit: i64,
-    credited: Tick,
 }
 
 /// What a round of comparisons is for.
@@ -103,7 +99,7 @@ enum Haste {
 
 impl Upkeep {
     pub(super) fn start(&mut self, core: &mut Core) {
-        self.credited = core.now;
+        core.budget.start(core.now, core.config.repair_bytes_per_second);
         let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
         self.compare_wake = Some(core.now + Ticks(first));
         self.revive_wake = Some(core.now + core.config.revive_every);
@@ -198,6 +194,9 @@ impl Upkeep {
         }
         if let Some(fellow) = self.round.pop_front() {
             if core.table.entry(&fellow.grid()).is_some_and(Entry::is_available) {
+                if self.haste != Haste::Urgent {
+                    core.budget.spend(Account::Near, COMPARISON_BYTES);
+                }
                 core.compare_with(comparisons, &fellow);
             }
         } else if self.haste == Haste::Urgent && (!comparisons.is_empty() || core.fetch_claims(comparisons)) {
@@ -211,6 +210,7 @@ impl Upkeep {
                     core.notify(Notice::NeighbourLost(lost));
                 }
             }
+            core.hand_over_strays();
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
             comparisons.is_urgent = self.haste == Haste::Urgent;
             core.begin_votes(comparisons);
@@ -231,9 +231,7 @@ impl Upkeep {
     /// Tries somebody who was given up.
     fn revive_one(&mut self, core: &mut Core) {
         self.revive_wake = Some(core.now + core.config.revive_every);
-        if let Some(contact) = core.dead.pop_front() {
-            core.dead.push_back(contact.clone());
-            self.credit -= LINK_BYTES;
+        if let Some(contact) = core.dead.next() {
             let place = core.grid().0;
             core.ask(&contact, false, Purpose::Revive, 0, |id| {
                 Message::Find(Find { id, target: place, want: Want::Contacts, groups: 0, set: SetName::NONE })
@@ -277,7 +275,7 @@ impl Upkeep {
                 core.doubted.push(contact);
             } else {
                 let place = contact.grid().0;
-                self.probe(core, &contact, place);
+                self.probe(core, &contact, place, Account::Repair);
             }
         }
     }
@@ -323,60 +321,57 @@ impl Upkeep {
             self.near_next = 0;
             self.has_strangers = true;
         }
-        // Neighbours that have not answered yet come first, and soon.
-        if self.has_strangers {
-            let is_stranger = |contact: &Arc<Contact>| {
-                core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
-            };
-            if let Some(first) = (self.near_next..self.near.len()).find(|index| is_stranger(&self.near[*index])) {
-                self.near.swap(self.near_next, first);
-                let contact = self.near[self.near_next].clone();
-                self.near_next += 1;
-                self.probe_neighbour(core, &contact);
-                self.near_wake = Some(core.now + EAGER_PAUSE);
+        // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.
+        let is_stranger = |contact: &Arc<Contact>| {
+            core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
+        };
+        let mut strangers = if self.has_strangers { self.near_next..self.near.len() } else { 0..0 };
+        let stranger = strangers.find(|index| is_stranger(&self.near[*index]));
+        self.has_strangers = stranger.is_some();
+        if stranger.is_some() || self.roll_call > 0 {
+            let closed = core.closed_for(Account::Repair);
+            if closed > Ticks(0) {
+                self.near_wake = Some(core.now + closed);
                 return;
             }
-            self.has_strangers = false;
+            if let Some(stranger) = stranger {
+                self.near.swap(self.near_next, stranger);
+            } else {
+                self.roll_call -= 1;
+            }
+            self.near_wake = Some(core.now + EAGER_PAUSE);
+            return self.probe_next_neighbour(core, Account::Repair);
         }
         let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
-        self.near_wake = Some(core.now + pause);
-        let is_roll_call = self.roll_call > 0;
-        if is_roll_call {
-            self.roll_call -= 1;
-            self.near_wake = Some(core.now + EAGER_PAUSE);
-        }
-        if let Some(contact) = self.near.get(self.near_next).cloned() {
-            self.near_next += 1;
-            if !core.table.take_recent(&contact.grid()) || is_roll_call {
-                self.probe_neighbour(core, &contact);
-            }
+        self.near_wake = Some(core.now + pause.max(core.closed_for(Account::Near)));
+        if core.closed_for(Account::Near) == Ticks(0) {
+            self.probe_next_neighbour(core, Account::Near);
         }
     }
 
-    fn probe_neighbour(&mut self, core: &mut Core, contact: &Arc<Contact>) {
-        let own = core.grid().0;
-        self.probe(core, contact, own);
+    /// Who was heard from since the last round need not be asked, unless there is reason to ask everybody.
+    fn probe_next_neighbour(&mut self, core: &mut Core, account: Account) {
+        let Some(contact) = self.near.get(self.near_next).cloned() else { return };
+        self.near_next += 1;
+        if !core.table.take_recent(&contact.grid()) || account == Account::Repair {
+            let own = core.grid().0;
+            self.probe(core, &contact, own, account);
+        }
     }
 
     fn probe_far(&mut self, core: &mut Core) {
-        let rate = i64::from(core.config.upkeep_bytes_per_second);
-        let earned = rate * core.now.since(self.credited).0.min(60_000) as i64 / 1_000;
-        // Neighbours are met and missed by need, whatever it costs; the debt holds up the far sweep, not for ever.
-        self.credit = (self.credit + earned - std::mem::take(&mut core.upkeep_bytes)).clamp(-rate * DEBT_SECONDS, rate);
-        self.credited = core.now;
         // While there is hearsay, as fast as the budget allows; then one round of the table in `contact_probe_every`.
         let has_hearsay = core.table.answered() < core.table.len();
         let round = if has_hearsay { 0 } else { core.config.contact_probe_every.0 };
-        let round_pause = round / core.table.len().max(1) as u64;
-        let budget_pause = ((LINK_BYTES + PROBE_BYTES) * 1_000 / rate) as u64;
-        self.far_wake = Some(core.now + Ticks(round_pause.max(budget_pause).max(1)));
-        if self.credit < 0 {
-            return;
-        }
-        if let Some(contact) = self.next_far(core) {
+        let pause = Ticks(round / core.table.len().max(1) as u64).max(PROBE_PAUSE);
+        let closed = core.closed_for(Account::Far);
+        if closed == Ticks(0)
+            && let Some(contact) = self.next_far(core)
+        {
             let place = contact.grid().0;
-            self.probe(core, &contact, place);
+            self.probe(core, &contact, place, Account::Far);
         }
+        self.far_wake = Some(core.now + pause.max(core.closed_for(Account::Far)));
     }
 
     /// The next contact of the table that was not heard from since the last round. Bins are walked in bit-reversed
@@ -405,16 +400,14 @@ impl Upkeep {
     }
 
     /// Asks `contact` who is around `place`; an answer names nobody if it sees what we see.
-    fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id) {
+    fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id, account: Account) {
         let is_complete = core.table.is_complete_at(&place);
         let (groups, set) = if is_complete {
             (core.config.holders, core.view(&place, core.config.holders).name)
         } else {
             (0, SetName::NONE)
         };
-        let is_linked = core.table.entry(&contact.grid()).is_some_and(|entry| entry.is_linked());
-        self.credit -= if is_linked { 0 } else { LINK_BYTES };
-        core.ask(contact, false, Purpose::Probe, 0, |id| {
+        core.ask(contact, false, Purpose::Probe(account), 0, |id| {
             Message::Find(Find { id, target: place, want: Want::Contacts, groups, set })
         });
     }

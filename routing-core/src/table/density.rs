@@ -4,7 +4,8 @@
 //! - *The own neighbourhood*, which is complete from the beginning: few nodes are in it, so it errs by an eighth.
 //! - *What others say of theirs*: the median of 32 regions hardly errs, and ids ground in one place move one of them.
 //!
-//! While a node joins, its table says nothing, and it goes by what it is told. Reasons: decision 0007.
+//! While a node joins, its table says nothing, and it goes by what it is told; and until it has heard from enough regions
+//! by how much that differed from its own neighbourhood. Reasons: decision 0007.
 
 use crate::holders::Scale;
 use crate::id::Grid;
@@ -57,8 +58,16 @@ impl Default for Density {
 }
 
 impl Density {
-    pub(super) fn set_told(&mut self, told: Option<Scale>) {
-        self.told = told;
+    pub(super) fn set_told(&mut self, told: Scale) {
+        self.told = Some(told).filter(|told| told.is_plausible());
+    }
+
+    /// The table is filled: what was told is the first that is agreed upon, and what is heard from now on counts.
+    pub(super) fn on_filled(&mut self) {
+        let told = self.told.take().filter(|_| self.near != Scale::UNKNOWN);
+        if let Some(told) = told {
+            self.agreed_offset.get_or_insert((i32::from(told.0) - i32::from(self.near.0)) as i16);
+        }
     }
 
     /// The best there is to say: what was told while that counts, the whole table, what others agree upon, the own
@@ -72,6 +81,11 @@ impl Density {
     /// but a node that has just come back errs by more.
     pub(super) fn bound(&self) -> Scale {
         self.scale().denser_by(DOUBT)
+    }
+
+    /// The scale that nobody's estimate falls below but by chance.
+    pub(super) fn floor(&self) -> Scale {
+        self.scale().sparser_by(DOUBT)
     }
 
     /// What the table alone says.

@@ -12,9 +12,9 @@ use std::collections::{BTreeSet, VecDeque};
 use transport_sim::delay::DelaySpec;
 use transport_sim::network::dishonest;
 use transport_sim::network::{Condition, NodeIndex};
-use transport_sim::sandbox::RoutingSandbox;
 use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
+use transport_sim::sandbox::{Member, RoutingSandbox};
 use transport_sim::servers::Server;
 
 /// Through how many entry points a client starts, and a liar joins, if the scenario cannot say.
@@ -509,10 +509,18 @@ fn some_members(
     sandbox.draw_some(&running, count)
 }
 
-/// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; the very
-/// first node if nobody is in yet.
+/// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; one that is
+/// on its way in if nobody is. Who joined through nobody would begin a network of its own, which stays apart for good.
 pub(crate) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
-    doors_near(sandbox, count, None)
+    let chosen = doors_near(sandbox, count, None);
+    if chosen.is_empty() { nobody_in(sandbox) } else { chosen }
+}
+
+/// Whom to ask where nobody is in: the first who lives, else the very first.
+fn nobody_in(sandbox: &RoutingSandbox) -> Vec<NodeIndex> {
+    let (members, first) = (sandbox.members(), sandbox.members().first());
+    let lives = |member: &&Member| sandbox.network().condition(member.node) == Condition::Running;
+    members.iter().find(lives).or(first).map(|member| member.node).into_iter().collect()
 }
 
 /// The same, all in the part of the network that `near` is in; by default in that of the first one drawn, so that a part
@@ -542,12 +550,11 @@ fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex
         chosen.truncate(chosen.len() - honest.len());
         chosen.extend(honest);
     }
-    let members = sandbox.members();
     if chosen.is_empty() {
-        members.first().map(|member| member.node).into_iter().collect()
-    } else {
-        chosen.iter().map(|member| members[*member].node).collect()
+        return nobody_in(sandbox);
     }
+    let members = sandbox.members();
+    chosen.iter().map(|member| members[*member].node).collect()
 }
 
 /// A newcomer stands in the part of the network that its first entry point is in.

@@ -71,7 +71,10 @@ pub fn is_fair(scenario: &Scenario) -> bool {
     let nodes = founders(scenario);
     let (mut gone, mut stopped, mut dead, mut mass_deaths) = (0, 0, 0, 0);
     let (mut is_cut, mut has_liars) = (false, false);
+    // How many may be down in the next step, because this one goes on meanwhile.
+    let mut down_next = 0;
     for step in &scenario.steps {
+        let down_now = std::mem::take(&mut down_next);
         match &step.what {
             what @ Do::Kill(Kill::Nodes(_)) if is_mass_death(scenario, what) => {
                 mass_deaths += 1;
@@ -97,14 +100,21 @@ pub fn is_fair(scenario: &Scenario) -> bool {
                     return false;
                 }
             }
-            Do::Restart(restart) if at_once(&restart.who, restart.down, step, nodes) >= nodes => return false,
+            Do::Restart(restart) => {
+                let down = at_once(&restart.who, restart.down, step, nodes);
+                if down >= nodes {
+                    return false;
+                }
+                down_next = if step.meanwhile { down } else { 0 };
+            }
             Do::Run(_) => stopped = 0,
             Do::Partition(_) => is_cut = true,
             Do::Heal => is_cut = false,
             Do::Dishonest(_) => has_liars = true,
             _ => {}
         }
-        if nodes < 4 && gone + stopped > 0 && gone + stopped >= nodes {
+        // Who comes back to find that all it knew have left for good meanwhile has nobody to join.
+        if nodes < 4 && gone + stopped > 0 && gone + stopped + down_now >= nodes {
             return false;
         }
         if (gone + stopped) * 2 > nodes + 1 {
@@ -163,6 +173,11 @@ impl Reach {
             _ => {}
         }
         self.is_cut || self.stopped + stopped_now + self.dead > deaths_max(scenario)
+    }
+
+    /// Whether some are stopped, for others to give up and to meet again later.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped > 0
     }
 
     /// Whether nothing is, or was, in the way of anybody but for a partition that is over.

@@ -8,13 +8,15 @@ use crate::scenario::{Consistency, Do, Scenario, Step};
 use routing_core::holders::Scale;
 use routing_core::id::{self as key, Grid, Guid};
 use routing_core::message::Standing;
+use routing_core::record::Record;
 use routing_core::state::{NodeState, Phase, Stats, Verdict};
 use routing_core::table::Entry;
 use routing_core::time::{Tick, Ticks};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use transport_sim::network::{Condition, NodeIndex};
 use transport_sim::sandbox::tasks::{Done, LookupDone};
 use transport_sim::sandbox::{Member, RoutingSandbox};
@@ -102,6 +104,13 @@ pub struct Judge<'a> {
     reach: fair::Reach,
     /// Until when answers may be lesser than what was acknowledged: it may be known only to those who cannot be reached.
     excused_until: Tick,
+    /// Until when some may not have noticed yet who is there again, and count fewer holders than there are.
+    unaware_until: Tick,
+    /// Those whose holders all died at once, with what was acknowledged before: what any other node keeps by chance is no
+    /// promise.
+    bereft: BTreeMap<Guid, Arc<Record>>,
+    /// While many die at once: who held what.
+    held: Vec<(Arc<Record>, Vec<NodeIndex>)>,
     /// Whether nobody has lied yet.
     is_honest: bool,
     /// Who has which name.
@@ -123,6 +132,9 @@ impl<'a> Judge<'a> {
             since,
             reach: fair::Reach::default(),
             excused_until,
+            unaware_until: Tick(0),
+            bereft: BTreeMap::new(),
+            held: Vec::new(),
             is_honest: true,
             told: names::Told::default(),
             must_keep: false,
@@ -224,7 +236,8 @@ impl<'a> Judge<'a> {
     ) -> Result<(), String> {
         let Some(answer) = lookup.answer.as_ref().filter(|answer| answer.is_settled) else { return Ok(()) };
         // Who loses some answers takes others for silent, and for a while their places are somebody else's.
-        let is_calm = self.is_over || self.reach.is_untroubled() && lookup.started >= self.excused_until;
+        let is_calm =
+            self.is_over || self.reach.is_untroubled() && lookup.started >= self.excused_until.max(self.unaware_until);
         if consistency == Consistency::Quick || !is_calm || !self.is_honest {
             return Ok(());
         }
@@ -258,6 +271,9 @@ impl<'a> Judge<'a> {
         if user.stolen_record().is_some_and(|stolen| stolen.outranks(least)) {
             return true;
         }
+        if self.bereft.get(&guid).is_some_and(|lost| !least.outranks(lost)) {
+            return true;
+        }
         let has_it = |member: &Member| {
             let state = sandbox.network().state(member.node);
             let stored = state.and_then(|state| state.store().get(&guid.into()));
@@ -265,6 +281,18 @@ impl<'a> Judge<'a> {
         };
         self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what))
             && !sandbox.members().iter().any(has_it)
+    }
+
+    /// What each user has written, as far as it was acknowledged, with its true holders.
+    fn all_holders(&self, sandbox: &mut RoutingSandbox) -> Vec<(Arc<Record>, Vec<NodeIndex>)> {
+        let records = sandbox.users().iter().filter_map(|user| user.acknowledged_record().cloned());
+        let records: Vec<Arc<Record>> = records.collect();
+        let groups = self.scenario.node.holders;
+        let with_holders = |record: Arc<Record>| {
+            let holders = sandbox.oracle().holders(&record.guid().0, groups);
+            (record, holders)
+        };
+        records.into_iter().map(with_holders).collect()
     }
 
     /// What must be so once everything has come to its end.
@@ -370,12 +398,16 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Who has said that it leaves for good is in no table of those around it, not even as hearsay.
+    /// Nobody takes one who has left for good for somebody who may be there. Where its farewell was lost it is in some tables
+    /// until it has been tried often enough.
     fn nobody_left_is_known(&self, sandbox: &RoutingSandbox, living: &[usize]) -> Finding {
         let (network, members) = (sandbox.network(), sandbox.members());
         let left = members.iter().filter(|member| network.condition(member.node) == Condition::Left);
         for (gone, member) in left.flat_map(|gone| living.iter().map(move |member| (gone, &members[*member]))) {
-            if network.state(member.node).is_some_and(|state| state.table().entry(&gone.grid).is_some()) {
+            if network
+                .state(member.node)
+                .is_some_and(|state| state.table().entry(&gone.grid).is_some_and(|entry| entry.failures() == 0))
+            {
                 return Err((Kind::Unknown, format!("{} knows {}, which has left", member.domain, gone.domain)));
             }
         }
@@ -413,6 +445,11 @@ impl Watch for Judge<'_> {
             self.is_honest &= !matches!(step.what, Do::Dishonest(_));
         }
         self.told.on_steps(has_claims(&self.scenario.steps[steps]), is_divided, now);
+        if self.reach.is_stopped() {
+            self.unaware_until = Tick(u64::MAX);
+        } else if self.unaware_until == Tick(u64::MAX) {
+            self.unaware_until = now + settling;
+        }
         if is_divided {
             self.excused_until = Tick(u64::MAX);
         } else if self.excused_until == Tick(u64::MAX) {
@@ -424,6 +461,10 @@ impl Watch for Judge<'_> {
             && now >= self.excused_until
             && fair::is_roomy(self.scenario, sandbox.members().len())
             && self.all_held(sandbox, Kind::Dropped).is_ok();
+        let mut of_this = self.scenario.steps[self.steps.clone()].iter();
+        if of_this.any(|step| fair::is_mass_death(self.scenario, &step.what)) {
+            self.held = self.all_holders(sandbox);
+        }
         // The last thing that is changed about the weather is the cadence; then it is waited for calm.
         let after = &self.scenario.steps[self.steps.end..];
         self.is_over = after.iter().all(|step| matches!(step.what, Do::Lookup(_) | Do::Migrate(_)));
@@ -459,6 +500,11 @@ impl Watch for Judge<'_> {
 
     fn on_end(&mut self, steps: Range<usize>, sandbox: &mut RoutingSandbox) -> ControlFlow<()> {
         sandbox.check();
+        for (record, holders) in std::mem::take(&mut self.held) {
+            if holders.iter().all(|node| sandbox.network().state(*node).is_none()) {
+                self.bereft.insert(record.guid(), record);
+            }
+        }
         self.told.on_steps(has_claims(&self.scenario.steps[steps.clone()]), false, sandbox.now());
         let mut found = self.all_honest(sandbox);
         if self.must_keep && found.is_ok() {

@@ -185,3 +185,30 @@ fn what_was_written_in_a_part_is_found_in_the_whole_though_its_nodes_had_just_jo
 fn a_write_reaches_all_holders_though_an_entry_point_names_some_who_are_dead() {
     assert_eq!(judged(&found(include_str!("found/named_though_dead.toml"))), None);
 }
+
+/// The cut was too short for anybody to be given up, so nobody joined once more when it was over.
+#[test]
+fn what_was_written_in_a_part_is_found_in_the_whole_though_the_cut_was_short() {
+    assert_eq!(judged(&found(include_str!("found/cut_briefly.toml"))), None);
+}
+
+#[test]
+fn what_was_written_in_a_part_is_found_in_the_whole_though_all_restarted_before_the_cut_was_over() {
+    assert_eq!(judged(&found(include_str!("found/restarted_within_a_cut.toml"))), None);
+}
+
+#[test]
+fn of_two_servers_none_leaves_for_good_while_the_other_is_down() {
+    let mut scenario = draw(0, 0).scenario;
+    let steps = |is_meanwhile| {
+        let text = format!(
+            "name = \"two\"\nseed = 1\n[[step]]\ndo = \"join\"\nnodes = 2\n[[step]]\ndo = \"restart\"\nnodes = 1\ndown = \"2s\"\nover = \"4s\"\n\
+             meanwhile = {is_meanwhile}\n[[step]]\ndo = \"leave\"\nnodes = 1\n"
+        );
+        found(&text).steps
+    };
+    for is_meanwhile in [false, true] {
+        scenario.steps = steps(is_meanwhile);
+        assert_eq!(fair::is_fair(&scenario), !is_meanwhile);
+    }
+}

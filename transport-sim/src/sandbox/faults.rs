@@ -48,8 +48,7 @@ impl RoutingSandbox {
     /// Ends when it is in again, or after ten minutes; it goes on trying then. Says whether the server was down.
     pub fn start_return(&mut self, tag: usize, member: usize) -> bool {
         let (now, seed) = (self.now(), self.rng.next_u64());
-        let server = &mut self.members[member];
-        server.has_joined = false;
+        let server = &self.members[member];
         let (node, secret, address) = (server.node, server.secret.clone(), Address::from(&server.domain));
         let config = self.config.clone();
         let mut entry_points = Vec::new();
@@ -58,7 +57,10 @@ impl RoutingSandbox {
             NodeState::restore(secret, address, config, seed, kept, now)
         });
         if was_down {
+            self.members[member].has_joined = false;
             self.oracle = None;
+            // What its lookups have brought does not outlive a stop.
+            self.seen.retain(|(asker, _), _| *asker != node);
             let task = Task::Return { tag, member, deadline: now + RETURN_PATIENCE };
             self.give(node, Operation::Join(entry_points), task);
         }
@@ -176,5 +178,78 @@ impl RoutingSandbox {
             // That too few could be asked says nothing about the record.
             None => seen.is_some() && answer.verdict == Verdict::Absent,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing_core::account::Account;
+    use routing_core::record::Record;
+    use std::sync::Arc;
+
+    /// A federation of so many servers, all of them in.
+    fn sandbox(servers: usize) -> RoutingSandbox {
+        let mut sandbox = RoutingSandbox::new(1);
+        let first = sandbox.new_node();
+        sandbox.join(first, &[]).unwrap();
+        for _ in 1..servers {
+            let node = sandbox.new_node();
+            sandbox.join(node, &[first]).unwrap();
+        }
+        sandbox
+    }
+
+    fn finish(sandbox: &mut RoutingSandbox, count: usize) -> Vec<Done> {
+        let mut done = Vec::new();
+        assert!(sandbox.run_until(Ticks::minutes(5), |sandbox| sandbox.done.len() >= count));
+        done.extend(sandbox.take_done());
+        done
+    }
+
+    #[test]
+    fn a_server_that_may_not_leave_because_it_is_just_coming_back_counts_once_it_is_in() {
+        let mut sandbox = sandbox(4);
+        sandbox.stop(2);
+        assert!(sandbox.start_return(0, 2));
+        sandbox.tick(5);
+        sandbox.start_leave(0, 2);
+        let done = finish(&mut sandbox, 2);
+        assert_eq!(done.iter().map(|done| done.correct).collect::<Vec<_>>(), [0, 1], "it is in, and has not left");
+        assert_eq!(sandbox.oracle().len(), 4);
+    }
+
+    #[test]
+    fn a_server_that_is_told_to_come_back_and_was_not_down_stays_in() {
+        let mut sandbox = sandbox(3);
+        assert!(!sandbox.start_return(0, 1));
+        assert_eq!(sandbox.oracle().len(), 3);
+    }
+
+    #[test]
+    fn what_a_server_was_told_before_it_stopped_is_no_measure_for_what_it_is_told_afterwards() {
+        let mut sandbox = sandbox(2);
+        let mut account = Account::new([1; 32], None, [0; 16]);
+        let mut place = |home: &str| Arc::new(account.place(home.parse().unwrap(), 0));
+        let (old, new) = (place("old.example"), place("new.example"));
+        let answer = |record: &Arc<Record>| Answer {
+            key: record.key(),
+            verdict: Verdict::Found,
+            record: Some(record.clone()),
+            rival: None,
+            votes: Vec::new(),
+            is_settled: true,
+            is_confirmed: false,
+            confirmations: 1,
+            age: Ticks(0),
+            round_trips: 1,
+            trace: Vec::new(),
+        };
+        let asker = sandbox.members()[1].node;
+        assert!(!sandbox.has_regressed(asker, 0, &answer(&new)));
+        assert!(sandbox.has_regressed(asker, 0, &answer(&old)));
+        sandbox.stop(1);
+        assert!(sandbox.start_return(0, 1));
+        assert!(!sandbox.has_regressed(asker, 0, &answer(&old)));
     }
 }

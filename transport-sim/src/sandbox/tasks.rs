@@ -417,7 +417,8 @@ impl RoutingSandbox {
                 }
                 (Task::Depart { tag, started }, Outcome::Departed(result)) => {
                     self.oracle = None;
-                    departed.push(finished.node);
+                    // Who may not go yet, because it is still on its way in, goes on with what it does.
+                    departed.extend(result.is_ok().then_some(finished.node));
                     let correct = u32::from(result.is_ok());
                     Done {
                         tag,

@@ -7,7 +7,8 @@
 //! more, since a comparison that finds both the same is what renews the ages of the rest.
 //!
 //! What a holder lacks it is given only if most holders lack it. Else it may be none of them: a server that has just come
-//! back does not know everybody yet. If it is one, its fellows see to it.
+//! back does not know everybody yet. If it is one, its fellows see to it. And where most lack something, they may all be
+//! none of its holders: then everything is announced once more, to those whom others say to be the holders.
 
 use super::{HolderSaid, Register, TRIES_MAX};
 use crate::domain::Domain;
@@ -31,6 +32,8 @@ const MISSED_MAX: usize = 64;
 pub(super) struct Announcing {
     pub(super) domain: Domain,
     pub(super) range: (Id, u8),
+    /// Whether others are asked who the holders are, though this server knows some who may be.
+    pub(super) asks_the_way: bool,
 }
 
 /// How far the comparison with one holder is.
@@ -80,7 +83,7 @@ impl Register {
 
     /// Sends a comparison to a peer if one is due. Says whether there is nothing else for it at the moment.
     pub(super) fn check(&mut self, core: &mut Core, index: usize, led_by: u8) -> bool {
-        let Some(Announcing { domain, range }) = &self.announcing else { return false };
+        let Some(Announcing { domain, range, .. }) = &self.announcing else { return false };
         let (domain, whole) = (domain.clone(), *range);
         let peer = &mut self.peers[index];
         let check = peer.check.get_or_insert_with(|| Box::new(Check::of(whole)));
@@ -206,17 +209,20 @@ impl Register {
         }
     }
 
-    /// Everything has been compared: what most holders lack, those who lack it are given. Says whether that is anything.
+    /// Everything has been compared: what most holders lack, those who lack it are given, if it is sure that they are the
+    /// holders. Says whether that is anything.
     pub(super) fn give_what_is_lacking(&mut self) -> bool {
-        let mut is_any = false;
-        for (writing, index) in std::mem::take(&mut self.lacking) {
-            if !self.writings[writing as usize].is_acknowledged {
-                is_any = true;
-                self.peers[index as usize].queue.push(writing);
-                self.make_ready(index);
-            }
+        let mut lacking = std::mem::take(&mut self.lacking);
+        lacking.retain(|(writing, _)| !self.writings[*writing as usize].is_acknowledged);
+        if self.announcing.as_ref().is_some_and(|announcing| !announcing.asks_the_way) {
+            self.is_doubtful |= !lacking.is_empty();
+            return false;
         }
-        is_any
+        for (writing, index) in &lacking {
+            self.peers[*index as usize].queue.push(*writing);
+            self.make_ready(*index);
+        }
+        !lacking.is_empty()
     }
 
     /// A comparison was left unanswered.

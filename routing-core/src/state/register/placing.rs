@@ -5,7 +5,7 @@ use super::{HolderSaid, Lane, Register};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Target};
 use crate::holders::Place;
-use crate::id::{Grid, Kind};
+use crate::id::{Grid, Id, Kind};
 use crate::message::{Copy, Find, Message, RequestId, StoreVerdict, Want};
 use crate::search::{Search, Seat};
 use crate::state::core::Core;
@@ -15,15 +15,25 @@ use crate::time::Ticks;
 use std::sync::Arc;
 
 impl Register {
+    /// Whether the holders of this are known without asking anybody the way.
+    fn is_known(&self, core: &Core, target: &Id) -> bool {
+        core.knows_all_at(target) && !self.announcing.as_ref().is_some_and(|announcing| announcing.asks_the_way)
+    }
+
     pub(super) fn begin_search(&mut self, core: &Core, lane: usize) {
-        let Lane { next, end, search, .. } = &mut self.lanes[lane];
-        if search.is_none() && next < end {
-            let key = self.writings[*next].record.key();
+        let Lane { next, end, .. } = self.lanes[lane];
+        if self.lanes[lane].search.is_none() && next < end {
+            let key = self.writings[next].record.key();
+            let is_known = self.is_known(core, &key.id);
+            let search = &mut self.lanes[lane].search;
             // One record asks for its own holders only, many for everybody in their stretch of the keyspace. The holders
             // of one claim are nearly as many as that.
-            let is_stretch = key.kind != Kind::Claim && *end - *next > 1;
+            let is_stretch = key.kind != Kind::Claim && end - next > 1;
             let groups = core.config.holders_of(key.kind) * if is_stretch { 4 } else { 1 };
             let search = search.insert(core.search(key.id, groups));
+            if is_known {
+                search.arrive();
+            }
             // A client has no table: each of its searches starts at the entry points.
             for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
                 let contact = &self.peers[*entry as usize].contact;
@@ -37,12 +47,12 @@ impl Register {
             if self.lanes[lane].next == self.lanes[lane].end || self.lanes[lane].is_paused {
                 return;
             }
-            let Lane { next, search, .. } = &mut self.lanes[lane];
-            let target = self.writings[*next].record.key().id;
-            if core.is_node() && search.is_none() && (core.table.is_empty() || core.table.is_complete_at(&target)) {
-                let index = *next;
-                *next += 1;
-                self.assign_from_table(core, index);
+            let next = self.lanes[lane].next;
+            let target = self.writings[next].record.key().id;
+            let is_known = core.table.is_empty() || self.is_known(core, &target);
+            if core.is_node() && self.lanes[lane].search.is_none() && is_known {
+                self.lanes[lane].next += 1;
+                self.assign_from_table(core, next);
                 continue;
             }
             self.begin_search(core, lane);
@@ -167,6 +177,7 @@ impl Register {
                 StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
                 StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
             };
+            core.note_stray(&copy);
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
                 self.on_greater(core, writing as u32, &greater);

@@ -74,3 +74,53 @@ fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
     assert!(world.node(4).table().entry(&away).is_some_and(|entry| entry.is_available()));
     assert_eq!(moved(&world, before), 0);
 }
+
+#[test]
+fn what_was_written_while_most_holders_were_out_of_reach_is_theirs_once_they_are_back() {
+    let (mut world, records) = world_with_records(12);
+    let key = records[7].key();
+    let by_distance = world.nearest(&key.id);
+    let holders = &by_distance[..4];
+    let writer = by_distance[11];
+    let away: Vec<(usize, Option<NodeState>)> =
+        holders[..3].iter().map(|holder| (*holder, world.nodes[*holder].take())).collect();
+    // Long enough for all to notice, and shorter than the grace: nobody is given up.
+    world.run(Ticks::minutes(3).0);
+    let mut account = user(7);
+    place(&mut account, "n1.example");
+    let closed = Arc::new(account.close(0));
+    assert_eq!(closed.key(), key);
+    assert!(world.register(writer, std::slice::from_ref(&closed)).records[0].is_acknowledged);
+    let has_it =
+        |world: &World, node: usize| world.node(node).store().get(&key).is_some_and(|it| *it.held().record() == closed);
+    // The one true holder that was there dies: only those who stood in have it.
+    world.nodes[holders[3]] = None;
+    for (holder, node) in away {
+        world.nodes[holder] = node;
+        assert!(!has_it(&world, holder));
+    }
+    world.run(world.config.compare_every.0 * 3);
+    assert!(holders[..3].iter().all(|holder| has_it(&world, *holder)));
+    assert!(world.nodes.iter().flatten().all(|node| node.core.strays.is_empty()), "each was handed on once");
+}
+
+#[test]
+fn what_a_server_holds_after_a_restart_in_place_of_others_is_handed_to_them() {
+    let (mut world, records) = world_with_records(12);
+    let key = records[7].key();
+    let by_distance = world.nearest(&key.id);
+    let stranger = by_distance[11];
+    let mut account = user(7);
+    place(&mut account, "n1.example");
+    let closed = Arc::new(account.close(0));
+    let kept = {
+        let mut kept = world.node(stranger).kept();
+        kept.copies.push(Copy { record: closed.clone(), rival: None, age: Ticks::minutes(5) });
+        kept
+    };
+    world.nodes[stranger] = None;
+    assert!(world.rejoin(stranger, kept).is_ok());
+    world.run(world.config.compare_every.0 * 3);
+    let has_it = |node: &usize| world.node(*node).store().get(&key).is_some_and(|it| *it.held().record() == closed);
+    assert!(by_distance[..4].iter().all(has_it));
+}

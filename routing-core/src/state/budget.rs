@@ -1,0 +1,140 @@
+//! How many bytes a second the background may cost: what upkeep and repair spend, and when they may go on.
+//!
+//! ```text
+//!   upkeep ─┬─ three quarters ─▶ the near sweep ─ what it leaves ─┐
+//!           └─ one quarter ────────────────────────────────────┴─▶ the far sweep
+//!   repair ───▶ whatever is asked because something has changed
+//! ```
+//!
+//! Whoever asks pays for the question, for the answer, and for the link if one has to be opened: so nobody pays for what
+//! others ask of it, and what all nodes send is what all of them pay. An exchange may overdraw its account, since nobody
+//! knows beforehand how long an answer will be; then the account is closed until that is paid for.
+
+use crate::time::{Tick, Ticks};
+
+/// What opening a link counts against a budget, in bytes.
+pub(super) const LINK_BYTES: u32 = 64;
+/// For how many milliseconds the sweeps may save: a probe or two.
+const UPKEEP_SAVED_MS: i64 = 1_000;
+/// For how many milliseconds repair may save: one question to each node of the neighbourhood, with the longest answers.
+const REPAIR_SAVED_MS: i64 = 10_000;
+/// Nobody pays back for longer than this, in milliseconds: the longest answer is a frame of a mebibyte.
+const DEBT_MS: i64 = 600_000;
+
+/// Who pays for an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Account {
+    /// The sweep round the own neighbourhood, and comparisons while nothing has changed.
+    Near,
+    /// The sweep over the whole table.
+    Far,
+    /// Whatever is asked because something has changed, or may be mended.
+    Repair,
+}
+
+/// The accounts of one node, in thousandths of a byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Budget {
+    near: i64,
+    far: i64,
+    repair: i64,
+    earned: Tick,
+}
+
+impl Budget {
+    /// Everything is paid for, and repair has saved what it may.
+    pub(super) fn start(&mut self, now: Tick, repair_bytes_per_second: u32) {
+        let repair = i64::from(repair_bytes_per_second) * REPAIR_SAVED_MS;
+        *self = Self { near: 0, far: 0, repair, earned: now };
+    }
+
+    /// Pays in what has been earned since the last time.
+    pub(super) fn earn(&mut self, now: Tick, upkeep_bytes_per_second: u32, repair_bytes_per_second: u32) {
+        let passed = now.since(self.earned).0.min(DEBT_MS as u64) as i64;
+        let (upkeep, repair) = (i64::from(upkeep_bytes_per_second), i64::from(repair_bytes_per_second));
+        self.earned = now;
+        let (near_max, far_max) = (upkeep * UPKEEP_SAVED_MS, upkeep * UPKEEP_SAVED_MS);
+        let for_near = upkeep * passed * 3 / 4;
+        let left = (self.near + for_near - near_max).max(0);
+        self.near += for_near - left;
+        self.far = (self.far + upkeep * passed - for_near + left).min(far_max);
+        self.repair = (self.repair + repair * passed).min(repair * REPAIR_SAVED_MS);
+    }
+
+    /// Somebody spends so many bytes.
+    pub(super) fn spend(&mut self, account: Account, bytes: usize) {
+        let balance = match account {
+            Account::Near => &mut self.near,
+            Account::Far => &mut self.far,
+            Account::Repair => &mut self.repair,
+        };
+        *balance = balance.saturating_sub_unsigned(bytes as u64 * 1_000);
+    }
+
+    /// For how long this account stays closed at least, at so many bytes a second; nothing if it is open.
+    pub(super) fn closed_for(&self, account: Account, bytes_per_second: u32) -> Ticks {
+        let balance = match account {
+            Account::Near => self.near,
+            Account::Far => self.far,
+            Account::Repair => self.repair,
+        };
+        Ticks(balance.min(0).unsigned_abs().div_ceil(u64::from(bytes_per_second).max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(budget: &mut Budget, now: u64) {
+        budget.earn(Tick(now), 256, 65_536);
+    }
+
+    fn is_open(budget: &Budget, account: Account) -> bool {
+        budget.closed_for(account, 256) == Ticks(0)
+    }
+
+    #[test]
+    fn an_account_that_is_overdrawn_is_closed_until_that_is_paid_for() {
+        let mut budget = Budget::default();
+        budget.start(Tick(0), 65_536);
+        budget.spend(Account::Near, 192);
+        assert!(!is_open(&budget, Account::Near) && is_open(&budget, Account::Far));
+        after(&mut budget, 999);
+        assert!(!is_open(&budget, Account::Near));
+        after(&mut budget, 1_000);
+        assert!(is_open(&budget, Account::Near));
+    }
+
+    #[test]
+    fn the_far_sweep_earns_a_quarter_however_much_the_near_one_spends_and_all_that_it_leaves() {
+        let earned_far = |near_spends: usize| {
+            let mut budget = Budget::default();
+            budget.start(Tick(0), 65_536);
+            let mut spent = 0;
+            for second in 1..=1_000 {
+                budget.spend(Account::Near, near_spends);
+                after(&mut budget, second * 1_000);
+                while is_open(&budget, Account::Far) {
+                    budget.spend(Account::Far, 64);
+                    spent += 64;
+                }
+            }
+            spent / 1_000
+        };
+        assert_eq!(earned_far(10_000), 64);
+        assert_eq!(earned_far(192), 64);
+        assert!((150..=157).contains(&earned_far(100)), "{}", earned_far(100));
+        assert!((250..=257).contains(&earned_far(0)), "{}", earned_far(0));
+    }
+
+    #[test]
+    fn what_is_saved_is_bounded() {
+        let mut budget = Budget::default();
+        after(&mut budget, 3_600_000);
+        budget.spend(Account::Far, 257);
+        assert!(!is_open(&budget, Account::Far));
+        budget.spend(Account::Repair, 655_361);
+        assert!(!is_open(&budget, Account::Repair));
+    }
+}
