@@ -205,8 +205,11 @@ impl Drop for TcpConnection {
         }
         let Some(mut peers) = self.peers.take() else { return };
         // Without a runtime there is nobody left to deliver anything.
-        let Ok(runtime) = Handle::try_current() else { return peers.end() };
         let shared = self.shared.clone();
+        let Ok(runtime) = Handle::try_current() else {
+            shared.inbox.close();
+            return peers.end();
+        };
         runtime.spawn(async move {
             let end = Instant::now() + duration(shared.config.farewell_timeout);
             let (mut events, mut heard) = (Vec::new(), Vec::new());
@@ -222,6 +225,7 @@ impl Drop for TcpConnection {
                 }
                 heard.clear();
             }
+            shared.inbox.close();
             peers.end();
         });
     }

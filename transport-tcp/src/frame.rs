@@ -57,6 +57,12 @@ impl FrameReader {
         self.partial.len()
     }
 
+    /// How many bytes the frame that has begun has in all, as far as that is known yet.
+    pub(crate) fn promised(&self) -> usize {
+        let length = self.partial.first_chunk().and_then(|header| payload_len(*header, FRAME_MAX).ok());
+        length.map_or(self.partial.len(), |length| FRAME_OVERHEAD + length)
+    }
+
     /// Copies what is missing to `total` bytes, as far as it is there; says how much.
     fn stash(&mut self, bytes: &[u8], total: usize) -> usize {
         let missing = total.saturating_sub(self.partial.len()).min(bytes.len());
@@ -173,6 +179,7 @@ mod tests {
         let mut reader = FrameReader::default();
         assert_eq!(reader.read(&[0, 0x10, 0, 0]), Ok((4, Frame::Partial)));
         assert_eq!(reader.read(&vec![0; FRAME_MAX - 1]), Ok((FRAME_MAX - 1, Frame::Partial)));
+        assert_eq!((reader.held(), reader.promised()), (FRAME_MAX + 3, FRAME_MAX + 4));
         let whole = Frame::Whole(FRAME_MAX + 4, Err(WireError::NotCanonical));
         assert!(
             matches!(reader.read(&[0, 0]), Ok((1, Frame::Whole(length, Err(_)))) if whole != Frame::Partial && length == FRAME_MAX + 4)

@@ -30,6 +30,7 @@ const BURST: u32 = 10;
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: Mutex<State>,
+    all_max: usize,
     pending_max: usize,
     pending_per_address_max: u32,
     per_address_max: u32,
@@ -43,6 +44,7 @@ struct State {
     addresses: HashMap<IpAddr, Address>,
     /// In order of arrival, with what ends them.
     pending: BTreeMap<u64, Option<AbortHandle>>,
+    proven: usize,
     arrived: u64,
 }
 
@@ -70,8 +72,11 @@ impl Gate {
                 all: Bucket::new(rate, rate.saturating_mul(2), now),
                 addresses: HashMap::new(),
                 pending: BTreeMap::new(),
+                proven: 0,
                 arrived: 0,
             }),
+            // Links on their way out, and those that a busy node has not heard of yet, take places, too.
+            all_max: (config.links_inbound_max + config.handshakes_max) as usize,
             pending_max: config.handshakes_max as usize,
             pending_per_address_max: config.handshakes_per_address_max,
             per_address_max: config.inbound_per_address_max,
@@ -84,7 +89,11 @@ impl Gate {
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, now: Instant, counters: &Counters) -> Option<Slot> {
         let address = prefix(ip);
         let mut state = lock(&self.state);
-        let State { all, addresses, pending, arrived } = &mut *state;
+        let State { all, addresses, pending, proven, arrived } = &mut *state;
+        if *proven >= self.all_max {
+            counters.inbound_refused_full.one();
+            return None;
+        }
         if addresses.len() > QUIET_MAX {
             addresses.retain(|_, address| address.pending + address.proven > 0 || !address.rate.is_full(now));
         }
@@ -130,11 +139,10 @@ impl Gate {
 
     /// `task` is what to end if the place of connection `number` is needed.
     pub(crate) fn attach(&self, number: u64, task: AbortHandle) {
-        let mut state = lock(&self.state);
-        match state.pending.get_mut(&number) {
-            Some(place) => *place = Some(task),
-            // It has ended, or has proven itself, or its place was needed at once: the last is rare, and then it stays.
-            None => {}
+        // Not there any more: it has ended or has proven itself, or its place was needed before it had begun. The last is
+        // rare, and then its own limit of time ends it.
+        if let Some(place) = lock(&self.state).pending.get_mut(&number) {
+            *place = Some(task);
         }
     }
 }
@@ -149,6 +157,7 @@ impl Slot {
         let mut state = lock(&self.gate.state);
         self.is_proven = true;
         state.pending.remove(&self.number);
+        state.proven += 1;
         counters.handshakes_now.set(state.pending.len() as u64);
         if let Some(address) = state.addresses.get_mut(&self.address) {
             address.pending -= 1;
@@ -161,6 +170,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = lock(&self.gate.state);
         state.pending.remove(&self.number);
+        state.proven -= usize::from(self.is_proven);
         if let Some(address) = state.addresses.get_mut(&self.address) {
             let count = if self.is_proven { &mut address.proven } else { &mut address.pending };
             *count = count.saturating_sub(1);
@@ -199,6 +209,21 @@ mod tests {
         first.prove(&counters);
         assert!(admit("2001:db8::3").is_some(), "who has proven itself does not count as pending");
         assert_eq!(counters.inbound_refused_address.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_listen_takes_so_many_and_no_more() {
+        let (gate, counters, now) = gate(TcpConfig { links_inbound_max: 3, handshakes_max: 2, ..TcpConfig::lab() });
+        let mut slots = Vec::new();
+        for _ in 0..9 {
+            if let Some(mut slot) = gate.admit(ip("127.0.0.1"), now, &counters) {
+                slot.prove(&counters);
+                slots.push(slot);
+            }
+        }
+        assert_eq!((slots.len(), counters.inbound_refused_full.get()), (5, 4));
+        slots.pop();
+        assert!(gate.admit(ip("127.0.0.1"), now, &counters).is_some());
     }
 
     #[tokio::test]

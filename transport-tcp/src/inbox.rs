@@ -34,17 +34,32 @@ pub(crate) struct Inbox {
 struct Events {
     list: Vec<Event>,
     listener: Option<Waker>,
+    /// Nobody will ask again: what happens now is dropped, with the sockets that come with it.
+    is_closed: bool,
 }
 
 impl Inbox {
     pub(crate) fn push(&self, event: Event) {
         let mut events = lock(&self.events);
+        if events.is_closed {
+            return;
+        }
         events.list.push(event);
         let listener = events.listener.take();
         drop(events);
         if let Some(listener) = listener {
             listener.wake();
         }
+    }
+
+    /// The connection is no more.
+    pub(crate) fn close(&self) {
+        let mut events = lock(&self.events);
+        events.is_closed = true;
+        let list = std::mem::take(&mut events.list);
+        // Dropping an event may end a task, which has something to say.
+        drop(events);
+        drop(list);
     }
 
     /// Exchanges what has happened for `empty`, once there is something.

@@ -96,6 +96,8 @@ struct Link {
     batch_bytes: usize,
     /// What is counted of this link in `Shared::inbound`.
     counted: usize,
+    /// Memory is set aside for the whole frame that has begun.
+    has_reserved: bool,
     bytes_rate: Bucket,
     messages_rate: Bucket,
     malformed: u32,
@@ -112,6 +114,8 @@ struct Link {
     /// When the frame began that has not ended, or was last waited for by this side.
     frame_since: Option<Instant>,
     write_since: Option<Instant>,
+    /// The node has not heard the last batch yet.
+    waits_for_node: bool,
     paused_until: Option<Instant>,
     ending: Option<(EndReason, Instant)>,
     timer: Pin<Box<Sleep>>,
@@ -134,6 +138,7 @@ pub(crate) async fn run(id: LinkId, greeted: Greeted, control: Arc<Control>, out
         batch_frames: 0,
         batch_bytes: 0,
         counted: 0,
+        has_reserved: false,
         bytes_rate: bucket(config.peer_bytes_per_second),
         messages_rate: bucket(config.peer_messages_per_second),
         malformed: 0,
@@ -146,6 +151,7 @@ pub(crate) async fn run(id: LinkId, greeted: Greeted, control: Arc<Control>, out
         taken: now,
         frame_since: None,
         write_since: None,
+        waits_for_node: false,
         paused_until: None,
         ending: None,
         timer: Box::pin(sleep_until(now + NEVER)),
@@ -207,7 +213,7 @@ impl Link {
         if is_over(self.write_since, duration(config.write_timeout)) {
             return Some(EndReason::Stalled);
         }
-        if self.paused_until.is_none() && is_over(self.frame_since, duration(config.frame_timeout)) {
+        if self.is_reading() && is_over(self.frame_since, duration(config.frame_timeout)) {
             self.shared.counters.frames_timed_out.one();
             return Some(EndReason::Misbehaved);
         }
@@ -238,12 +244,14 @@ impl Link {
                 if !ordered.is_accepted {
                     sooner(Some(self.taken), duration(config.accept_timeout));
                 }
-                if self.paused_until.is_none() {
+                if self.is_reading() {
                     sooner(self.frame_since, duration(config.frame_timeout));
                 }
             }
         }
-        sooner(self.paused_until, Duration::ZERO);
+        if !self.has_heard_all {
+            sooner(self.paused_until, Duration::ZERO);
+        }
         // A timer that fires too early costs one look; one that is moved with each message would cost more.
         if next < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(next);
@@ -316,12 +324,14 @@ impl Link {
         if self.paused_until.is_some_and(|until| now < until) {
             return Poll::Pending;
         }
-        if self.paused_until.take().is_some() && self.frame_since.is_some() {
-            // It was not the peer who waited.
-            self.frame_since = Some(now);
-        }
+        let has_paused = self.paused_until.take().is_some();
         while self.control.has_room() {
-            if self.reader.held() > LARGE && self.is_node_full() {
+            if (has_paused || self.waits_for_node) && self.frame_since.is_some() {
+                // It was not the peer who let the other wait.
+                self.frame_since = Some(now);
+            }
+            self.waits_for_node = false;
+            if self.reader.held() > LARGE && !self.reserve() {
                 self.shared.counters.reads_delayed.one();
                 self.paused_until = Some(now + DELAY);
                 return Poll::Pending;
@@ -358,7 +368,13 @@ impl Link {
                 return Poll::Ready(Ok(()));
             }
         }
+        self.waits_for_node = true;
         Poll::Pending
+    }
+
+    /// Whether it is for the peer to go on.
+    fn is_reading(&self) -> bool {
+        self.paused_until.is_none() && !self.waits_for_node
     }
 
     /// Nothing more comes from the peer. What this side has begun to write it still takes.
@@ -411,13 +427,22 @@ impl Link {
         wait.is_some()
     }
 
-    fn is_node_full(&self) -> bool {
-        self.shared.inbound.load(Ordering::Relaxed) > self.shared.config.inbound_bytes_max as usize
+    /// Sets memory aside for all of a large frame, if there is any left. So whatever frames have got theirs can end, or
+    /// run out of time, and the others get theirs then.
+    fn reserve(&mut self) -> bool {
+        if !self.has_reserved {
+            let max = self.shared.config.inbound_bytes_max as usize;
+            self.has_reserved = self.shared.inbound.load(Ordering::Relaxed) + self.reader.promised() <= max;
+            self.count();
+        }
+        self.has_reserved
     }
 
     /// Counts what this link keeps in memory.
     fn count(&mut self) {
-        let counted = self.reader.held() + self.batch_bytes;
+        self.has_reserved &= self.reader.held() > LARGE;
+        let frame = if self.has_reserved { self.reader.promised() } else { self.reader.held() };
+        let counted = frame + self.batch_bytes;
         if counted > self.counted {
             self.shared.inbound.fetch_add(counted - self.counted, Ordering::Relaxed);
         } else if counted < self.counted {
@@ -490,6 +515,10 @@ impl Intake<'_> {
             let Frame::Whole(length, result) = frame else { break };
             self.frames += 1;
             self.bytes += length;
+            if self.batch.capacity() == 0 {
+                // As many as the rest of the chunk may hold, if they are like this one.
+                self.batch.reserve((bytes.len() / length).clamp(1, BATCH_FRAMES as usize));
+            }
             match result {
                 Ok(message) => self.batch.push(message),
                 Err(WireError::UnknownKind { id, .. }) => self.unknown.push(id),

@@ -48,6 +48,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn greet(shared: &Shared, socket: TcpStream) -> Result<Greeted, HandshakeError> {
     prepare(&socket, duration(shared.config.write_timeout));
+    // Whoever says nothing costs a socket and a task, and no keys.
+    socket.readable().await?;
     let (mut stream, grid) = dialled(shared, socket).await?;
     let contact = hear_hello(shared, &mut stream, grid).await?;
     Ok(Greeted { stream, contact, slot: None })

@@ -15,6 +15,9 @@ use std::task::Waker;
 /// Memory that is kept for what comes next; what is larger is given back.
 const KEPT: usize = 1_024;
 
+/// The most that is set aside beforehand.
+const EXPECTED_MAX: usize = 32 << 10;
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
@@ -27,6 +30,8 @@ struct Queue {
     frames: Vec<u8>,
     /// How many frames these are.
     count: u64,
+    /// How many bytes the last piece had that was taken: the next will not be much longer.
+    expected: usize,
     /// Taken by a link and not written yet.
     taken: usize,
     /// The link that is in use, and what wakes it.
@@ -54,6 +59,10 @@ impl Outbox {
         let before = queue.frames.len();
         if before + queue.taken > max {
             return Err(NotTaken::Full);
+        }
+        if queue.frames.capacity() == 0 {
+            let expected = queue.expected;
+            queue.frames.reserve(expected);
         }
         write_frame(message, &mut queue.frames).map_err(|error| {
             debug_assert!(matches!(error, WireError::TooLong { .. }), "nothing else can be wrong with a message");
@@ -132,6 +141,7 @@ impl Drop for Held<'_> {
 impl Queue {
     fn exchange(&mut self, empty: Vec<u8>) -> (Vec<u8>, u64) {
         self.taken += self.frames.len();
+        self.expected = self.frames.len().min(EXPECTED_MAX);
         (std::mem::replace(&mut self.frames, kept(empty)), std::mem::take(&mut self.count))
     }
 }

@@ -70,6 +70,8 @@ counters! {
     names_unresolved,
     /// Connections that arrived.
     inbound,
+    /// Connections refused because of their number from all addresses.
+    inbound_refused_full,
     /// Connections refused because of their number from one address.
     inbound_refused_address,
     /// Connections refused because of their rate, from one address or from all.

@@ -77,9 +77,13 @@ pub(crate) fn has_agreed(link: &CommonState) -> bool {
     link.alpn_protocol().is_some()
 }
 
+/// What of TLS 1.3 is used. The ciphers whose hash processors have instructions for come first: a handshake hashes a lot,
+/// and keys of 128 bits are as strong as the curves.
 fn provider() -> Arc<CryptoProvider> {
-    let provider = ring::default_provider();
-    Arc::new(CryptoProvider { kx_groups: vec![ring::kx_group::X25519], ..provider })
+    use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+    let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_256_GCM_SHA384];
+    let kx_groups = vec![ring::kx_group::X25519];
+    Arc::new(CryptoProvider { cipher_suites, kx_groups, ..ring::default_provider() })
 }
 
 fn identity(secret: &Arc<SecretKey>) -> Arc<CertifiedKey> {

@@ -18,7 +18,7 @@ use routing_core::wire::{Hello, write_frame};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use transport_tcp::{TcpConfig, TcpHandle, TcpStats};
 
@@ -33,6 +33,8 @@ struct Victim {
     contact: Arc<Contact>,
     asker: Peer,
     asked: u32,
+    /// How long answers took.
+    waited: Vec<Duration>,
 }
 
 impl Victim {
@@ -49,14 +51,24 @@ impl Victim {
         });
         asker.request(&routing_core::effect::Target::contact(&contact)).await;
         assert!(matches!(asker.hear().await, Heard::Linked(..)));
-        Self { handle, address, contact, asker, asked: 0 }
+        Self { handle, address, contact, asker, asked: 0, waited: Vec::new() }
     }
 
     /// Somebody else is answered.
     async fn answers(&mut self) {
         self.asked += 1;
+        let start = Instant::now();
         self.asker.send(self.contact.grid(), &message(self.asked)).await;
         assert_eq!(self.asker.message().await, (self.contact.grid(), message(self.asked)));
+        self.waited.push(start.elapsed());
+    }
+
+    /// How long 99 of 100 answers took since the last time that this was asked.
+    fn p99(&mut self) -> Duration {
+        self.waited.sort_unstable();
+        let p99 = self.waited[self.waited.len() * 99 / 100];
+        self.waited.clear();
+        p99
     }
 
     /// Asks on until the node has counted what it should.
@@ -241,11 +253,16 @@ async fn idle_connections_without_end_keep_nobody_out() {
     patient(async {
         let count: usize = std::env::var("IDLE_CONNECTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
         let mut victim = Victim::new(TcpConfig { handshakes_max: 32, ..lab() }).await;
+        for _ in 0..count {
+            victim.answers().await;
+        }
+        let undisturbed = victim.p99();
         let mut idle = Vec::new();
         for _ in 0..count {
             idle.push(victim.tcp().await);
             victim.answers().await;
         }
+        println!("p99 of answers: {undisturbed:?} undisturbed, {:?} while {count} strangers came", victim.p99());
         let expected = count as u64 - 32;
         victim.counts("crowded out", |stats| stats.handshakes_crowded_out >= expected).await;
         assert!(victim.handle.stats().handshakes_now <= 32);
@@ -287,6 +304,39 @@ async fn whoever_asks_and_never_reads_loses_its_link() {
         let attack = tokio::spawn(async move { while greedy.write_all(&frame).await.is_ok() {} });
         victim.counts("a full queue", |stats| stats.links_overflowed + stats.links_stalled == 1).await;
         attack.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_frames_of_many_peers_take_bounded_memory_and_keep_a_large_message_out_for_a_while_only() {
+    patient(async {
+        let config = TcpConfig { inbound_bytes_max: 16 << 20, frame_timeout: Ticks::seconds(1), ..lab() };
+        let mut victim = Victim::new(config).await;
+        let mut half = vec![0; 600_000];
+        half[..4].copy_from_slice(&1_000_000_u32.to_be_bytes());
+        let half: Arc<[u8]> = half.into();
+        let mut attackers = Vec::new();
+        for seed in 10..50 {
+            let (mut stream, half) = (victim.greeted(seed).await, half.clone());
+            attackers.push(tokio::spawn(async move {
+                // It may be ended before it has said so much.
+                let _ = stream.write_all(&half).await;
+                until_ended(stream).await;
+            }));
+        }
+        victim.counts("too much at once", |stats| stats.reads_delayed > 0).await;
+        // Each has a chunk beside what is set aside.
+        assert!(victim.handle.stats().inbound_bytes_now <= (16 << 20) + 40 * (64 << 10));
+        let key = routing_core::id::Guid(routing_core::id::Id([7; 32])).into();
+        let keys = std::iter::repeat_n(key, 8_000).collect();
+        let large = Message::Fetch(routing_core::message::Fetch { id: RequestId(1), keys });
+        victim.asker.send(victim.contact.grid(), &large).await;
+        assert_eq!(victim.asker.message().await.1, large);
+        for attacker in attackers {
+            attacker.await.unwrap();
+        }
+        victim.counts("half frames", |stats| stats.frames_timed_out > 0 && stats.inbound_bytes_now == 0).await;
     })
     .await;
 }
