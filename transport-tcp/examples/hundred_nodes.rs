@@ -38,7 +38,7 @@ async fn main() {
     let nodes = std::env::args().nth(1).map_or(100, |count| count.parse().unwrap());
     let start = Instant::now();
     let mut running = start_nodes(nodes).await;
-    println!("{nodes} nodes joined in {:.2?}", start.elapsed());
+    println!("{nodes} nodes joined in {:.2?}, with {:.2?} of CPU", start.elapsed(), cpu_time());
 
     let records: Vec<Arc<Record>> = (0..RECORDS).map(|user| record(user, nodes)).collect();
     let start = Instant::now();

@@ -9,7 +9,7 @@ pub const PORT: u16 = 7447;
 
 /// The limits of one node's links. Whatever grows with what strangers or peers do is bounded by a field here.
 ///
-/// With the defaults, links take at most about 350 MB: 1,024 × 24 KiB while they are idle, `inbound_bytes_max` for
+/// With the defaults, links take at most about 300 MB: 512 × 24 KiB while they are idle, `inbound_bytes_max` for
 /// what has arrived and was not heard yet, `outbound_bytes_max` for what waits to leave, and what the system keeps for
 /// its sockets.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub struct TcpConfig {
     /// lest strangers use a node to knock at doors inside its own network; what a hosts file says is exempt.
     pub lab: bool,
 
-    /// How many links may stand at once. Beyond that the idlest lapses. 16 or more. The default is the usual limit of
-    /// open files of a process: raise that first.
+    /// How many links may stand at once. Beyond that the idlest lapses. 16 or more. With `handshakes_max` and `dials_max`
+    /// the default stays below 1,024, the usual limit of open files of a process; who raises one raises the other.
     pub links_max: u32,
     /// How many of them others may have opened. Beyond that the idlest of these lapses, so that strangers cannot crowd
     /// out the links that this node opened itself. Less than `links_max`.
@@ -68,7 +68,9 @@ pub struct TcpConfig {
     pub handshakes_per_address_max: u32,
     /// How many connections of all kinds from one address or /64. A guess: several servers behind one address.
     pub inbound_per_address_max: u32,
-    /// How many connections a second are let in at all. Each costs about 200 µs of CPU; this is a twentieth of one core.
+    /// How many connections a second are let in at all; twice as many at once. Each costs about 200 µs of CPU, so this is a
+    /// tenth of one core. Much more would crowd out honest handshakes before they can end: with `handshakes_max` of 256,
+    /// each has half a second.
     pub handshakes_per_second: u32,
     /// How many connections a second are let in from one address or /64; ten times as many at once.
     pub handshakes_per_address_per_second: u32,
@@ -108,8 +110,8 @@ impl Default for TcpConfig {
             network: "main".to_owned(),
             port: PORT,
             lab: false,
-            links_max: 1_024,
-            links_inbound_max: 768,
+            links_max: 512,
+            links_inbound_max: 384,
             link_idle: Ticks::minutes(15),
             accept_timeout: Ticks::seconds(10),
             linger: Ticks::seconds(2),
@@ -126,7 +128,7 @@ impl Default for TcpConfig {
             handshakes_max: 256,
             handshakes_per_address_max: 16,
             inbound_per_address_max: 64,
-            handshakes_per_second: 256,
+            handshakes_per_second: 512,
             handshakes_per_address_per_second: 8,
             handshake_timeout: Ticks::seconds(10),
             frame_timeout: Ticks::seconds(30),
@@ -206,7 +208,7 @@ mod tests {
     fn the_defaults_are_valid_and_nonsense_is_named() {
         assert_eq!(TcpConfig::default().validate(), Ok(()));
         assert_eq!(TcpConfig::lab().validate(), Ok(()));
-        let config = TcpConfig { links_inbound_max: 1_024, ..TcpConfig::default() };
+        let config = TcpConfig { links_inbound_max: 512, ..TcpConfig::default() };
         assert_eq!(config.validate().unwrap_err().field, "links_inbound_max");
         let config = TcpConfig { network: String::new(), ..TcpConfig::default() };
         assert_eq!(config.validate().unwrap_err().field, "network");

@@ -62,7 +62,9 @@ pub enum OpenError {
 
 /// A node's links to its peers, over TCP with TLS 1.3.
 ///
-/// It cannot be gone: what fails, fails for one link, and is heard as [`Heard::Lost`]. To be made and used within a tokio
+/// It cannot be gone: what fails, fails for one link, and is heard as [`Heard::Lost`]. A target that is asked for again
+/// while it is being dialled is heard of once. When two nodes have dialled each other at once, both hear
+/// [`Heard::Linked`] and [`Heard::Requested`], and one link is left. To be made and used within a tokio
 /// runtime with I/O and time enabled. When it is dropped, listening ends at once, and what was handed over is delivered
 /// in the background: [`TcpHandle::ended`] waits for that.
 pub struct TcpConnection {

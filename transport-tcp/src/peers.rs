@@ -242,6 +242,9 @@ impl Peers {
             let stands = dial.target.grid.is_some_and(|grid| self.contact_of(&grid).is_some());
             let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
             if stands || is_late {
+                if !stands {
+                    self.shared.counters.dials_refused.one();
+                }
                 // What stands is found by the one who says what became of it.
                 if let Some(dial) = self.dials.remove(&id) {
                     self.end_dial(dial, Err(DialError::Unreachable));

@@ -62,7 +62,7 @@ counters! {
     dials_other_node,
     /// Dials not made, since nobody had answered there a moment ago, or too many were under way there.
     dials_held_back,
-    /// Dials not made, since too many were waiting.
+    /// Dials not made, since too many were waiting, or had to wait for too long.
     dials_refused,
     /// Dials not made to addresses that are not on the global internet, or none at all.
     dials_forbidden,
