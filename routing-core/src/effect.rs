@@ -84,8 +84,11 @@ pub enum Effect {
     Close(Grid),
     /// Make this record durable, before any send of the same turn leaves.
     Keep(Arc<Copy>),
-    /// This key's record need not be kept any longer.
+    /// This key's record need not be kept any longer, and is no stray.
     Forget(Key),
+    /// Make durable that the record under this key is kept in place of its holders, who are to be given it, or that it is
+    /// not any longer.
+    Stray(Key, bool),
     /// Make these contacts durable: where to begin after a restart.
     Remember(Vec<Arc<Contact>>),
     /// An operation has ended.

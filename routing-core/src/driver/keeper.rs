@@ -14,6 +14,9 @@ pub enum Durable {
     Keep(Arc<Copy>),
     /// Nothing need be held under this key any longer.
     Forget(Key),
+    /// The record held under this key is, or is no longer, one of those to be handed on: see
+    /// [`Kept::strays`](crate::state::Kept::strays).
+    Stray(Key, bool),
     /// Where to begin after a restart, in place of what was remembered before.
     Remember(Vec<Arc<Contact>>),
 }
@@ -24,6 +27,7 @@ impl Durable {
         match effect {
             Effect::Keep(copy) => Ok(Durable::Keep(copy)),
             Effect::Forget(key) => Ok(Durable::Forget(key)),
+            Effect::Stray(key, is_stray) => Ok(Durable::Stray(key, is_stray)),
             Effect::Remember(contacts) => Ok(Durable::Remember(contacts)),
             other => Err(other),
         }

@@ -180,7 +180,15 @@ impl Core {
         }
         let bits = u32::from(range.bits);
         self.find_fellows();
-        let briefs: Vec<Brief> = self.shared(from, range.start, bits).collect();
+        let briefs: Vec<Brief> = if range.bits == u8::MAX {
+            // That is about one key, by somebody who may be no holder of it.
+            [Kind::User, Kind::Claim]
+                .iter()
+                .filter_map(|kind| self.store.brief(&Key { kind: *kind, id: range.start }))
+                .collect()
+        } else {
+            self.shared(from, range.start, bits).collect()
+        };
         let difference = if digest(briefs.iter().copied()) == range.digest {
             Difference::Same
         } else {

@@ -192,6 +192,9 @@ impl NodeState {
                 self.core.on_compared(&mut self.comparisons, &pending, compared, range);
                 self.after_comparison();
             }
+            (Purpose::Stray(key), Message::Compared(compared)) => {
+                self.core.on_stray_compared(&pending.peer, *key, compared);
+            }
             (Purpose::Fetch(_), Message::Fetched(fetched)) => {
                 self.core.on_fetched(&mut self.comparisons, pending, fetched);
                 self.after_comparison();
@@ -258,7 +261,12 @@ impl NodeState {
                 self.core.on_comparison_failed(&mut self.comparisons, grid);
                 self.after_comparison();
             }
-            Purpose::Probe(_) | Purpose::Refill | Purpose::HandOver | Purpose::Missed | Purpose::Revive => {}
+            Purpose::Probe(_)
+            | Purpose::Stray(_)
+            | Purpose::Refill
+            | Purpose::HandOver
+            | Purpose::Missed
+            | Purpose::Revive => {}
         }
     }
 

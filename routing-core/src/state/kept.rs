@@ -13,6 +13,7 @@ use super::core::{Core, Role};
 use crate::config::NodeConfig;
 use crate::contact::{Address, Contact, Standing, Versions};
 use crate::effect::Target;
+use crate::id::Key;
 use crate::key::SecretKey;
 use crate::message::Copy;
 use crate::record::Record;
@@ -30,6 +31,8 @@ pub struct Kept {
     pub contacts: Vec<Arc<Contact>>,
     /// The records held, with their rivals, and with their ages when the node stopped: age is running time.
     pub copies: Vec<Copy>,
+    /// Which of them are kept in place of their holders, most of whom may never have heard of them.
+    pub strays: Vec<Key>,
     /// The newest records of the users whom this server is home to. What is among `copies` need not be here, too.
     pub homed: Vec<Arc<Record>>,
 }
@@ -48,6 +51,7 @@ impl NodeState {
             sequence: self.core.contact.sequence(),
             contacts: self.core.remembered(),
             copies: self.core.store.iter().map(|(_, stored)| stored.copy(self.core.now)).collect(),
+            strays: self.core.strays.iter().copied().collect(),
             homed: self.core.homed.values().cloned().collect(),
         }
     }
@@ -78,7 +82,7 @@ impl NodeState {
         for copy in &kept.copies {
             core.store.restore(copy, now);
         }
-        core.restore_strays(&kept.copies);
+        core.strays = kept.strays.iter().filter(|key| core.store.get(key).is_some()).copied().collect();
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
             core.take_home(record);
         }

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Refill,
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
     Compare(Id, u8),
+    /// Whether a holder has this record, which is kept in its place.
+    Stray(Key),
     /// The records that a comparison found missing; these are still to be asked for afterwards.
     Fetch(Vec<Key>),
     /// Somebody that was given up: is it back?

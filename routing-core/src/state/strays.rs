@@ -5,23 +5,21 @@
 //!     -> a stray: most of its holders may never have heard of it
 //!   most of them can be reached again
 //!     -> one of them: comparing brings it to the others
-//!     -> none of them: the two nearest are given it, until one of them has answered
+//!     -> none of them: the two nearest are asked whether they have it, and given it if not, until one of them has it
 //! ```
 //!
-//! What a server announces for its own users is none: it sees to that itself. What was a stray is not written down, so who
-//! comes back after a stop takes everything for one that was written shortly before.
+//! What a server announces for its own users is none: it sees to that itself.
 
+use super::compare::HEIRS;
 use super::core::Core;
-use crate::contact::Group;
+use crate::contact::{Contact, Group};
+use crate::effect::Effect;
 use crate::holders::{Admission, Place, Tally};
 use crate::id::{Grid, Key};
-use crate::message::{Copy, Message, Stored};
-use crate::state::requests::Pending;
-use crate::time::Ticks;
-
-/// After a stop, what is older is no stray: where a cut lasted longer than places are kept, it has been noticed, and whoever
-/// meets the others again joins once more.
-const AGE_MAX: Ticks = Ticks::minutes(10);
+use crate::message::{Compare, Compared, Copy, Difference, Message, Range, Stored};
+use crate::state::requests::{Pending, Purpose};
+use crate::store::digest;
+use std::sync::Arc;
 
 impl Core {
     /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
@@ -58,34 +56,52 @@ impl Core {
         let is_own = copy.record.home().is_some_and(|home| self.contact.is_at(home));
         let is_held = || self.lasting_place(&key).is_some_and(|place| place != Place::Outside);
         if !is_own && !is_held() {
-            self.strays.insert(key);
+            self.mark(key, true);
         }
     }
 
-    /// After a stop nobody knows which were strays.
-    pub(super) fn restore_strays(&mut self, copies: &[Copy]) {
-        let young = copies.iter().filter(|copy| copy.age < AGE_MAX).map(|copy| copy.record.key());
-        self.strays.extend(young);
+    fn mark(&mut self, key: Key, is_stray: bool) {
+        let is_changed = if is_stray { self.strays.insert(key) } else { self.strays.remove(&key) };
+        if is_changed {
+            self.effect(Effect::Stray(key, is_stray));
+        }
     }
 
     /// Gives each stray to its holders, if most of them can be reached.
     pub(super) fn hand_over_strays(&mut self) {
         let mut homeless = Vec::new();
-        let mut strays = std::mem::take(&mut self.strays);
-        strays.retain(|key| {
-            let Some(stored) = self.store.get(key) else { return false };
+        for key in self.strays.clone() {
+            let Some(stored) = self.store.get(&key) else {
+                self.mark(key, false);
+                continue;
+            };
             let is_own = stored.held().record().home().is_some_and(|home| self.contact.is_at(home));
-            match self.lasting_place(key) {
-                Some(place) if is_own || place != Place::Outside => false,
-                Some(_) => {
-                    homeless.push(*key);
-                    true
-                }
-                None => true,
+            match self.lasting_place(&key) {
+                Some(place) if is_own || place != Place::Outside => self.mark(key, false),
+                Some(_) => homeless.push(key),
+                None => {}
             }
-        });
-        self.strays = strays;
-        self.hand_over_to_holders(homeless);
+        }
+        for key in homeless {
+            let Some(brief) = self.store.brief(&key) else { continue };
+            let view = self.view(&key.id, self.config.holders_of(key.kind));
+            let holders = view.others.iter().take(HEIRS).map(|(holder, _)| holder.contact().clone());
+            let holders: Vec<Arc<Contact>> = holders.collect();
+            drop(view);
+            let range = Arc::new(Range { start: key.id, bits: u8::MAX, digest: digest([brief].into_iter()), users: None });
+            for holder in holders {
+                let range = range.clone();
+                self.ask(&holder, false, Purpose::Stray(key), 0, |id| Message::Compare(Compare { id, range }));
+            }
+        }
+    }
+
+    /// A holder says whether it has this: if not, or something else, it is given it.
+    pub(super) fn on_stray_compared(&mut self, holder: &Arc<Contact>, key: Key, compared: &Compared) {
+        match compared.difference {
+            Difference::Same => self.mark(key, false),
+            Difference::Listing(_) | Difference::Split(_) => self.hand_over(holder, vec![key]),
+        }
     }
 
     /// Somebody was handed records, and has answered: it knows them now, or greater ones.
@@ -95,7 +111,7 @@ impl Core {
             let key = item.copy.record.key();
             let is_newest = |held: &crate::store::StoredRecord| *held.held().record() == item.copy.record;
             if self.store.get(&key).is_none_or(is_newest) {
-                self.strays.remove(&key);
+                self.mark(key, false);
             }
         }
     }

@@ -106,6 +106,8 @@ pub struct Judge<'a> {
     excused_until: Tick,
     /// Until when some may not have noticed yet who is there again, and count fewer holders than there are.
     unaware_until: Tick,
+    /// Whether so many have died at once, or some have gone so soon after a cut, that records may be gone with them.
+    may_lose: bool,
     /// Those whose holders all died at once, with what was acknowledged before: what any other node keeps by chance is no
     /// promise.
     bereft: BTreeMap<Guid, Arc<Record>>,
@@ -133,6 +135,7 @@ impl<'a> Judge<'a> {
             reach: fair::Reach::default(),
             excused_until,
             unaware_until: Tick(0),
+            may_lose: false,
             bereft: BTreeMap::new(),
             held: Vec::new(),
             is_honest: true,
@@ -263,8 +266,9 @@ impl<'a> Judge<'a> {
         sandbox.oracle().len() >= SCALE_LEAST && farthest.is_some_and(|distance| distance < radius)
     }
 
-    /// Whether what a user wrote cannot be asked for: so many died at once that all who held it are gone; or a thief has
-    /// written since, and the owner's answer to that was not acknowledged.
+    /// Whether what a user wrote cannot be asked for: all who held it are gone, since so many died at once, or since some
+    /// died or left whom a cut kept from giving it to the others; or a thief has written since, and the owner's answer to
+    /// that was not acknowledged.
     fn is_lost(&self, guid: Guid, sandbox: &RoutingSandbox) -> bool {
         let Some(user) = sandbox.users().iter().find(|user| user.guid() == guid) else { return false };
         let Some(least) = user.acknowledged_record() else { return false };
@@ -279,8 +283,7 @@ impl<'a> Judge<'a> {
             let stored = state.and_then(|state| state.store().get(&guid.into()));
             stored.is_some_and(|stored| !least.outranks(stored.held().record()))
         };
-        self.scenario.steps.iter().any(|step| fair::is_mass_death(self.scenario, &step.what))
-            && !sandbox.members().iter().any(has_it)
+        self.may_lose && !sandbox.members().iter().any(has_it)
     }
 
     /// What each user has written, as far as it was acknowledged, with its true holders.
@@ -461,10 +464,13 @@ impl Watch for Judge<'_> {
             && now >= self.excused_until
             && fair::is_roomy(self.scenario, sandbox.members().len())
             && self.all_held(sandbox, Kind::Dropped).is_ok();
-        let mut of_this = self.scenario.steps[self.steps.clone()].iter();
-        if of_this.any(|step| fair::is_mass_death(self.scenario, &step.what)) {
+        let of_this = &self.scenario.steps[self.steps.clone()];
+        let is_mass_death = of_this.iter().any(|step| fair::is_mass_death(self.scenario, &step.what));
+        if is_mass_death {
             self.held = self.all_holders(sandbox);
         }
+        let do_some_go = of_this.iter().any(|step| matches!(step.what, Do::Kill(_) | Do::Leave(_)));
+        self.may_lose |= is_mass_death || do_some_go && now < self.excused_until;
         // The last thing that is changed about the weather is the cadence; then it is waited for calm.
         let after = &self.scenario.steps[self.steps.end..];
         self.is_over = after.iter().all(|step| matches!(step.what, Do::Lookup(_) | Do::Migrate(_)));

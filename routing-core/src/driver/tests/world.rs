@@ -153,7 +153,11 @@ fn run_directly() -> World {
                     Effect::Complete(id, outcome) => {
                         world.outcomes.insert((node, id.0), format!("{tick} {outcome:?}"));
                     }
-                    Effect::Keep(_) | Effect::Forget(_) | Effect::Remember(_) | Effect::Notify(_) => {}
+                    Effect::Keep(_)
+                    | Effect::Forget(_)
+                    | Effect::Stray(..)
+                    | Effect::Remember(_)
+                    | Effect::Notify(_) => {}
                     effect => world.carry_out(node, &effect),
                 }
             }
