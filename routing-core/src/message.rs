@@ -81,10 +81,10 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
                 if seq.size_hint().is_some_and(|length| length > MAX) {
                     return Err(de::Error::invalid_length(seq.size_hint().unwrap_or(0), &self));
                 }
-                // Grown as elements arrive: a length that the frame does not hold costs nothing. A vector grows to
-                // the next power of two, and even that is no larger than the largest frame.
+                // Grown as elements arrive: a length that the frame does not hold costs next to nothing. A vector grows
+                // to the next power of two, and even that is no larger than the largest frame.
                 const { assert!(size_of::<T>() * MAX.next_power_of_two() <= FRAME_MAX) };
-                let mut elements = Vec::new();
+                let mut elements = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(16));
                 while let Some(element) = seq.next_element()? {
                     if elements.len() == MAX {
                         return Err(de::Error::invalid_length(MAX + 1, &self));

@@ -182,7 +182,8 @@ impl RecordStore {
         let refused =
             |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false, dropped: Vec::new() };
         let key = copy.record.key();
-        let is_valid = copy.record.verify().is_ok()
+        let known = self.records.get(&key).map(|stored| &**stored.held().record());
+        let is_valid = copy.record.verify_beside(known).is_ok()
             && copy.rival.as_ref().is_none_or(|rival| {
                 // Of another claimant it would be no rival, and half a copy must not be taken.
                 rival.key() == key && rival.guid() == copy.record.guid() && rival.verify().is_ok()

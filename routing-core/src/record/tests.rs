@@ -21,6 +21,19 @@ fn rich() -> Record {
     account.place(domain("home.example"), 1_700_000_000_000)
 }
 
+#[test]
+fn a_record_beside_a_valid_one_is_valid_if_it_is_the_same_and_only_then() {
+    let known = rich();
+    let again = from_bytes::<Record>(&to_bytes(&known)).unwrap();
+    assert_eq!(again.verify_beside(Some(&known)), Ok(()));
+    let mut data = Record::clone(&known).data;
+    data.signature = Signature::from_bytes([7; 64]);
+    let forged = Record::from(data);
+    assert_eq!(forged.verify_beside(Some(&known)), Err(RecordError::BadSignature));
+    let same = from_bytes::<Record>(&to_bytes(&forged)).unwrap();
+    assert_eq!(same.verify_beside(Some(&forged)), Err(RecordError::BadSignature));
+}
+
 /// What somebody who holds a copy of an account may do with it. Copies that both write are forks.
 #[derive(Clone, Copy, Debug)]
 enum Step {

@@ -235,7 +235,8 @@ impl Core {
         if contact.is_client() || contact.grid() == self.grid() || self.dead.refuses(contact) {
             return false;
         }
-        if !contact.verify() {
+        let known = self.table.entry(&contact.grid()).map(|entry| &**entry.contact());
+        if !contact.verify_beside(known) {
             self.stats.contacts_invalid += 1;
             return false;
         }

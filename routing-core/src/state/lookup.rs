@@ -231,8 +231,9 @@ impl Lookup {
                 // One of another claimant is no proof of a conflict.
                 rival.key() == self.key && rival.guid() == copy.record.guid() && rival.verify().is_ok()
             };
+            let known = self.best.as_ref().map(|best| &**best.record());
             let is_valid = copy.record.key() == self.key
-                && copy.record.verify().is_ok()
+                && copy.record.verify_beside(known).is_ok()
                 && copy.rival.as_ref().is_none_or(is_rival);
             if !is_valid {
                 // A format of a later release is no offence.

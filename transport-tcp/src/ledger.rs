@@ -1,0 +1,172 @@
+//! What is known of addresses that were dialled: whom to leave alone for a while, and how many dials are under way there.
+//!
+//! It is the socket that counts, not who is said to be there: somebody who names a thousand nodes at one address makes
+//! it ring no more often than somebody who names one.
+
+use crate::config::TcpConfig;
+use crate::lock;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many addresses are remembered. Those with the shortest wait are forgotten first.
+const ENTRIES_MAX: usize = 8_192;
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    entries: Mutex<HashMap<SocketAddr, Entry>>,
+    active_max: u32,
+    backoff: Duration,
+    backoff_max: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    active: u32,
+    failures: u32,
+    /// Not to be dialled before.
+    until: Instant,
+}
+
+/// Leave to dial some addresses, one after the other. When it is dropped, those that were tried without success are left
+/// alone for a while.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    ledger: Arc<Ledger>,
+    sockets: Vec<SocketAddr>,
+    tried: usize,
+    reached: Option<usize>,
+}
+
+impl Ledger {
+    pub(crate) fn new(config: &TcpConfig) -> Arc<Self> {
+        Arc::new(Self {
+            entries: Mutex::new(HashMap::new()),
+            active_max: config.dials_per_address_max,
+            backoff: Duration::from_millis(config.dial_backoff.0),
+            backoff_max: Duration::from_millis(config.dial_backoff_max.0),
+        })
+    }
+
+    /// Leave to dial those of `sockets` that may be dialled now; `None` if there are none.
+    pub(crate) fn ask(self: &Arc<Self>, sockets: Vec<SocketAddr>, now: Instant) -> Option<Leave> {
+        let mut entries = lock(&self.entries);
+        let may = |socket: &SocketAddr| {
+            entries.get(socket).is_none_or(|entry| entry.active < self.active_max && entry.until <= now)
+        };
+        let sockets: Vec<SocketAddr> = sockets.into_iter().filter(may).collect();
+        for socket in &sockets {
+            let entry = entries.entry(*socket).or_insert(Entry { active: 0, failures: 0, until: now });
+            entry.active += 1;
+        }
+        drop(entries);
+        (!sockets.is_empty()).then(|| Leave { ledger: self.clone(), sockets, tried: 0, reached: None })
+    }
+
+    fn forget_some(&self, entries: &mut HashMap<SocketAddr, Entry>, now: Instant) {
+        if entries.len() <= ENTRIES_MAX {
+            return;
+        }
+        entries.retain(|_, entry| entry.active > 0 || entry.until > now);
+        let mut waits: Vec<Instant> = entries.values().filter(|e| e.active == 0).map(|e| e.until).collect();
+        if entries.len() > ENTRIES_MAX && !waits.is_empty() {
+            let middle = waits.len() / 2;
+            let median = *waits.select_nth_unstable(middle).1;
+            entries.retain(|_, entry| entry.active > 0 || entry.until > median);
+        }
+    }
+}
+
+impl Leave {
+    /// The next address to try.
+    pub(crate) fn next(&mut self) -> Option<(usize, SocketAddr)> {
+        let index = self.tried;
+        let socket = *self.sockets.get(index)?;
+        self.tried += 1;
+        Some((index, socket))
+    }
+
+    pub(crate) fn has_more(&self) -> bool {
+        self.tried < self.sockets.len()
+    }
+
+    /// Who was wanted is at address number `index`.
+    pub(crate) fn reached(mut self, index: usize) {
+        self.reached = Some(index);
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut entries = lock(&self.ledger.entries);
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let Some(entry) = entries.get_mut(socket) else { continue };
+            entry.active = entry.active.saturating_sub(1);
+            match self.reached {
+                Some(reached) if reached == index => entry.failures = 0,
+                // Slower than the one that was reached, or not tried at all.
+                Some(_) => {}
+                None if index < self.tried => {
+                    let wait = self.ledger.backoff.saturating_mul(1 << entry.failures.min(16));
+                    entry.until = now + wait.min(self.ledger.backoff_max);
+                    entry.failures += 1;
+                }
+                None => {}
+            }
+            if entry.active == 0 && entry.failures == 0 {
+                entries.remove(socket);
+            }
+        }
+        self.ledger.forget_some(&mut entries, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_where_nobody_answers_rings_ever_more_rarely() {
+        let ledger = Ledger::new(&TcpConfig::default());
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
+            ledger.ask(vec![socket(1)], Instant::now()).unwrap().next().unwrap();
+            tokio::time::advance(Duration::from_millis(wait * 1_000 - 1)).await;
+            assert!(ledger.ask(vec![socket(1)], Instant::now()).is_none());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let mut leave = ledger.ask(vec![socket(1)], Instant::now()).unwrap();
+        let (index, _) = leave.next().unwrap();
+        leave.reached(index);
+        assert!(ledger.ask(vec![socket(1)], Instant::now()).is_some());
+        assert!(lock(&ledger.entries).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_addresses_that_were_tried_are_to_blame() {
+        let ledger = Ledger::new(&TcpConfig { dials_per_address_max: 1, ..TcpConfig::default() });
+        let mut leave = ledger.ask(vec![socket(1), socket(2)], Instant::now()).unwrap();
+        assert!(ledger.ask(vec![socket(2)], Instant::now()).is_none(), "one dial at a time");
+        leave.next().unwrap();
+        drop(leave);
+        assert!(ledger.ask(vec![socket(1)], Instant::now()).is_none());
+        assert!(ledger.ask(vec![socket(2)], Instant::now()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_bounded() {
+        let ledger = Ledger::new(&TcpConfig::default());
+        for port in 0..u16::MAX {
+            if let Some(mut leave) = ledger.ask(vec![socket(port)], Instant::now()) {
+                leave.next().unwrap();
+            }
+        }
+        assert!(lock(&ledger.entries).len() <= ENTRIES_MAX + 1);
+    }
+}

@@ -1,0 +1,438 @@
+//! Who is linked, who is being dialled, and which of two links counts.
+//!
+//! ```text
+//!   request ─▶ stands already? ─▶ Linked
+//!      │
+//!      ├─▶ waiting ─▶ dialling ─▶ link ─▶ Linked          a peer's messages wait in its outbox meanwhile
+//!      │                  └─▶ Lost
+//!   somebody dials ─▶ link ─▶ Requested ─▶ accept
+//! ```
+//!
+//! **One link for a pair.** When both dial at once there are two for a moment. Of the two nodes the one with the smaller
+//! GRID decides: it keeps the newest link it knows of and ends the others in good order. The other one writes to the
+//! newest it knows of, reads all, and follows: when a link is ended, what was not written yet goes with the one that is
+//! left. So whatever order the two see the links in, they agree on one, and no message is lost. The same rule replaces a
+//! link whose other end has restarted.
+//!
+//! All of it is one thread's: the tasks of links and dials tell what happened through the [`Inbox`](crate::inbox::Inbox).
+
+use crate::control::Control;
+use crate::dial::{DialError, DialId, dial};
+use crate::handshake::Greeted;
+use crate::inbox::Event;
+use crate::link::{self, EndReason, LinkId};
+use crate::outbox::{NotTaken, Outbox};
+use crate::resolve::Resolver;
+use crate::shared::{Shared, duration};
+use routing_core::contact::Contact;
+use routing_core::effect::Target;
+use routing_core::heard::{Heard, LossReason};
+use routing_core::id::Grid;
+use routing_core::message::Message;
+use smallvec::SmallVec;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// All peers of a node.
+pub(crate) struct Peers {
+    shared: Arc<Shared>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    peers: HashMap<Grid, Peer>,
+    /// How many links stand, and how many of them others opened.
+    standing: usize,
+    standing_inbound: usize,
+    dials: HashMap<DialId, Dial>,
+    by_target: HashMap<Target, DialId>,
+    waiting: VecDeque<DialId>,
+    dialling: usize,
+    last_id: u64,
+    /// What is to be heard next.
+    pub(crate) ready: Vec<Heard>,
+    /// Held by whatever still runs.
+    alive: watch::Sender<()>,
+}
+
+/// Somebody with a link, or who is being dialled.
+struct Peer {
+    /// Its newest card; none before a link has stood.
+    contact: Option<Arc<Contact>>,
+    /// The newest last; that is the one in use.
+    links: SmallVec<[Standing; 2]>,
+    outbox: Arc<Outbox>,
+    dials: u32,
+}
+
+struct Standing {
+    id: LinkId,
+    control: Arc<Control>,
+    is_inbound: bool,
+    /// The node has asked for it, or taken it up.
+    is_accepted: bool,
+}
+
+struct Dial {
+    target: Target,
+    outbox: Option<Arc<Outbox>>,
+    asked: Instant,
+    task: Option<AbortHandle>,
+    /// The node has closed the link before it stood: it only delivers what was handed over.
+    is_closed: bool,
+}
+
+impl Peers {
+    pub(crate) fn new(shared: Arc<Shared>, resolver: Arc<dyn Resolver>, alive: watch::Sender<()>) -> Self {
+        Self {
+            shared,
+            resolver,
+            peers: HashMap::new(),
+            standing: 0,
+            standing_inbound: 0,
+            dials: HashMap::new(),
+            by_target: HashMap::new(),
+            waiting: VecDeque::new(),
+            dialling: 0,
+            last_id: 0,
+            ready: Vec::new(),
+            alive,
+        }
+    }
+
+    pub(crate) fn request(&mut self, target: &Target) {
+        if target.grid == Some(self.shared.grid) {
+            return self.ready.push(Heard::Lost(target.clone(), LossReason::OtherNode));
+        }
+        if let Some(contact) = target.grid.and_then(|grid| self.take_up(&grid)) {
+            return self.ready.push(Heard::Linked(target.clone(), contact));
+        }
+        if self.by_target.contains_key(target) {
+            return;
+        }
+        if self.waiting.len() >= self.shared.config.dials_waiting_max as usize {
+            self.shared.counters.dials_refused.one();
+            return self.ready.push(Heard::Lost(target.clone(), LossReason::Unreachable));
+        }
+        let id = DialId(self.next_id());
+        let outbox = target.grid.map(|grid| {
+            let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared));
+            peer.dials += 1;
+            peer.outbox.clone()
+        });
+        let dial = Dial { target: target.clone(), outbox, asked: Instant::now(), task: None, is_closed: false };
+        self.dials.insert(id, dial);
+        self.by_target.insert(target.clone(), id);
+        self.waiting.push_back(id);
+        self.start_dials();
+    }
+
+    pub(crate) fn accept(&mut self, grid: &Grid) {
+        self.take_up(grid);
+    }
+
+    pub(crate) fn send(&mut self, to: Grid, message: &Message) {
+        let (config, counters) = (&self.shared.config, &self.shared.counters);
+        let Some(peer) = self.peers.get(&to) else {
+            return counters.messages_without_link.one();
+        };
+        let is_held = peer.links.is_empty();
+        let max = if is_held { config.held_bytes_max } else { config.queue_bytes_max };
+        match peer.outbox.push(message, max as usize) {
+            Ok(()) => {}
+            Err(NotTaken::Full) if is_held => counters.messages_not_held.one(),
+            Err(NotTaken::Full) => self.lose(to),
+            Err(NotTaken::TooLong) => tracing::error!(kind = message.kind(), "a message is longer than a frame"),
+        }
+        if self.shared.outbound.load(Ordering::Relaxed) > self.shared.config.outbound_bytes_max as usize {
+            let fullest = self.peers.iter().max_by_key(|(_, peer)| peer.outbox.len()).map(|(grid, _)| *grid);
+            if let Some(fullest) = fullest {
+                self.lose(fullest);
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, grid: &Grid) {
+        let Some(peer) = self.peers.remove(grid) else { return };
+        for dial in self.dials.values_mut().filter(|dial| dial.target.grid == Some(*grid)) {
+            dial.is_closed = true;
+            self.by_target.remove(&dial.target);
+        }
+        for link in &peer.links {
+            self.on_down(link);
+            link.control.end(EndReason::Asked);
+        }
+    }
+
+    pub(crate) fn on_event(&mut self, event: Event, heard: &mut Vec<Heard>) {
+        match event {
+            Event::Messages(batch, control) => {
+                self.shared.inbound.fetch_sub(batch.bytes, Ordering::Relaxed);
+                control.on_heard();
+                if self.peers.contains_key(&batch.from) {
+                    heard.extend(batch.messages.into_iter().map(|message| Heard::Message(batch.from, message)));
+                }
+            }
+            Event::Greeted(greeted) => {
+                self.shared.counters.links_taken.one();
+                let contact = self.add(*greeted);
+                heard.push(Heard::Requested(contact));
+            }
+            Event::Dialled(id, result) => self.on_dialled(id, result),
+            Event::Ended(id, grid, reason) => self.on_ended(id, &grid, reason),
+        }
+        heard.append(&mut self.ready);
+    }
+
+    fn on_dialled(&mut self, id: DialId, result: Result<Box<Greeted>, DialError>) {
+        self.dialling -= 1;
+        let Some(dial) = self.dials.remove(&id) else { return self.start_dials() };
+        self.end_dial(dial, result);
+        self.start_dials();
+    }
+
+    /// Says what became of a dial.
+    fn end_dial(&mut self, dial: Dial, result: Result<Box<Greeted>, DialError>) {
+        if dial.is_closed {
+            if let (Ok(greeted), Some(outbox)) = (result, dial.outbox) {
+                let id = LinkId(self.next_id());
+                let control = Arc::<Control>::default();
+                control.accept();
+                control.end(EndReason::Asked);
+                outbox.give_to(id);
+                self.spawn_link(id, *greeted, control, outbox);
+            }
+            return;
+        }
+        self.by_target.remove(&dial.target);
+        if let Some(peer) = dial.target.grid.and_then(|grid| self.peers.get_mut(&grid)) {
+            peer.dials = peer.dials.saturating_sub(1);
+        }
+        match result {
+            Ok(greeted) => {
+                self.shared.counters.links_opened.one();
+                let contact = self.add(*greeted);
+                self.ready.push(Heard::Linked(dial.target, contact));
+            }
+            Err(error) => {
+                // It may have dialled us meanwhile.
+                if let Some(contact) = dial.target.grid.and_then(|grid| self.take_up(&grid)) {
+                    return self.ready.push(Heard::Linked(dial.target, contact));
+                }
+                let reason = match error {
+                    DialError::Unreachable => LossReason::Unreachable,
+                    DialError::OtherNode => LossReason::OtherNode,
+                };
+                if let Some(grid) = dial.target.grid
+                    && self.peers.get(&grid).is_some_and(|peer| peer.dials == 0)
+                {
+                    self.peers.remove(&grid);
+                }
+                self.ready.push(Heard::Lost(dial.target, reason));
+            }
+        }
+    }
+
+    /// Begins dials while there is room for more.
+    fn start_dials(&mut self) {
+        while self.dialling < self.shared.config.dials_max as usize {
+            let Some(id) = self.waiting.pop_front() else { return };
+            let Some(dial) = self.dials.get(&id) else { continue };
+            let stands = dial.target.grid.is_some_and(|grid| self.contact_of(&grid).is_some());
+            let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
+            if stands || is_late {
+                if !stands {
+                    self.shared.counters.dials_refused.one();
+                }
+                // What stands is found by the one who says what became of it.
+                if let Some(dial) = self.dials.remove(&id) {
+                    self.end_dial(dial, Err(DialError::Unreachable));
+                }
+                continue;
+            }
+            self.dialling += 1;
+            let (shared, resolver) = (self.shared.clone(), self.resolver.clone());
+            let (target, outbox) = (dial.target.clone(), dial.outbox.clone());
+            let task = tokio::spawn(async move {
+                let result = self::dial(&shared, &*resolver, &target, outbox.as_ref()).await;
+                drop(outbox);
+                shared.inbox.push(Event::Dialled(id, result));
+            });
+            if let Some(dial) = self.dials.get_mut(&id) {
+                dial.task = Some(task.abort_handle());
+            }
+        }
+    }
+
+    /// A link stands: it is the one to use from now on. Returns the newest card of its peer.
+    fn add(&mut self, greeted: Greeted) -> Arc<Contact> {
+        let (grid, is_inbound) = (greeted.contact.grid(), greeted.slot.is_some());
+        let id = LinkId(self.next_id());
+        let control = Arc::<Control>::default();
+        control.set_last_used(self.shared.start.elapsed().as_millis() as u64);
+        if !is_inbound {
+            control.accept();
+        }
+        let decides = self.shared.grid < grid;
+        let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared));
+        let contact = match peer.contact.take() {
+            Some(known) if known.supersedes(&greeted.contact) => known,
+            _ => greeted.contact.clone(),
+        };
+        peer.contact = Some(contact.clone());
+        peer.outbox.give_to(id);
+        let outbox = peer.outbox.clone();
+        // Whoever does not decide keeps one older link until it hears of the decision.
+        let surplus = if decides { peer.links.len() } else { peer.links.len().saturating_sub(1) };
+        let ended: SmallVec<[Standing; 2]> = peer.links.drain(..surplus).collect();
+        if let Some(older) = peer.links.first() {
+            older.control.set_surplus(Some(Instant::now()));
+        }
+        peer.links.push(Standing { id, control: control.clone(), is_inbound, is_accepted: !is_inbound });
+        for link in &ended {
+            self.on_down(link);
+            link.control.end(EndReason::Doubled);
+        }
+        self.standing += 1;
+        self.standing_inbound += usize::from(is_inbound);
+        self.shared.counters.links_now.set(self.standing as u64);
+        self.spawn_link(id, greeted, control, outbox);
+        self.make_room(&grid);
+        contact
+    }
+
+    fn spawn_link(&self, id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>) {
+        let (shared, alive) = (self.shared.clone(), self.alive.clone());
+        tokio::spawn(async move {
+            link::run(id, greeted, control, outbox, shared).await;
+            drop(alive);
+        });
+    }
+
+    /// Ends the idlest links while there are too many, but not that of `newest`.
+    fn make_room(&mut self, newest: &Grid) {
+        let config = &self.shared.config;
+        let (max, inbound_max) = (config.links_max as usize, config.links_inbound_max as usize);
+        while self.standing > max || self.standing_inbound > inbound_max {
+            let is_inbound_only = self.standing_inbound > inbound_max;
+            let links = self.peers.iter().filter(|(grid, _)| *grid != newest);
+            let links = links.flat_map(|(grid, peer)| peer.links.iter().map(move |link| (grid, link)));
+            let links = links.filter(|(_, link)| link.is_inbound || !is_inbound_only);
+            let idlest = links.min_by_key(|(_, link)| link.control.last_used());
+            let Some((grid, id, control)) = idlest.map(|(grid, link)| (*grid, link.id, link.control.clone())) else {
+                return;
+            };
+            control.end(EndReason::CrowdedOut);
+            self.forget_link(id, &grid, LossReason::Idle);
+        }
+    }
+
+    fn on_ended(&mut self, id: LinkId, grid: &Grid, reason: EndReason) {
+        let counters = &self.shared.counters;
+        match reason {
+            EndReason::Closed => counters.links_closed.one(),
+            EndReason::Idle => counters.links_idle.one(),
+            EndReason::CrowdedOut => counters.links_crowded_out.one(),
+            EndReason::Doubled => counters.links_doubled.one(),
+            EndReason::Asked => {}
+            EndReason::NotAccepted => counters.links_not_accepted.one(),
+            EndReason::Overflowed => counters.links_overflowed.one(),
+            EndReason::Stalled => counters.links_stalled.one(),
+            EndReason::Misbehaved => counters.links_misbehaved.one(),
+        }
+        let reason = if reason == EndReason::Idle { LossReason::Idle } else { LossReason::Closed };
+        self.forget_link(id, grid, reason);
+    }
+
+    /// A link is no more. If its peer has no other, and is not being dialled, it is lost.
+    fn forget_link(&mut self, id: LinkId, grid: &Grid, reason: LossReason) {
+        let Some(peer) = self.peers.get_mut(grid) else { return };
+        let Some(index) = peer.links.iter().position(|link| link.id == id) else { return };
+        let gone = peer.links.remove(index);
+        if let Some(link) = peer.links.last() {
+            peer.outbox.give_to(link.id);
+            link.control.set_surplus(None);
+        }
+        let was_last = peer.links.is_empty() && peer.dials == 0;
+        if was_last {
+            let peer = self.peers.remove(grid);
+            if let Some(contact) = peer.and_then(|peer| peer.contact).filter(|_| gone.is_accepted) {
+                self.ready.push(Heard::Lost(Target::contact(&contact), reason));
+            }
+        }
+        self.on_down(&gone);
+    }
+
+    fn on_down(&mut self, link: &Standing) {
+        self.standing -= 1;
+        self.standing_inbound -= usize::from(link.is_inbound);
+        self.shared.counters.links_now.set(self.standing as u64);
+    }
+
+    /// Too much waits for this peer.
+    fn lose(&mut self, grid: Grid) {
+        let Some(peer) = self.peers.get_mut(&grid) else { return };
+        let links = std::mem::take(&mut peer.links);
+        let contact = peer.contact.clone();
+        if peer.dials == 0 {
+            self.peers.remove(&grid);
+        } else {
+            // The dials go on; what waited so far is dropped with its box.
+            peer.outbox = Outbox::new(self.shared.outbound.clone());
+        }
+        for link in &links {
+            self.on_down(link);
+            link.control.abort();
+        }
+        if let Some(contact) = contact.filter(|_| !links.is_empty()) {
+            self.ready.push(Heard::Lost(Target::contact(&contact), LossReason::Closed));
+        }
+    }
+
+    /// The card of a peer that a link stands to, also if the node has not taken it up yet.
+    fn contact_of(&self, grid: &Grid) -> Option<&Arc<Contact>> {
+        self.peers.get(grid).filter(|peer| !peer.links.is_empty())?.contact.as_ref()
+    }
+
+    /// Takes up the links that a peer has opened. Its card, if there are links at all.
+    fn take_up(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
+        let peer = self.peers.get_mut(grid).filter(|peer| !peer.links.is_empty())?;
+        for link in peer.links.iter_mut().filter(|link| !link.is_accepted) {
+            link.is_accepted = true;
+            link.control.accept();
+        }
+        peer.contact.clone()
+    }
+
+    /// Whether something that was handed over has not left yet, or may still find a link.
+    pub(crate) fn has_work(&self) -> bool {
+        let waits = |outbox: &Arc<Outbox>| outbox.len() > 0;
+        self.peers.values().any(|peer| waits(&peer.outbox))
+            || self.dials.values().any(|dial| dial.outbox.as_ref().is_some_and(waits))
+    }
+
+    /// Ends everything in good order.
+    pub(crate) fn end(mut self) {
+        for dial in self.dials.values().filter_map(|dial| dial.task.as_ref()) {
+            dial.abort();
+        }
+        for peer in std::mem::take(&mut self.peers).into_values() {
+            for link in &peer.links {
+                link.control.end(EndReason::Asked);
+                self.on_down(link);
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Peer {
+    fn new(shared: &Shared) -> Self {
+        Self { contact: None, links: SmallVec::new(), outbox: Outbox::new(shared.outbound.clone()), dials: 0 }
+    }
+}

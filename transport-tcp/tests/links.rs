@@ -1,0 +1,401 @@
+//! Links as a node sees them: asked for, taken up, exchanged, lapsed, lost.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use common::{Peer, lab, patient};
+use routing_core::connection::Connection;
+use routing_core::contact::Address;
+use routing_core::effect::Target;
+use routing_core::heard::{Heard, LossReason};
+use routing_core::message::{Message, RequestId};
+use routing_core::time::Ticks;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use transport_tcp::{Resolver, TcpConfig};
+
+fn message(number: u32) -> Message {
+    Message::Unknown(RequestId(number))
+}
+
+#[tokio::test]
+async fn an_entry_point_is_only_an_address_and_the_link_tells_who_is_there() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        let door = Target::address(b.contact.address().clone());
+        a.request(&door).await;
+        let Heard::Requested(caller) = b.hear().await else { panic!("nobody asked for a link") };
+        assert_eq!(caller.hash(), a.contact.hash());
+        let Heard::Linked(target, found) = a.hear().await else { panic!("no link") };
+        assert_eq!((target, found.hash()), (door.clone(), b.contact.hash()));
+        a.send(b.grid(), &message(1)).await;
+        assert_eq!(b.message().await, (a.grid(), message(1)));
+        b.send(a.grid(), &message(2)).await;
+        assert_eq!(a.message().await, (b.grid(), message(2)));
+        // A link that stands is heard of at once.
+        a.request(&b.target()).await;
+        assert!(matches!(a.hear().await, Heard::Linked(target, _) if target == b.target()));
+        assert_eq!((a.handle.stats().links_now, a.handle.stats().dials), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_sent_right_after_a_request_waits_for_the_link() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        a.request(&b.target()).await;
+        for number in 0..500 {
+            a.send(b.grid(), &message(number)).await;
+        }
+        for number in 0..500 {
+            assert_eq!(b.message().await, (a.grid(), message(number)));
+        }
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_that_dial_each_other_at_once_keep_one_link_and_lose_no_message() {
+    patient(async {
+        for round in 0..30_u32 {
+            let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+            let (to_a, to_b) = (a.target(), b.target());
+            a.request(&to_b).await;
+            b.request(&to_a).await;
+            let (mut heard_a, mut heard_b) = (Vec::new(), Vec::new());
+            for number in 0..50 {
+                a.send(b.grid(), &message(number)).await;
+                b.send(a.grid(), &message(number)).await;
+                if number % 5 == round % 5 {
+                    // Neither waits for the other: whatever comes first is heard first.
+                    tokio::select! {
+                        heard = a.hear() => heard_a.push(heard),
+                        heard = b.hear() => heard_b.push(heard),
+                    }
+                }
+            }
+            let messages = |heard: &[Heard]| heard.iter().filter(|heard| matches!(heard, Heard::Message(..))).count();
+            let linked = |heard: &[Heard]| heard.iter().any(|heard| matches!(heard, Heard::Linked(..)));
+            let is_done = |heard: &[Heard]| messages(heard) >= 50 && linked(heard);
+            while !is_done(&heard_a) || !is_done(&heard_b) {
+                tokio::select! {
+                    heard = a.hear() => heard_a.push(heard),
+                    heard = b.hear() => heard_b.push(heard),
+                }
+            }
+            while a.handle.stats().links_now != 1 || b.handle.stats().links_now != 1 {
+                tokio::select! {
+                    heard = a.hear() => heard_a.push(heard),
+                    heard = b.hear() => heard_b.push(heard),
+                    () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+                }
+            }
+            for (heard, from) in [(&heard_a, b.grid()), (&heard_b, a.grid())] {
+                let mut numbers: Vec<u32> = Vec::new();
+                for heard in heard.iter() {
+                    match heard {
+                        Heard::Message(by, Message::Unknown(RequestId(number))) if *by == from => numbers.push(*number),
+                        Heard::Linked(..) | Heard::Requested(_) => {}
+                        other => panic!("round {round}: {other:?}"),
+                    }
+                }
+                numbers.sort_unstable();
+                assert_eq!(numbers, (0..50).collect::<Vec<_>>(), "round {round}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_contact_that_turns_out_to_be_somebody_else_is_lost_and_hears_nothing() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        let nobody = Peer::new(3, lab()).await;
+        let target = Target { grid: Some(nobody.grid()), address: b.contact.address().clone() };
+        a.request(&target).await;
+        a.send(nobody.grid(), &message(1)).await;
+        tokio::select! {
+            heard = a.hear() => assert!(matches!(heard, Heard::Lost(to, LossReason::OtherNode) if to == target)),
+            (_, message) = b.message() => panic!("{message:?} went to somebody else"),
+        }
+        let own = a.target();
+        a.request(&own).await;
+        assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::OtherNode)));
+        assert_eq!(a.handle.stats().dials_other_node, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_nobody_answers_is_not_dialled_again_at_once() {
+    patient(async {
+        let mut a = Peer::new(1, lab()).await;
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Address = closed.local_addr().unwrap().to_string().parse().unwrap();
+        drop(closed);
+        let target = Target::address(address);
+        for _ in 0..2 {
+            a.request(&target).await;
+            assert!(matches!(a.hear().await, Heard::Lost(to, LossReason::Unreachable) if to == target));
+        }
+        let stats = a.handle.stats();
+        assert_eq!((stats.dials_unanswered, stats.dials_held_back), (1, 1));
+        a.request(&Target::address("127.0.0.1:notaport".parse().unwrap())).await;
+        assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::Unreachable)));
+        assert_eq!(a.handle.stats().dials_forbidden, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn outside_a_lab_nobody_is_dialled_who_is_not_on_the_internet() {
+    patient(async {
+        let mut a = Peer::new(1, TcpConfig::default()).await;
+        let b = Peer::new(2, lab()).await;
+        a.request(&b.target()).await;
+        assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::Unreachable)));
+        assert_eq!((a.handle.stats().dials_forbidden, b.handle.stats().inbound), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_on_which_nothing_is_said_lapses_at_both_ends() {
+    patient(async {
+        let idle = TcpConfig { link_idle: Ticks::millis(50), ..lab() };
+        let (mut a, mut b) = (Peer::new(1, idle).await, Peer::new(2, lab()).await);
+        a.request(&b.target()).await;
+        assert!(matches!(b.hear().await, Heard::Requested(_)));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        let (ended, noticed) = tokio::join!(a.hear(), b.hear());
+        assert!(matches!(ended, Heard::Lost(to, LossReason::Idle) if to == b.target()));
+        assert!(matches!(noticed, Heard::Lost(to, LossReason::Closed) if to == a.target()));
+        assert_eq!((a.handle.stats().links_idle, b.handle.stats().links_closed), (1, 1));
+        // It is opened again when it is needed.
+        a.request(&b.target()).await;
+        a.send(b.grid(), &message(7)).await;
+        tokio::select! {
+            (_, heard) = b.message() => assert_eq!(heard, message(7)),
+            () = a.go_on() => {}
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_idlest_link_makes_room_for_a_new_one() {
+    patient(async {
+        let mut a = Peer::new(1, TcpConfig { links_max: 16, links_inbound_max: 8, ..lab() }).await;
+        let mut others = Vec::new();
+        for seed in 2..22 {
+            others.push(Peer::new(seed, lab()).await);
+        }
+        let mut lapsed = Vec::new();
+        for b in &mut others {
+            a.request(&b.target()).await;
+            a.send(b.grid(), &message(1)).await;
+            b.message().await;
+            loop {
+                match a.hear().await {
+                    Heard::Linked(..) => break,
+                    Heard::Lost(target, LossReason::Idle) => lapsed.push(target),
+                    other => panic!("{other:?}"),
+                }
+            }
+            // The moments of use are milliseconds apart.
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        }
+        while lapsed.len() < 4 {
+            let Heard::Lost(target, LossReason::Idle) = a.hear().await else { continue };
+            lapsed.push(target);
+        }
+        let oldest: Vec<Target> = others[..4].iter().map(Peer::target).collect();
+        assert_eq!((lapsed, a.handle.stats().links_now), (oldest, 16));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_loses_its_link_and_the_node_goes_on() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        a.request(&b.target()).await;
+        assert!(matches!(b.hear().await, Heard::Requested(_)));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        // From here on nobody listens at b: it takes one batch, and reads no further.
+        let key = routing_core::id::Guid(routing_core::id::Id([7; 32])).into();
+        let keys = std::iter::repeat_n(key, routing_core::message::KEYS_MAX).collect();
+        let large = Message::Fetch(routing_core::message::Fetch { id: RequestId(1), keys });
+        let lost = loop {
+            a.send(b.grid(), &large).await;
+            let heard = tokio::select! {
+                heard = a.hear() => Some(heard),
+                () = tokio::task::yield_now() => None,
+            };
+            if let Some(heard) = heard {
+                break heard;
+            }
+        };
+        assert!(matches!(lost, Heard::Lost(to, LossReason::Closed) if to == b.target()));
+        let mut c = Peer::new(3, lab()).await;
+        a.request(&c.target()).await;
+        a.send(c.grid(), &message(3)).await;
+        assert_eq!(c.message().await, (a.grid(), message(3)));
+        while a.handle.stats().links_overflowed == 0 {
+            tokio::select! {
+                _ = a.hear() => {}
+                () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_taken_up_lapses() {
+    patient(async {
+        let hurried = TcpConfig { accept_timeout: Ticks::millis(50), ..lab() };
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, hurried).await);
+        a.request(&b.target()).await;
+        a.send(b.grid(), &message(1)).await;
+        let mut heard = Vec::new();
+        b.connection.listen(&mut heard).await.unwrap();
+        assert!(matches!(heard[..], [Heard::Requested(_)]));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        let nothing = async {
+            loop {
+                let mut heard = Vec::new();
+                b.connection.listen(&mut heard).await.unwrap();
+                assert!(heard.is_empty(), "{heard:?}");
+            }
+        };
+        tokio::select! {
+            lost = a.hear() => assert!(matches!(lost, Heard::Lost(_, LossReason::Closed))),
+            () = nothing => {}
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_closed_delivers_what_was_handed_over_before() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        a.request(&b.target()).await;
+        assert!(matches!(b.hear().await, Heard::Requested(_)));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        for number in 0..100 {
+            a.send(b.grid(), &message(number)).await;
+        }
+        a.connection.close(b.grid()).await.unwrap();
+        a.send(b.grid(), &message(999)).await;
+        for number in 0..100 {
+            assert_eq!(b.message().await, (a.grid(), message(number)));
+        }
+        assert!(matches!(b.hear().await, Heard::Lost(_, LossReason::Closed)));
+        assert_eq!(a.handle.stats().messages_without_link, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_delivers_its_last_words_also_to_those_without_a_link() {
+    patient(async {
+        let (mut a, mut b, mut c) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await, Peer::new(3, lab()).await);
+        a.request(&b.target()).await;
+        assert!(matches!(b.hear().await, Heard::Requested(_)));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        a.request(&c.target()).await;
+        for number in 0..100 {
+            a.send(b.grid(), &message(number)).await;
+            a.send(c.grid(), &message(number)).await;
+        }
+        let (grid, handle) = (a.grid(), a.handle.clone());
+        drop(a);
+        for number in 0..100 {
+            assert_eq!(b.message().await, (grid, message(number)));
+            assert_eq!(c.message().await, (grid, message(number)));
+        }
+        handle.ended().await;
+        assert_eq!(handle.stats().links_now, 0);
+    })
+    .await;
+}
+
+/// Names that a test can move.
+#[derive(Clone, Default, Debug)]
+struct Names(Arc<Mutex<Option<SocketAddr>>>);
+
+#[async_trait::async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        let address = *self.0.lock().unwrap();
+        address.map(|address| vec![address]).ok_or(io::ErrorKind::NotFound.into())
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_moves_is_found_again_also_after_its_name_was_gone() {
+    patient(async {
+        let names = Names::default();
+        let mut a = Peer::new(1, lab()).await;
+        a.connection = a.connection.with_resolver(names.clone());
+        let place = |listener: &TcpListener| Some(listener.local_addr().unwrap());
+
+        let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        *names.0.lock().unwrap() = place(&first);
+        let mut b = Peer::with(2, first, "moves.example", lab());
+        a.request(&b.target()).await;
+        a.send(b.grid(), &message(1)).await;
+        assert_eq!(b.message().await.1, message(1));
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+
+        *names.0.lock().unwrap() = None;
+        drop(b);
+        assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::Closed)));
+        let target = Target { address: "moves.example".parse().unwrap(), grid: None };
+        a.request(&target).await;
+        assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::Unreachable)));
+        assert_eq!(a.handle.stats().names_unresolved, 1);
+
+        let second = TcpListener::bind("[::1]:0").await.unwrap();
+        *names.0.lock().unwrap() = place(&second);
+        let mut b = Peer::with(2, second, "moves.example", lab());
+        a.request(&b.target()).await;
+        a.send(b.grid(), &message(2)).await;
+        assert_eq!(b.message().await.1, message(2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_replaces_its_link() {
+    patient(async {
+        // Whoever of the two has the smaller id decides: both ways.
+        for (here, there) in [(1, 2), (2, 1)] {
+            let mut a = Peer::new(here, lab()).await;
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let mut old = Peer::with(there, listener, &address, lab());
+            old.request(&a.target()).await;
+            old.send(a.grid(), &message(1)).await;
+            assert_eq!(a.message().await.1, message(1));
+
+            // The old one is not there any more, and a does not know: its socket stays open for now.
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut new = Peer::with(there, listener, &address, lab());
+            new.request(&a.target()).await;
+            new.send(a.grid(), &message(2)).await;
+            assert_eq!(a.message().await.1, message(2));
+            a.send(new.grid(), &message(3)).await;
+            assert_eq!(new.message().await.1, message(3));
+        }
+    })
+    .await;
+}
