@@ -201,6 +201,56 @@ fn the_silent_keep_their_seats_if_more_than_one_believes_in_them() {
 }
 
 #[test]
+fn a_holder_vouches_for_the_set_that_it_was_told_and_for_nobody_who_came_into_it_since() {
+    let rng = &mut rng(14);
+    let target = id(rng);
+    let mut search = search(target);
+    let [holder, mate, late] = [40, 39, 41].map(|bits| contact(id_near(rng, &target, bits)));
+    know(&mut search, &holder);
+    know(&mut search, &mate);
+    search.arrive();
+    let told = search.tell(&search.window());
+    let informants = [Grid(id(rng)), Grid(id(rng))];
+    for informant in informants {
+        search.add_named(&late, informant, Acquaintance::default());
+    }
+    search.on_answer(&holder.grid(), ());
+    search.on_agreed(told);
+    let is_vouched = |search: &Search<()>, of: &Arc<Contact>| {
+        let index = search.candidates().iter().position(|candidate| candidate.contact() == of).unwrap();
+        search.is_vouched(index)
+    };
+    assert!(is_vouched(&search, &mate) && !is_vouched(&search, &late));
+    search.on_silence(&late.grid());
+    assert_eq!(search.seats().len(), 2, "the silent one that no holder counts has no seat");
+}
+
+#[test]
+fn once_it_is_late_nobody_waits_for_those_whom_most_holders_do_not_count() {
+    let rng = &mut rng(15);
+    let target = id(rng);
+    let mut search = search(target);
+    let holders: Vec<Arc<Contact>> = (0..usize::from(K)).map(|_| contact(id_near(rng, &target, 30))).collect();
+    let dead = contact(id_near(rng, &target, 50));
+    for contact in holders.iter().chain([&dead]) {
+        know(&mut search, contact);
+        search.on_asked(&contact.grid());
+    }
+    search.arrive();
+    for (heard, holder) in holders.iter().enumerate() {
+        let others = holders.iter().filter(|other| *other != holder).map(|other| other.grid());
+        search.on_vouched(others);
+        search.on_answer(&holder.grid(), ());
+        assert!(!search.is_finished(), "{heard} have answered, and it may be there");
+    }
+    search.on_late();
+    assert!(search.is_finished());
+    search.on_answer(&dead.grid(), ());
+    let nearest = search.window()[0];
+    assert!(matches!(nearest, Seat::Other(index, _) if search.candidates()[index].contact() == &dead), "it was there");
+}
+
+#[test]
 fn the_asker_has_its_own_seat_where_it_is_near_enough() {
     let rng = &mut rng(5);
     let target = id(rng);

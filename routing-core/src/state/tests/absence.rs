@@ -76,6 +76,22 @@ fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
 }
 
 #[test]
+fn who_was_given_up_is_taken_up_again_on_nobodys_word_but_its_own() {
+    let (mut world, _) = world_with_records(12);
+    let gone = world.contacts[5].clone();
+    let node = world.nodes[5].take();
+    world.run(world.config.grace.0 + world.config.neighbour_probe_every.0 * 4);
+    assert!(world.node(4).table().entry(&gone.grid()).is_none(), "it was given up");
+    let state = world.nodes[4].as_mut().unwrap();
+    state.meet(&gone);
+    assert!(state.table().entry(&gone.grid()).is_none(), "others may not know yet");
+    world.nodes[5] = node;
+    world.run(world.config.revive_every.0 * 4);
+    let entry = world.node(4).table().entry(&gone.grid());
+    assert!(entry.is_some_and(|entry| entry.has_answered() && entry.is_available()));
+}
+
+#[test]
 fn what_was_written_while_most_holders_were_out_of_reach_is_theirs_once_they_are_back() {
     let (mut world, records) = world_with_records(12);
     let key = records[7].key();
@@ -116,6 +132,7 @@ fn what_a_server_holds_after_a_restart_in_place_of_others_is_handed_to_them() {
     let kept = {
         let mut kept = world.node(stranger).kept();
         kept.copies.push(Copy { record: closed.clone(), rival: None, age: Ticks::minutes(5) });
+        kept.strays.push(key);
         kept
     };
     world.nodes[stranger] = None;
