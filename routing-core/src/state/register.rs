@@ -338,6 +338,11 @@ impl Register {
                 check.on_kept(Brief::of(record.key(), record, rival));
             }
             if sees_other_set {
+                let is_named = |peer: u32| {
+                    let grid = self.peers[peer as usize].contact.grid();
+                    stored.contacts.iter().any(|named| named.contact.grid() == grid)
+                };
+                self.writings[writing as usize].on_other_set(index, is_named);
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
             self.on_said(core, writing, index, said, pending.depth);

@@ -663,6 +663,26 @@ fn a_client_registers_records_from_all_over_the_keyspace_at_once() {
     }
 }
 
+/// The quickest entry point may be a liar's, and a record that its friends get instead of the holders is lost.
+#[test]
+fn a_client_hands_over_nothing_before_each_entry_point_was_reached_or_given_up() {
+    let mut world = World::of(30, 4);
+    let record = place(&mut user(1), "n1.example");
+    world.nodes[6] = None;
+    let client = world.client(&[5, 6]);
+    let registering = world.ask(client, Operation::Register(vec![record]));
+    let has_given = |world: &World| {
+        world.sent.iter().any(|(from, _, message)| *from == client && matches!(message, Message::Store(_)))
+    };
+    let began = world.now;
+    while !has_given(&world) {
+        world.step();
+    }
+    assert!(world.now - began >= DIAL, "one of two had been heard after {}", world.now - began);
+    let outcome = world.outcome(registering);
+    assert!(matches!(outcome, Outcome::Registered(Ok(registered)) if registered.records[0].is_acknowledged));
+}
+
 #[test]
 fn many_records_reach_exactly_their_holders_with_few_messages() {
     let mut world = World::of(100, 16);

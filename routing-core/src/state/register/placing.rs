@@ -203,7 +203,7 @@ impl Register {
         let key = self.writings[writing as usize].record.key();
         let groups = core.config.holders_of(key.kind);
         let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
-        for slot in self.writings[writing as usize].slots.iter().filter(|slot| slot.holds_seat()) {
+        for slot in self.writings[writing as usize].seated() {
             search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
         }
         for contact in contacts {

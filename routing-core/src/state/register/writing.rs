@@ -42,13 +42,8 @@ pub(super) struct Slot {
     is_credible: bool,
     /// The home-server gets a copy, too, but is no holder because of that.
     is_holder: bool,
-}
-
-impl Slot {
-    /// Whether it counts as one of the holders.
-    pub(super) fn holds_seat(&self) -> bool {
-        self.is_holder && (self.said != HolderSaid::Silent || self.is_credible)
-    }
+    /// How many holders have named others instead of it.
+    unnamed: u16,
 }
 
 impl Writing {
@@ -79,6 +74,23 @@ impl Writing {
         self.slots.iter().filter(|slot| slot.is_holder && slot.said != HolderSaid::Silent)
     }
 
+    /// Those who count as holders. Who is silent does if there is reason to believe in it, and if not most of those who
+    /// have answered name others: then it has been given up, by whomever it was named.
+    pub(super) fn seated(&self) -> impl Iterator<Item = &Slot> {
+        let answered = self.reached().filter(|slot| slot.said != HolderSaid::Waiting).count();
+        self.slots.iter().filter(move |slot| {
+            let is_believed = slot.is_credible && usize::from(slot.unnamed) * 2 <= answered;
+            slot.is_holder && (slot.said != HolderSaid::Silent || is_believed)
+        })
+    }
+
+    /// A holder sees another set, whose members it has named: `is_named` says of whom.
+    pub(super) fn on_other_set(&mut self, informant: u32, is_named: impl Fn(u32) -> bool) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.peer != informant && !is_named(slot.peer)) {
+            slot.unnamed = slot.unnamed.saturating_add(1);
+        }
+    }
+
     /// Adds somebody who gets the record. Says whether it is new.
     pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
@@ -92,7 +104,8 @@ impl Writing {
             return false;
         }
         let distance = self.record.key().id.prefix() ^ contact.grid().0.prefix();
-        let slot = Slot { distance, peer, group: contact.group(), said: HolderSaid::Waiting, is_credible, is_holder };
+        let group = contact.group();
+        let slot = Slot { distance, peer, group, said: HolderSaid::Waiting, is_credible, is_holder, unnamed: 0 };
         let index = self.slots.partition_point(|known| known.distance < distance);
         self.slots.insert(index, slot);
         self.waiting += usize::from(is_holder);
@@ -132,7 +145,7 @@ impl Writing {
         let mut own = own.filter(|_| self.own.is_some()).map(|(grid, group)| (target ^ grid.0.prefix(), group));
         let mut admission = Admission::new(holders, scale);
         let mut tally = Tally::default();
-        for slot in self.slots.iter().filter(|slot| slot.holds_seat()) {
+        for slot in self.seated() {
             if let Some((distance, group)) = own.take_if(|(distance, _)| *distance < slot.distance) {
                 tally.add(admission.admit(distance, group), group, self.own == Some(HolderSaid::Kept));
             }
@@ -223,6 +236,22 @@ mod tests {
             writing.on_said(2, HolderSaid::Kept);
             assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), Some(true), "{says_it_first}");
             assert_eq!((writing.waiting, writing.kept), (0, 2));
+        }
+    }
+
+    /// Whoever stays silent may be one whom a liar wants left out, or dead for longer than those know who named it.
+    #[test]
+    fn the_silent_keep_their_seats_unless_most_who_answer_name_others() {
+        for (unnamed_by, is_acknowledged) in [(2, false), (3, true)] {
+            let mut writing = Writing::new(place(&mut user(1), "home.example"));
+            for (peer, contact) in (0..).zip(&contacts(&mut rng(3), 10)) {
+                writing.add(peer, contact, true, true);
+            }
+            (5..10).for_each(|peer| writing.on_said(peer, HolderSaid::Silent));
+            (0..5).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
+            assert_eq!(writing.decide(None, 10, Scale::UNKNOWN), Some(false), "five of ten are no majority");
+            (0..unnamed_by).for_each(|informant| writing.on_other_set(informant, |peer| peer != 9));
+            assert_eq!(writing.decide(None, 10, Scale::UNKNOWN), Some(is_acknowledged), "{unnamed_by}");
         }
     }
 
