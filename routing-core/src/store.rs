@@ -45,6 +45,8 @@ pub struct Origin {
     pub is_announced: bool,
     /// Whether this node is no holder of it. Asked only where room is needed.
     pub is_foreign: bool,
+    /// Whether whoever writes it hands it over, rather than somebody who keeps it.
+    pub is_written: bool,
 }
 
 impl StoredRecord {
@@ -205,7 +207,11 @@ impl RecordStore {
             };
         };
         let mut merged = stored.clone();
-        let is_earlier = merged.first_heard.as_mut().is_some_and(|first| first.hear(copy, now));
+        let is_earlier = merged.first_heard.as_mut().is_some_and(|first| {
+            // Only a writer displaces a claimant: what is handed on would reach some holders in time and others too late.
+            let is_his = copy.record.guid() == stored.held.record().guid();
+            (is_his || origin.is_written) && first.hear(copy, now)
+        });
         let is_displaced = is_earlier && copy.record.guid() != stored.held.record().guid();
         if is_displaced {
             merged.held = offered();

@@ -9,7 +9,7 @@ use crate::message::{
     Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::record::Record;
-use crate::store::digest;
+use crate::store::{Origin, digest};
 use crate::table::Entry;
 use crate::time::Ticks;
 use rand_core::Rng;
@@ -145,17 +145,18 @@ impl Core {
             }
             let home = item.copy.record.home().filter(|_| item.copy.age == Ticks(0));
             let is_announced = home.is_some_and(|home| self.speaks_for(&from, home));
-            let verdict = self.keep_from(&item.copy, is_announced);
+            // Only who writes names the set. Whatever else is given comes from somebody who found it with its holders.
+            let is_written = item.set != SetName::NONE;
+            let verdict = self.keep_from(&item.copy, Origin { is_announced, is_written, ..Origin::default() });
             match &verdict {
                 StoreVerdict::Refused(Refusal::Invalid) => self.blame(from),
-                // Only who writes names the set. Whatever else is given comes from somebody who found it with its holders.
-                StoreVerdict::Kept | StoreVerdict::Conflict(_) if item.set != SetName::NONE => {
+                StoreVerdict::Kept | StoreVerdict::Conflict(_) if is_written => {
                     self.note_stray(&item.copy);
                 }
                 _ => {}
             }
             let mut sees_other_set = false;
-            if item.set != SetName::NONE {
+            if is_written {
                 let Key { kind, id: place } = item.copy.record.key();
                 let holders = self.config.holders_of(kind);
                 let told = self.told(self.view(&place, holders), &place, holders, item.set, from);

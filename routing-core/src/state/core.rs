@@ -455,13 +455,13 @@ impl Core {
 
     /// Merges a copy into the store, keeps what changed, and tells of conflicts.
     pub(crate) fn keep(&mut self, copy: &Copy) -> StoreVerdict {
-        self.keep_from(copy, false)
+        self.keep_from(copy, Origin::default())
     }
 
-    /// The same for a copy that the domain it names announced just now, if `is_announced`, over a proven link.
-    pub(crate) fn keep_from(&mut self, copy: &Copy, is_announced: bool) -> StoreVerdict {
+    /// The same for a copy of which it is known who hands it over.
+    pub(crate) fn keep_from(&mut self, copy: &Copy, origin: Origin) -> StoreVerdict {
         let is_foreign = self.look_for_room(copy);
-        let kept = self.store.put_from(copy, self.now, Origin { is_announced, is_foreign });
+        let kept = self.store.put_from(copy, self.now, Origin { is_foreign, ..origin });
         for key in kept.dropped {
             self.effect(Effect::Forget(key));
         }

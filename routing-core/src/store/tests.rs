@@ -124,7 +124,7 @@ proptest! {
             let copy = Copy { record: place(&mut account(below(rng, 150) as u8), &format!("h{}.example", below(rng, 3))), ..copy };
             let copy = Copy { rival: None, ..copy };
             let is_new = store.get(&copy.record.key()).is_none();
-            let origin = Origin { is_announced: below(rng, 2) == 0, is_foreign: below(rng, 3) == 0 };
+            let origin = Origin { is_announced: below(rng, 2) == 0, is_foreign: below(rng, 3) == 0, is_written: false };
             let mut with_it = RecordStore { records_max: 100, ..store.clone() };
             with_it.put_from(&copy, NOW, origin);
             let expected = naive_first(&with_it);
@@ -220,7 +220,7 @@ proptest! {
             let mut store = RecordStore::new(10);
             let mut now = NOW;
             for copy in &copies {
-                store.put(copy, now);
+                store.put_from(copy, now, WRITTEN);
                 now += Ticks(below(rng, 12_000) as u64);
             }
             let held = store.iter().next().unwrap().1.held();
@@ -240,17 +240,19 @@ fn pair() -> [Arc<Record>; 2] {
 fn whoever_is_heard_a_minute_after_the_first_is_refused() {
     let [less, more] = pair();
     let refused = StoreVerdict::Refused(Refusal::OtherClaimant);
-    let after = |first: &Arc<Record>, second: &Arc<Record>, age, pause| {
+    let after = |first: &Arc<Record>, second: &Arc<Record>, age, pause, origin| {
         let mut store = RecordStore::new(10);
         store.put(&copy(first, age), NOW);
-        let kept = store.put(&copy(second, 0), NOW + Ticks(pause));
+        let kept = store.put_from(&copy(second, 0), NOW + Ticks(pause), origin);
         (kept.verdict, kept.is_changed, store.get(&first.key()).unwrap().held().record().clone())
     };
-    assert_eq!(after(&more, &less, 0, 60_000), (StoreVerdict::Kept, true, less.clone()));
-    assert_eq!(after(&more, &less, 0, 60_001), (refused.clone(), false, more.clone()));
-    assert_eq!(after(&less, &more, 0, 10), (refused.clone(), false, less.clone()));
-    // Passed on by somebody who has had it for longer.
-    assert_eq!(after(&more, &less, 60_000, 1), (refused, false, more.clone()));
+    assert_eq!(after(&more, &less, 0, 60_000, WRITTEN), (StoreVerdict::Kept, true, less.clone()));
+    assert_eq!(after(&more, &less, 0, 60_001, WRITTEN), (refused.clone(), false, more.clone()));
+    assert_eq!(after(&less, &more, 0, 10, WRITTEN), (refused.clone(), false, less.clone()));
+    // The first was passed on by somebody who has had it for longer.
+    assert_eq!(after(&more, &less, 60_000, 1, WRITTEN), (refused.clone(), false, more.clone()));
+    // A liar could hand a rival to half of the holders as the minute ends, and they to the others after it.
+    assert_eq!(after(&more, &less, 0, 1, HEARD), (refused, false, more.clone()));
 }
 
 #[test]
@@ -282,9 +284,10 @@ fn a_full_store_takes_newer_versions_of_what_it_has_and_nothing_goes_for_them() 
     assert_eq!((store.len(), store.get(&newer.key()).unwrap().held().record()), (2, &newer));
 }
 
-const ANNOUNCED: Origin = Origin { is_announced: true, is_foreign: false };
-const HEARD: Origin = Origin { is_announced: false, is_foreign: false };
-const FOREIGN: Origin = Origin { is_announced: false, is_foreign: true };
+const ANNOUNCED: Origin = Origin { is_announced: true, is_foreign: false, is_written: false };
+const WRITTEN: Origin = Origin { is_announced: false, is_foreign: false, is_written: true };
+const HEARD: Origin = Origin { is_announced: false, is_foreign: false, is_written: false };
+const FOREIGN: Origin = Origin { is_announced: false, is_foreign: true, is_written: false };
 
 /// A full store of these, in this order, and what goes for one more that nothing is worthier than.
 fn order_of_going(records: &[(&Arc<Record>, u64, Origin)]) -> Vec<Key> {

@@ -11,6 +11,7 @@ use crate::search::{Search, Seat};
 use crate::state::core::Core;
 use crate::state::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
 use crate::state::requests::Purpose;
+use crate::store::Origin;
 use crate::time::Ticks;
 use std::sync::Arc;
 
@@ -172,12 +173,13 @@ impl Register {
         if own_place != Place::Outside {
             let copy = Copy { record: self.writings[writing].record.clone(), rival: None, age: Ticks(0) };
             let is_announced = copy.record.home().is_some_and(|home| core.contact.is_at(home));
-            let (said, greater) = match core.keep_from(&copy, is_announced) {
-                StoreVerdict::Kept => (HolderSaid::Kept, None),
-                StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
-                StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
-                StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
-            };
+            let (said, greater) =
+                match core.keep_from(&copy, Origin { is_announced, is_written: true, ..Origin::default() }) {
+                    StoreVerdict::Kept => (HolderSaid::Kept, None),
+                    StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
+                    StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
+                    StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
+                };
             core.note_stray(&copy);
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
