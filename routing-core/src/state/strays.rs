@@ -100,7 +100,7 @@ impl Core {
     /// A holder says whether it has this: if not, or something else, it is given it.
     pub(super) fn on_stray_compared(&mut self, holder: &Arc<Contact>, key: Key, compared: &Compared) {
         match compared.difference {
-            Difference::Same => self.mark(key, false),
+            Difference::Same => self.on_known_to(&holder.grid(), key),
             Difference::Listing(_) | Difference::Split(_) => self.hand_over(holder, vec![key]),
         }
     }
@@ -112,8 +112,20 @@ impl Core {
             let key = item.copy.record.key();
             let is_newest = |held: &crate::store::StoredRecord| *held.held().record() == item.copy.record;
             if self.store.get(&key).is_none_or(is_newest) {
-                self.mark(key, false);
+                self.on_known_to(&pending.peer.grid(), key);
             }
+        }
+    }
+
+    /// Somebody has what is kept here. That is the end of a stray if it is one of the holders, and most of them can be
+    /// reached: in a part of a network that is cut, others stand in for them.
+    fn on_known_to(&mut self, peer: &Grid, key: Key) {
+        let is_holder = || {
+            let view = self.view(&key.id, self.config.holders_of(key.kind));
+            view.others.iter().any(|(entry, _)| entry.contact().grid() == *peer)
+        };
+        if self.strays.contains(&key) && self.lasting_place(&key).is_some() && is_holder() {
+            self.mark(key, false);
         }
     }
 

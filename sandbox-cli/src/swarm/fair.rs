@@ -60,9 +60,12 @@ pub fn is_roomy(scenario: &Scenario, nodes: usize) -> bool {
 
 /// Whether stores are so small that records must be dropped.
 pub fn is_cramped(scenario: &Scenario) -> bool {
-    let users =
-        scenario.steps.iter().map(|step| if let Do::Register(register) = &step.what { register.users } else { 0 });
-    u64::from(scenario.node.records_max) < users.map(u64::from).sum()
+    let records = scenario.steps.iter().map(|step| match &step.what {
+        Do::Register(register) => register.users,
+        Do::Claim(claim) => claim.names,
+        _ => 0,
+    });
+    u64::from(scenario.node.records_max) < records.map(u64::from).sum()
 }
 
 /// Whether what happens leaves a failure somebody's fault: that enough nodes remain to speak of a network, and that

@@ -197,6 +197,21 @@ fn what_was_written_in_a_part_is_found_in_the_whole_though_all_restarted_before_
     assert_eq!(judged(&found(include_str!("found/restarted_within_a_cut.toml"))), None);
 }
 
+/// Both nodes of a part had a tombstone that none of its holders had, and each rested once the other had it.
+#[test]
+fn what_was_written_in_a_part_is_found_in_the_whole_though_its_nodes_gave_it_to_each_other() {
+    assert_eq!(judged(&found(include_str!("found/given_within_a_part.toml"))), None);
+}
+
+#[test]
+fn a_store_is_too_small_if_it_cannot_hold_the_claims_beside_the_records() {
+    let mut scenario = story(3, &["do = 'claim'; names = 3"]);
+    for (records_max, is_cramped) in [(22, true), (23, false)] {
+        scenario.node.records_max = records_max;
+        assert_eq!(fair::is_cramped(&scenario), is_cramped);
+    }
+}
+
 #[test]
 fn of_two_servers_none_leaves_for_good_while_the_other_is_down() {
     let mut scenario = draw(0, 0).scenario;
