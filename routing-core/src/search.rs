@@ -6,8 +6,10 @@
 //! window has answered; who is silent gives way to the next nearest.
 //!
 //! A liar may say that it knows everybody, and name its friends. Therefore those whom the asker chose by itself and
-//! asked on the way, its *guides*, are heard to the end: [`Search::hears_most_guides`] and
-//! [`Search::has_heard_all_guides`] say how far that is. One honest guide leads past any number of friends.
+//! asked on the way, its *guides*, are heard to the end ([`Search::hears_most_guides`]), and each one's *way* is followed
+//! to its end ([`Search::has_followed_all_guides`]): the nearest that it names is asked, the nearest that this one names,
+//! and so on, whatever was found on other ways, and nobody on two of them. One way of honest nodes leads past any number
+//! of friends.
 //!
 //! The machine sends nothing and reads no clock. `A` is what the caller keeps of each answer.
 
@@ -44,6 +46,10 @@ pub struct Candidate<A> {
     repute: Repute,
     /// Whether the asker chose it by itself, to be shown the way.
     is_guide: bool,
+    /// The ways that lead to it, one bit each.
+    ways: u32,
+    /// The bit of the way on which it was asked, or 0.
+    asked_on: u32,
     /// Whether it has said that it knows everybody near the target.
     knows_all: bool,
     state: State<A>,
@@ -250,9 +256,11 @@ impl<A> Search<A> {
         if self.own.is_some_and(|(own, _)| own == grid) {
             return;
         }
+        let way = informant.and_then(|informant| self.candidate(&informant)).map_or(0, |informant| informant.asked_on);
         match self.position(&grid) {
             Ok(index) => {
                 let known = &mut self.candidates[index];
+                known.ways |= way;
                 if known.informant != informant {
                     known.named = known.named.saturating_add(1);
                 }
@@ -273,6 +281,8 @@ impl<A> Search<A> {
                         round_trip: acquaintance.round_trip,
                         repute: acquaintance.repute,
                         is_guide: false,
+                        ways: way,
+                        asked_on: 0,
                         knows_all: false,
                         state: State::at_first(acquaintance.repute),
                     },
@@ -406,9 +416,45 @@ impl<A> Search<A> {
 
     /// `grid` is one of those who show the way: what the search finds is nothing worth before most of them were heard.
     pub fn on_guide(&mut self, grid: &Grid) {
-        if let Ok(index) = self.position(grid) {
-            self.candidates[index].is_guide = true;
+        if let Ok(index) = self.position(grid)
+            && !self.candidates[index].is_guide
+        {
+            let way = u32::try_from(self.guides().count()).ok().and_then(|number| 1u32.checked_shl(number));
+            let candidate = &mut self.candidates[index];
+            candidate.is_guide = true;
+            candidate.asked_on = way.unwrap_or(0);
         }
+    }
+
+    /// The next whom to ask on some guide's way, though the window may be full of others: the nearest that was named on it,
+    /// if it is nearer than all who have answered on it.
+    pub fn next_on_a_way(&mut self) -> Option<Arc<Contact>> {
+        let ways = self.guides().fold(0, |ways, guide| ways | guide.asked_on);
+        let bits = (0..u32::BITS).map(|number| 1 << number).filter(|way| ways & way != 0);
+        let (index, way) = bits.filter_map(|way| Some((self.next_on(way)?, way))).next()?;
+        let candidate = &mut self.candidates[index];
+        candidate.asked_on = way;
+        Some(candidate.contact.clone())
+    }
+
+    /// The same on one way. It has ended where somebody on it has said that it knows everybody.
+    fn next_on(&self, way: u32) -> Option<usize> {
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            if candidate.asked_on == way {
+                match candidate.state {
+                    State::Asked | State::Answered(_) => return None,
+                    State::Fresh | State::Silent => {}
+                }
+            } else if candidate.ways & way != 0
+                && matches!(candidate.state, State::Fresh)
+                && candidate.repute == Repute::Clean
+            {
+                let is_over = |other: &Candidate<A>| other.asked_on == way && other.knows_all;
+                let is_awaited = |other: &Candidate<A>| other.asked_on == way && matches!(other.state, State::Asked);
+                return (!self.candidates.iter().any(|other| is_over(other) || is_awaited(other))).then_some(index);
+            }
+        }
+        None
     }
 
     fn guides(&self) -> impl Iterator<Item = &Candidate<A>> {
@@ -421,10 +467,13 @@ impl<A> Search<A> {
         heard * 2 > all || all == 0
     }
 
-    /// Whether all guides have answered, or were asked in vain.
-    pub fn has_heard_all_guides(&self) -> bool {
-        let (heard, all) = self.count_guides();
-        heard == all
+    /// Whether all guides, and all who were asked on their ways, have answered or were asked in vain. Asking goes before:
+    /// [`Search::next_on_a_way`].
+    pub fn has_followed_all_guides(&self) -> bool {
+        let is_awaited = |candidate: &Candidate<A>| {
+            (candidate.is_guide || candidate.asked_on != 0) && matches!(candidate.state, State::Fresh | State::Asked)
+        };
+        !self.candidates.iter().any(is_awaited)
     }
 
     fn count_guides(&self) -> (usize, usize) {
@@ -452,8 +501,9 @@ impl<A> Search<A> {
     /// A question went out to `grid`. On the way, those whom the asker knows by itself are guides.
     pub fn on_asked(&mut self, grid: &Grid) {
         if let Ok(index) = self.position(grid) {
-            let candidate = &mut self.candidates[index];
-            candidate.is_guide |= !self.has_arrived && candidate.informant.is_none();
+            if !self.has_arrived && self.candidates[index].informant.is_none() {
+                self.on_guide(grid);
+            }
         }
         self.set_state(grid, State::Asked);
     }
@@ -515,6 +565,7 @@ impl<A> Search<A> {
         for candidate in &mut self.candidates {
             candidate.state = State::at_first(candidate.repute);
             candidate.is_guide = false;
+            (candidate.ways, candidate.asked_on) = (0, 0);
             candidate.knows_all = false;
         }
     }

@@ -350,9 +350,50 @@ fn guides_are_heard_to_the_end_though_a_liar_has_shown_the_way() {
     }
     assert!(!search.hears_most_guides());
     search.on_silence(&known[1].grid());
-    assert!(search.hears_most_guides() && !search.has_heard_all_guides());
+    assert!(search.hears_most_guides() && !search.has_followed_all_guides());
     search.on_answer(&known[2].grid(), ());
-    assert!(search.has_heard_all_guides());
+    assert!(search.has_followed_all_guides());
+}
+
+/// The friends of a liar who says that it knows everybody fill the window: an honest guide names nobody who is nearer, but
+/// somebody who knows somebody who is.
+#[test]
+fn the_way_of_each_guide_is_followed_to_its_end_though_friends_of_a_liar_fill_the_window() {
+    let rng = &mut rng(12);
+    let target = id(rng);
+    let [honest, liar, next, holder, friend, other_friend] =
+        [1, 1, 4, 12, 8, 8].map(|bits| contact(id_near(rng, &target, bits)));
+    let mut search: Search<()> = Search::new(target, 2, 3, None, Scale::UNKNOWN);
+    for guide in [&honest, &liar] {
+        search.add_known(guide, Acquaintance::default());
+        search.on_asked(&guide.grid());
+    }
+    for named in [&friend, &other_friend] {
+        search.add_named(named, liar.grid(), Acquaintance::default());
+    }
+    search.arrive_by(&liar.grid());
+    search.on_answer(&liar.grid(), ());
+    for _ in 0..2 {
+        let asked = search.next().unwrap().grid();
+        search.on_asked(&asked);
+        search.on_answer(&asked, ());
+    }
+    assert!(search.is_finished() && !search.has_followed_all_guides());
+    assert_eq!(search.next_on_a_way(), None, "the honest guide is awaited, the liar's way has ended");
+    search.add_named(&next, honest.grid(), Acquaintance::default());
+    search.on_answer(&honest.grid(), ());
+    assert!(search.is_finished(), "its contact is farther than the friends");
+    assert_eq!(search.next_on_a_way(), Some(next.clone()));
+    search.on_asked(&next.grid());
+    assert_eq!(search.next_on_a_way(), None, "one at a time");
+    search.add_named(&holder, next.grid(), Acquaintance::default());
+    search.on_answer(&next.grid(), ());
+    assert!(!search.is_finished(), "the holder has a friend's seat");
+    assert_eq!(search.next().map(|next| next.grid()), Some(holder.grid()));
+    search.on_asked(&holder.grid());
+    search.on_answer(&holder.grid(), ());
+    assert_eq!(search.next_on_a_way(), None, "nobody who is nearer was named");
+    assert!(search.is_finished() && search.has_followed_all_guides());
 }
 
 #[test]

@@ -349,7 +349,7 @@ impl Lookup {
             {
                 return self.conclude(core, led_by, true);
             }
-            if self.dialled == 0 && self.search.is_finished() && self.search.has_heard_all_guides() {
+            if self.dialled == 0 && self.search.is_finished() && !self.follow_guides(core, led_by) {
                 // Before anybody says that there is nothing, more are asked whether they see the same holders.
                 if self.best.is_none() && self.ask_guides(core, led_by) {
                     return true;
@@ -383,6 +383,14 @@ impl Lookup {
             has_asked = true;
         }
         has_asked
+    }
+
+    /// Goes on along the ways of all guides. Says whether somebody on them is still awaited.
+    fn follow_guides(&mut self, core: &mut Core, led_by: u8) -> bool {
+        while let Some(peer) = self.search.next_on_a_way() {
+            self.ask(core, &peer, SetName::NONE, led_by.saturating_add(1));
+        }
+        !self.search.has_followed_all_guides()
     }
 
     fn is_anybody_asked(&self) -> bool {

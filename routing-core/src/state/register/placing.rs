@@ -65,7 +65,7 @@ impl Register {
                     search.on_guide(&guide.grid());
                 }
                 let next = || if search.has_arrived() { None } else { search.next().cloned() };
-                let peer = guide.or_else(next)?;
+                let peer = guide.or_else(next).or_else(|| search.next_on_a_way())?;
                 search.on_asked(&peer.grid());
                 Some(peer)
             })
@@ -73,7 +73,7 @@ impl Register {
             let is_waiting =
                 search.candidates().iter().any(|candidate| matches!(candidate.state(), crate::search::State::Asked));
             // Arrived: the holders are those in the window, and each of them will say if it sees others.
-            let is_shown = search.has_arrived() && search.has_heard_all_guides();
+            let is_shown = search.has_arrived() && search.has_followed_all_guides();
             // The quickest entry points may be a liar's, so that all of them are heard.
             if self.entries_awaited == 0 && asks.is_empty() && (is_shown || !is_waiting) {
                 let has_heard = search.candidates().iter().any(|candidate| candidate.answer().is_some());
