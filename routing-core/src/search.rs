@@ -28,7 +28,6 @@ const CANDIDATES_OF_ONE_GROUP: usize = 16;
 /// How many contacts known from one informant alone are awaited at once, unless it says that it knows everybody there: on
 /// the way, an informant of many inventions must not take all the questions that may be in flight.
 const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
-
 /// Somebody who may be asked.
 #[derive(Clone, Debug)]
 pub struct Candidate<A> {
@@ -437,7 +436,8 @@ impl<A> Search<A> {
         Some(candidate.contact.clone())
     }
 
-    /// The same on one way. It has ended where somebody on it has said that it knows everybody.
+    /// The same on one way. It has ended where somebody on it has said that it knows everybody, or is silent: where many have
+    /// died at once every way leads to them, and each would cost a time-out.
     fn next_on(&self, way: u32) -> Option<usize> {
         for (index, candidate) in self.candidates.iter().enumerate() {
             if candidate.asked_on == way {
@@ -449,9 +449,9 @@ impl<A> Search<A> {
                 && matches!(candidate.state, State::Fresh)
                 && candidate.repute == Repute::Clean
             {
-                let is_over = |other: &Candidate<A>| other.asked_on == way && other.knows_all;
-                let is_awaited = |other: &Candidate<A>| other.asked_on == way && matches!(other.state, State::Asked);
-                return (!self.candidates.iter().any(|other| is_over(other) || is_awaited(other))).then_some(index);
+                let mut on_it = self.candidates.iter().filter(|other| other.asked_on == way);
+                let is_over = |on_it: &Candidate<A>| on_it.knows_all || !matches!(on_it.state, State::Answered(_));
+                return (!on_it.any(is_over)).then_some(index);
             }
         }
         None
