@@ -49,6 +49,7 @@ const RECENT: u8 = 2;
 const LINKED: u8 = 4;
 const PROBED: u8 = 8;
 const AWAY: u8 = 16;
+const DOUBTED: u8 = 32;
 /// How many unanswered requests in a row make a contact one that is not relied upon.
 const UNRELIABLE_FAILURES: u8 = 2;
 
@@ -262,6 +263,7 @@ impl RoutingTable {
         entry.failures = 0;
         entry.set(AWAY, false);
         entry.set(PROBED, false);
+        entry.set(DOUBTED, false);
         entry.set(RECENT, true);
         if !entry.has_answered() {
             entry.set(ANSWERED, true);
@@ -269,12 +271,12 @@ impl RoutingTable {
         }
     }
 
-    /// Something else was heard from `grid`, so it is alive. Gives back its contact if it left our last request
-    /// unanswered: it reaches us, and whether we reach it is another question.
-    pub fn on_heard(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
+    /// Something else was heard from `grid`, so it is alive. Gives back its entry if it left our last request unanswered: it
+    /// reaches us, and whether we reach it is another question.
+    pub fn on_heard(&mut self, grid: &Grid) -> Option<&Entry> {
         let entry = self.entry_mut(grid)?;
         entry.set(RECENT, true);
-        (entry.failures > 0).then(|| entry.contact.clone())
+        (entry.failures > 0).then_some(entry)
     }
 
     /// A request to `grid` was left unanswered. Says how many were in a row, if it is known at all.
@@ -286,12 +288,22 @@ impl RoutingTable {
         Some(entry.failures)
     }
 
-    /// Upkeep has asked `grid`, and waits for what comes of it. Says whether it did so already.
+    /// Upkeep is about to ask `grid`, which is in doubt, and waits for what comes of it. Says whether it may: if it has
+    /// asked already, that is noted, since what is under way may have been sent before there was reason to ask again.
     pub fn begin_probe(&mut self, grid: &Grid) -> bool {
         let Some(entry) = self.entry_mut(grid) else { return false };
         let was_probed = entry.flags & PROBED != 0;
         entry.set(PROBED, true);
-        was_probed
+        entry.set(DOUBTED, was_probed);
+        !was_probed
+    }
+
+    /// What upkeep asked `grid` came to nothing: whether there was reason to ask again meanwhile.
+    pub fn take_doubt(&mut self, grid: &Grid) -> bool {
+        let Some(entry) = self.entry_mut(grid) else { return false };
+        let was_doubted = entry.flags & DOUBTED != 0;
+        entry.set(DOUBTED, false);
+        was_doubted
     }
 
     /// `grid` has proven a link, so it is not away, whatever its card says.

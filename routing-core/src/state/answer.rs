@@ -1,5 +1,6 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
+use super::budget::Account;
 use super::core::{Core, View};
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
@@ -111,7 +112,7 @@ impl Core {
                 if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
             let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
             if is_too_little && self.doubted.len() < STRANGERS_MAX {
-                strangers.iter().for_each(|stranger| self.doubt(stranger));
+                strangers.iter().for_each(|stranger| self.doubt(stranger, Account::Repair));
             }
             (if is_settled { Standing::Settled } else { Standing::NotYet }, is_whole, contacts)
         };

@@ -55,7 +55,7 @@ pub(crate) struct Core {
     pub(crate) departed: BTreeMap<Grid, u64>,
     /// Whom upkeep asks as soon as it can whether they are there: known by hearsay only next to a place that somebody
     /// asked for, or silent once, or heard of again after silence.
-    pub(crate) doubted: Vec<Arc<Contact>>,
+    pub(crate) doubted: Vec<(Arc<Contact>, Account)>,
     /// Neighbours that do not answer.
     pub(crate) absent: Absent,
     /// Contacts that were given up: one of them is tried every few seconds, for ever.
@@ -243,11 +243,11 @@ impl Core {
         !contact.has_left() && self.departed.get(&contact.grid()).is_none_or(|sequence| contact.sequence() > *sequence)
     }
 
-    /// Upkeep asks whether it is there, as soon as it can.
-    pub(crate) fn doubt(&mut self, contact: &Arc<Contact>) {
-        let is_known = self.doubted.iter().any(|doubted| doubted.grid() == contact.grid());
+    /// Upkeep asks whether it is there, as soon as it can, at the cost of `account`.
+    pub(crate) fn doubt(&mut self, contact: &Arc<Contact>, account: Account) {
+        let is_known = self.doubted.iter().any(|(doubted, _)| doubted.grid() == contact.grid());
         if !is_known && self.doubted.len() < DOUBTED_MAX {
-            self.doubted.push(contact.clone());
+            self.doubted.push((contact.clone(), account));
         }
     }
 

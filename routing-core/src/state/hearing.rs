@@ -1,5 +1,6 @@
 //! What a node hears: links that stand or are lost, requests, answers, silence. Each goes to whom it concerns.
 
+use super::budget::Account;
 use super::operations::Running;
 use super::requests::{Pending, Purpose};
 use super::{NodeState, Phase, join};
@@ -8,6 +9,7 @@ use crate::effect::{Effect, Notice, OperationId, Target};
 use crate::heard::Heard;
 use crate::id::Grid;
 use crate::message::{Farewell, Message};
+use crate::time::Ticks;
 use std::sync::Arc;
 
 /// How many failures in a row make a contact be given up.
@@ -30,7 +32,9 @@ impl NodeState {
         self.core.effect(Effect::Accept(contact.grid()));
         self.on_proven(contact);
         self.core.remember_caller(contact);
-        self.core.table.on_heard(&contact.grid());
+        if self.core.table.on_heard(&contact.grid()).is_some() {
+            self.core.doubt(contact, Account::Repair);
+        }
     }
 
     /// A link has proven that somebody is there, whoever asked for it, and whatever was said of it.
@@ -41,10 +45,6 @@ impl NodeState {
         self.meet(contact);
         self.core.table.on_link(&grid);
         self.core.on_back_if_available(&grid);
-        if self.core.table.entry(&grid).is_some_and(|entry| entry.failures() > 0) {
-            // It reaches us. Whether we reach it is another question.
-            self.core.doubt(contact);
-        }
     }
 
     /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
@@ -98,8 +98,13 @@ impl NodeState {
             return;
         }
         // Over a link that stands there is nothing else by which a silent contact would be found to be back.
-        let silent = self.core.table.on_heard(&from);
-        self.core.doubted.extend(silent);
+        let silent = self.core.table.on_heard(&from).map(|entry| entry.contact().clone());
+        // Some talk all the time, and never answer: these get what the upkeep of the neighbourhood may cost, and no more.
+        if let Some(contact) = silent
+            && self.core.closed_for(Account::Near) == Ticks(0)
+        {
+            self.core.doubt(&contact, Account::Near);
+        }
         match message {
             Message::Find(find) => self.core.on_find(from, &find),
             Message::Store(store) => {
@@ -274,9 +279,12 @@ impl NodeState {
     pub(super) fn on_contact_failed(&mut self, contact: &Arc<Contact>) {
         let grid = contact.grid();
         let is_near = self.phase == Phase::Joined && self.is_near(&grid);
+        if self.core.table.take_doubt(&grid) {
+            self.core.doubt(contact, Account::Near);
+        }
         match self.core.table.on_failure(&grid) {
             // A neighbour is asked again at once: much depends on it.
-            Some(1) if is_near => self.core.doubt(contact),
+            Some(1) if is_near => self.core.doubt(contact, Account::Repair),
             Some(2) if is_near => {
                 self.core.on_absent(grid, self.core.now + self.core.config.grace);
                 if self.upkeep.on_neighbour_silent(&self.core) {

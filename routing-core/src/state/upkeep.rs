@@ -265,17 +265,14 @@ impl Upkeep {
         if self.far_wake.is_none() {
             return;
         }
-        for contact in std::mem::take(&mut core.doubted) {
+        for (contact, account) in std::mem::take(&mut core.doubted) {
             let is_doubted = |entry: &Entry| !entry.has_answered() || entry.failures() > 0;
             if !core.table.entry(&contact.grid()).is_some_and(is_doubted) {
                 continue;
             }
             if core.table.begin_probe(&contact.grid()) {
-                // What is under way may have been sent before there was reason to ask again.
-                core.doubted.push(contact);
-            } else {
                 let place = contact.grid().0;
-                self.probe(core, &contact, place, Account::Repair);
+                self.probe(core, &contact, place, account);
             }
         }
     }

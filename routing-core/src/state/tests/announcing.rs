@@ -49,7 +49,7 @@ fn an_announcement_of_what_the_holders_have_moves_nothing_and_renews_its_age() {
     let mut world = World::of(12, 4);
     let records = users(200, "n5.example");
     world.register(5, &records);
-    world.run(60_000);
+    world.run(75_000);
     assert!(world.oldest(&records) >= Ticks(59_000));
     let before = world.sent.len();
     let registered = world.announce(5);
@@ -84,7 +84,7 @@ fn who_lacks_something_gets_that_and_the_ages_of_the_rest_are_renewed() {
     world.liars.clear();
     records.retain(|record| record.key() != newer.key());
     records.push(newer.clone());
-    world.run(30_000);
+    world.run(75_000);
     let before = world.sent.len();
     assert!(world.announce(5).records.iter().all(|record| record.is_acknowledged));
     world.run(1_000);
@@ -107,7 +107,7 @@ fn what_most_holders_have_the_announcement_leaves_to_them_and_what_most_lack_it_
         // Until the writer has given up.
         world.run(150_000);
         world.liars.clear();
-        world.run(30_000);
+        world.run(75_000);
         let before = world.sent.len();
         assert!(world.announce(5).records.iter().all(|record| record.is_acknowledged));
         world.run(1_000);
@@ -285,7 +285,7 @@ fn a_server_whose_store_is_full_of_others_still_announces_all_its_users() {
 #[test]
 fn read_repair_passes_on_the_age_that_it_has() {
     let mut world = World::of(8, 4);
-    world.run(60_000);
+    world.run(75_000);
     let mut account = user(1);
     let (old, new) = (place(&mut account, "n1.example"), place(&mut account, "n2.example"));
     let holders = world.nearest(&old.key().id);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::holders::{Scale, SetName};
+use crate::id::Guid;
 use crate::key::Hash;
 use crate::message::{
     Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Range, RequestId, Sample, Sampled,
@@ -53,6 +54,27 @@ fn a_farewell_in_anothers_name_changes_nothing() {
     assert!(world.node(0).table().entry(&world.grid(1)).is_some());
     assert!(world.node(0).table().entry(&world.grid(2)).is_some());
     assert_eq!(world.node(0).stats().peers_misbehaved, counted + 2);
+}
+
+/// Who is silent and then heard is asked whether it is back. Whoever talks all the time and never answers must not make
+/// its peers ask all the time.
+#[test]
+fn who_talks_and_never_answers_is_asked_no_more_than_upkeep_may_cost() {
+    let mut world = World::of(8, 4);
+    world.liars.insert(1, |_| None);
+    let mute = world.grid(1);
+    world.lookup(0, Key::from(Guid(mute.0)), Consistency::All);
+    let before = world.sent.len();
+    for id in 0..600 {
+        let sample = Sample { id: RequestId(id * 2), start: Id([0; 32]), bits: 0, count: 1 };
+        say(&mut world, 1, 0, Message::Sample(sample));
+        assert!(world.node(0).core.doubted.len() < 8, "each is in doubt once");
+        world.run(100);
+    }
+    let is_for_it = |(from, to, message): &&(usize, Grid, Message)| *from == 0 && *to == mute && message.is_request();
+    let asked: usize = world.sent[before..].iter().filter(is_for_it).map(|(.., message)| message.encoded_len()).sum();
+    let may_cost = 60 * world.config.upkeep_bytes_per_second as usize;
+    assert!((200..may_cost).contains(&asked), "{asked} bytes of questions in a minute");
 }
 
 #[test]
