@@ -31,7 +31,7 @@ fn bad_usage_and_bad_input_end_with_2_and_say_so_on_stderr_alone() {
         (&["fly"] as &[_], "unrecognized subcommand"),
         (&["run", "no/such.toml"], "no/such.toml: cannot be read"),
         (&["run", broken], "broken.toml:3: share = 1.3: must be between 0 and 1"),
-        (&["run", "scenarios/tiny-1.toml", "--transport", "tcp"], "tcp: not in this release"),
+        (&["run", "scenarios/partition.toml", "--transport", "tcp"], "partition.toml:"),
         (&["explain", "no/such.jsonl", "ab"], "no/such.jsonl: "),
         (&["explain", broken, "xyz"], "is no GUID"),
     ] {

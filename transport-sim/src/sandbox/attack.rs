@@ -45,7 +45,8 @@ impl<C: Carrier> RoutingSandbox<C> {
         self.is_liar(self.members[member].node)
     }
 
-    pub(super) fn is_liar(&self, node: NodeIndex) -> bool {
+    /// Whether this node lies.
+    pub fn is_liar(&self, node: NodeIndex) -> bool {
         self.network.simulated().is_some_and(|network| network.is_dishonest(node))
     }
 

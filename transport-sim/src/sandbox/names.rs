@@ -161,8 +161,7 @@ impl<C: Carrier> RoutingSandbox<C> {
         let holders = self.oracle().holders(&key.id, groups);
         let mut kept: BTreeMap<Guid, usize> = BTreeMap::new();
         let mut voters: BTreeSet<Group> = BTreeSet::new();
-        let is_asked =
-            |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.is_liar(*node);
+        let is_asked = |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.is_liar(*node);
         for node in holders.into_iter().filter(is_asked) {
             let group = self.network.contact(node).map(|contact| contact.group());
             let claim = self.network.held(node, key).flatten();
