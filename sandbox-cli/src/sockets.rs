@@ -54,6 +54,8 @@ use transport_tcp::{TcpConfig, TcpConnection, TcpHandle};
 /// How many operations of one step are under way at once. A client opens links to all holders of what it asks for, each of
 /// which is two handshakes' work for this one process: many more at once would only wait for each other.
 pub const OPERATIONS_MAX: u64 = 32;
+/// How often a server that comes back tries to have its port again.
+const AGAIN: u32 = 50;
 /// How long a tick waits.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -209,8 +211,12 @@ impl Sockets {
     /// A socket for the server at `domain`: where it was before, else wherever there is room.
     fn listen(&self, domain: &str) -> io::Result<TcpListener> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let before = self.directory.get(domain).unwrap_or(anywhere);
-        let listener = std::net::TcpListener::bind(before).or_else(|_| std::net::TcpListener::bind(anywhere))?;
+        let before = self.directory.get(domain).and_then(|before| {
+            // Its earlier socket may still be closing; if somebody else has the port by now, it is not waited for long.
+            (0..AGAIN)
+                .find_map(|_| std::net::TcpListener::bind(before).inspect_err(|_| std::thread::sleep(TICK * 5)).ok())
+        });
+        let listener = before.map_or_else(|| std::net::TcpListener::bind(anywhere), Ok)?;
         listener.set_nonblocking(true)?;
         self.directory.set(domain, listener.local_addr()?);
         TcpListener::from_std(listener)
