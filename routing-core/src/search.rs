@@ -500,10 +500,8 @@ impl<A> Search<A> {
 
     /// A question went out to `grid`. On the way, those whom the asker knows by itself are guides.
     pub fn on_asked(&mut self, grid: &Grid) {
-        if let Ok(index) = self.position(grid) {
-            if !self.has_arrived && self.candidates[index].informant.is_none() {
-                self.on_guide(grid);
-            }
+        if !self.has_arrived && self.candidate(grid).is_some_and(|candidate| candidate.informant.is_none()) {
+            self.on_guide(grid);
         }
         self.set_state(grid, State::Asked);
     }

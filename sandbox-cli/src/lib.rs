@@ -19,5 +19,6 @@ pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod shell;
+pub mod sockets;
 pub mod swarm;
 pub mod trace;

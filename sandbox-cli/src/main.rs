@@ -28,6 +28,7 @@ Examples:
   sandbox-cli demo                                   what a newcomer runs first
   sandbox-cli run scenarios/quiet.toml               a network without faults
   sandbox-cli run scenarios/quiet.toml --nodes 500 --seed 3 --json
+  sandbox-cli run scenarios/tiny-3.toml --transport tcp
   sandbox-cli run scenarios/federation.toml --trace lookups.jsonl
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
   sandbox-cli check scenarios/*.toml                 scenarios as tests
@@ -52,6 +53,7 @@ Examples:
   sandbox-cli run scenarios/quiet.toml
   sandbox-cli run scenarios/federation.toml --servers mine.csv --matrix pings.csv
   sandbox-cli run scenarios/quiet.toml --json | jq .digest
+  sandbox-cli run scenarios/tiny-3.toml --transport tcp    on real nodes, in real time
 
 The same scenario with the same seed gives the same digest, on any number of threads.")]
     Run {

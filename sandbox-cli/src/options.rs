@@ -24,7 +24,7 @@ pub struct Options {
     /// Run the async driver over simulated connections instead of the bare state machines (up to 2,000 nodes)
     #[arg(long)]
     pub driver: bool,
-    /// What carries the messages
+    /// What carries the messages: with `tcp`, what only a simulated network can do is refused
     #[arg(long, value_enum, default_value_t = Transport::Sim)]
     pub transport: Transport,
     /// Print the result as one JSON object
@@ -41,7 +41,7 @@ pub enum Transport {
     /// The simulated network, in virtual time
     #[default]
     Sim,
-    /// Real sockets on this machine; not in this release
+    /// Real nodes in this process, over TCP with TLS on the loopback, in real time
     Tcp,
 }
 

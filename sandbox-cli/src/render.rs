@@ -56,8 +56,9 @@ fn headline(report: &Report) -> String {
     ];
     facts.extend(report.peak_rss_bytes.map(|bytes| format!("{} at most", self::bytes(bytes as f64))));
     // The digest's beginning suffices to compare two runs by eye; JSON has all of it.
-    let digest: String = report.digest.chars().take(16).collect();
-    let run = format!("seed {} · {} · digest {digest}", report.seed, report.transport);
+    let digest = report.digest.as_ref().map(|digest| digest.chars().take(16).collect::<String>());
+    let digest = digest.map_or(String::new(), |digest| format!(" · digest {digest}"));
+    let run = format!("seed {} · {}{digest}", report.seed, report.transport);
     format!("{BOLD}{}{BOLD:#}  {DIM}{run}{DIM:#}\n{}\n", clipped(&report.scenario, 40), facts.join(" · "))
 }
 

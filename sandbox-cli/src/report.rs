@@ -24,7 +24,7 @@ pub struct Report {
     pub nodes: u64,
     /// On how many threads it ran.
     pub threads: u64,
-    /// The virtual time that passed, in ticks.
+    /// The virtual time that passed, in ticks; on sockets the real one.
     pub ticks: u64,
     /// The virtual time that passed, in seconds.
     pub virtual_seconds: f64,
@@ -36,8 +36,9 @@ pub struct Report {
     pub events_per_second: f64,
     /// The most memory that the process ever held; null where the system does not say.
     pub peak_rss_bytes: Option<u64>,
-    /// The hash over everything that was delivered, in hexadecimal: equal for equal runs.
-    pub digest: String,
+    /// The hash over everything that was delivered, in hexadecimal: equal for equal runs; null on sockets, where no two
+    /// runs are.
+    pub digest: Option<String>,
     /// One report for each step of the scenario, in its order.
     pub steps: Vec<StepReport>,
     /// The expectations that did not hold, each as a sentence; filled in by [`Report::judge`].

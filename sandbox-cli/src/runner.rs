@@ -4,15 +4,18 @@
 //! steps has: all its actions done, all their operations ended, and its time passed.
 
 mod plan;
+mod sockets;
 mod watch;
 
 pub(crate) use plan::{ENTRY_POINTS, another_home, doors, stand_at};
+pub use sockets::NotOnSockets;
 pub use watch::Watch;
 
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
 use crate::report::{Holders, Operations, Report, StepReport, rate};
-use crate::scenario::{Consistency, Do, Lookup, Network as Weather, Scenario, Step};
+use crate::scenario::{Consistency, Do, Join, Lookup, Network as Weather, Scenario, Step};
+use crate::sockets::OpenFiles;
 use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
 use plan::{Action, Actor, Plan, Wanted};
 use rand_core::Rng;
@@ -25,8 +28,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use transport_sim::carrier::Carrier;
 use transport_sim::delay::{Delay, DelayError};
-use transport_sim::network::{Condition, Counters, Mode, Traffic};
+use transport_sim::network::{Condition, Counters, Mode, Network, Traffic};
 use transport_sim::sandbox::tasks::{Asker, Change, Done, LookupDone};
 use transport_sim::sandbox::{RoutingSandbox, SandboxError, Setup};
 use transport_sim::servers::{Server, Servers, ServersError};
@@ -39,9 +43,18 @@ const PROGRESS_TICKS: u64 = 64;
 /// Why a scenario was not run to its end. There is no report then.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The transport does not exist yet. Use another one.
-    #[error("--transport {0}: not in this release")]
-    Transport(&'static str),
+    /// The scenario or its options ask for what only the simulated network can do.
+    #[error(transparent)]
+    NotOnSockets(#[from] NotOnSockets),
+    /// The bound for links makes no sense on sockets.
+    #[error("[network] {0}")]
+    Links(routing_core::config::ConfigError),
+    /// More files would have to be open at once than may be.
+    #[error(transparent)]
+    OpenFiles(#[from] OpenFiles),
+    /// The system has no more files or threads.
+    #[error("a node could not be started: {0}; if files have run out, lower --nodes, or set links_max in [network]")]
+    Start(#[source] std::io::Error),
     /// A setting that a later release heeds. Leave it out of the scenario.
     #[error("[network] {0}: not in this release")]
     Network(&'static str),
@@ -98,23 +111,52 @@ pub enum RunError {
 
 /// Runs a scenario, to which the options have been applied already. The report is not judged yet.
 pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> Result<Report, RunError> {
-    execute_watched(scenario, options, progress, &mut ())
+    match options.transport {
+        Transport::Sim => execute_watched(scenario, options, progress, &mut ()),
+        Transport::Tcp => {
+            let (sandbox, servers) = sockets::federation(scenario, options, progress)?;
+            run(sandbox, servers, scenario, options, progress, &mut ())
+        }
+    }
 }
 
-/// The same, while somebody looks on.
+/// The same on the simulated network, while somebody looks on.
 pub fn execute_watched(
     scenario: &Scenario,
     options: &Options,
     progress: &Progress,
     watch: &mut dyn Watch,
 ) -> Result<Report, RunError> {
-    if options.transport != Transport::Sim {
-        return Err(RunError::Transport(options.transport.name()));
-    }
     refuse_what_is_not_there(scenario)?;
     scenario.node.validate()?;
-    let mut runner = Runner::new(scenario, options, progress, watch)?;
-    let began = Instant::now();
+    let servers = Rosters::read(scenario)?;
+    let nodes = servers.nodes(scenario);
+    if options.driver && nodes > DRIVER_NODES_MAX {
+        return Err(RunError::TooManyForDriver(nodes));
+    }
+    let mode = if options.driver { Mode::Driver } else { Mode::Direct };
+    let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
+    let mut sandbox = RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
+    let network = sandbox.network_mut();
+    network.set_loss(scenario.network.loss);
+    network.set_duplicate(scenario.network.duplicate);
+    // The driver's nodes share a thread: they are for comparing, not for speed.
+    network.set_threads(if options.driver { 1 } else { options.threads().get() });
+    run(sandbox, servers, scenario, options, progress, watch)
+}
+
+/// Tells the scenario to a federation that is empty yet.
+fn run<C: Carrier>(
+    sandbox: RoutingSandbox<C>,
+    servers: Rosters,
+    scenario: &Scenario,
+    options: &Options,
+    progress: &Progress,
+    watch: &mut dyn Watch<C>,
+) -> Result<Report, RunError> {
+    let trace = options.trace.as_deref().map(TraceWriter::create).transpose()?;
+    let (began, start) = (Instant::now(), sandbox.now());
+    let mut runner = Runner { scenario, progress, sandbox, start, servers, reports: Vec::new(), trace, watch };
     let mut first = 0;
     while first < scenario.steps.len() {
         let together = scenario.steps[first..].iter().take_while(|step| step.meanwhile).count() + 1;
@@ -130,20 +172,20 @@ pub fn execute_watched(
     }
     let network = runner.sandbox.network();
     let wall_seconds = began.elapsed().as_secs_f64();
-    let events = network.counters().events;
+    let (events, passed) = (network.counters().events, network.now().since(start));
     Ok(Report {
         scenario: scenario.name.clone(),
         seed: scenario.seed,
         transport: options.transport.name(),
         nodes: runner.sandbox.members().len() as u64,
         threads: network.threads() as u64,
-        ticks: network.now().0,
-        virtual_seconds: network.now().since(Tick(0)).as_seconds(),
+        ticks: passed.0,
+        virtual_seconds: passed.as_seconds(),
         wall_seconds,
         events,
         events_per_second: rate(events, wall_seconds),
         peak_rss_bytes: peak_rss_bytes(),
-        digest: network.digest().to_hex().to_string(),
+        digest: network.simulated().map(|network| network.digest().to_hex().to_string()),
         steps: runner.reports,
         failed: Vec::new(),
     })
@@ -161,15 +203,50 @@ fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
     Ok(())
 }
 
-struct Runner<'a> {
+/// The lists of servers that a scenario names, each read once.
+struct Rosters {
+    /// By file, and how many of each have joined.
+    lists: Vec<(PathBuf, Vec<Server>, usize)>,
+}
+
+impl Rosters {
+    fn read(scenario: &Scenario) -> Result<Self, RunError> {
+        let mut lists: Vec<(PathBuf, Vec<Server>, usize)> = Vec::new();
+        for step in &scenario.steps {
+            let Do::Join(Join { servers: Some(file), .. }) = &step.what else { continue };
+            if !lists.iter().any(|(known, ..)| known == file) {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| RunError::Unreadable { file: file.clone(), error })?;
+                lists.push((file.clone(), Servers::parse(&text, &file.display().to_string())?, 0));
+            }
+        }
+        Ok(Self { lists })
+    }
+
+    /// How many nodes the scenario starts in all.
+    fn nodes(&self, scenario: &Scenario) -> u64 {
+        let joins = scenario.steps.iter().filter_map(|step| match &step.what {
+            Do::Join(join) => Some(join),
+            _ => None,
+        });
+        let nodes = joins.map(|join| {
+            let list = self.lists.iter().find(|(file, ..)| Some(file) == join.servers.as_ref());
+            join.nodes.map_or(list.map_or(0, |(_, list, _)| list.len() as u64), u64::from)
+        });
+        nodes.sum()
+    }
+}
+
+struct Runner<'a, C> {
     scenario: &'a Scenario,
     progress: &'a Progress,
-    sandbox: RoutingSandbox,
-    /// Lists of servers by file, read once, and how many of each have joined.
-    servers: Vec<(PathBuf, Vec<Server>, usize)>,
+    sandbox: RoutingSandbox<C>,
+    /// The tick at which the first step begins.
+    start: Tick,
+    servers: Rosters,
     reports: Vec<StepReport>,
     trace: Option<TraceWriter>,
-    watch: &'a mut dyn Watch,
+    watch: &'a mut dyn Watch<C>,
 }
 
 /// A step under way.
@@ -191,42 +268,7 @@ struct Begun {
     ledger: usize,
 }
 
-impl<'a> Runner<'a> {
-    fn new(
-        scenario: &'a Scenario,
-        options: &Options,
-        progress: &'a Progress,
-        watch: &'a mut dyn Watch,
-    ) -> Result<Self, RunError> {
-        let mode = if options.driver { Mode::Driver } else { Mode::Direct };
-        let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
-        let mut sandbox =
-            RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
-        sandbox.network_mut().set_loss(scenario.network.loss);
-        sandbox.network_mut().set_duplicate(scenario.network.duplicate);
-        // The driver's nodes share a thread: they are for comparing, not for speed.
-        let threads = if options.driver { 1 } else { options.threads().get() };
-        sandbox.network_mut().set_threads(threads);
-        let mut servers: Vec<(PathBuf, Vec<Server>, usize)> = Vec::new();
-        let mut nodes = 0;
-        for step in &scenario.steps {
-            let Do::Join(join) = &step.what else { continue };
-            if let Some(file) = &join.servers
-                && !servers.iter().any(|(known, ..)| known == file)
-            {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| RunError::Unreadable { file: file.clone(), error })?;
-                servers.push((file.clone(), Servers::parse(&text, &file.display().to_string())?, 0));
-            }
-            nodes += u64::from(join.nodes.unwrap_or(0));
-        }
-        if options.driver && nodes > DRIVER_NODES_MAX {
-            return Err(RunError::TooManyForDriver(nodes));
-        }
-        let trace = options.trace.as_deref().map(TraceWriter::create).transpose()?;
-        Ok(Self { scenario, progress, sandbox, servers, reports: Vec::new(), trace, watch })
-    }
-
+impl<'a, C: Carrier> Runner<'a, C> {
     fn step(&self, index: usize) -> &'a Step {
         &self.scenario.steps[index]
     }
@@ -262,7 +304,8 @@ impl<'a> Runner<'a> {
         loop {
             let now = self.sandbox.now();
             for step in &mut active {
-                while step.plan.actions.front().is_some_and(|(at, _)| *at <= now) {
+                let room = self.sandbox.network().operations_max();
+                while step.outstanding < room && step.plan.actions.front().is_some_and(|(at, _)| *at <= now) {
                     if let Some((_, action)) = step.plan.actions.pop_front() {
                         step.outstanding += self.carry_out(step.index, step.begun.ledger, action)?;
                     }
@@ -296,6 +339,9 @@ impl<'a> Runner<'a> {
                 self.progress.update(active[shown].done, now, self.sandbox.living() as u64);
             }
             self.sandbox.tick(1);
+            if let Some(error) = self.sandbox.network_mut().take_failure() {
+                return Err(RunError::Start(error));
+            }
             go_on(self.watch.on_tick(&self.sandbox))?;
         }
         go_on(self.watch.on_end(steps, &mut self.sandbox))?;
@@ -312,8 +358,8 @@ impl<'a> Runner<'a> {
                 let member = sandbox.add_server(domain, weight, region.as_deref());
                 plan::stand_at(sandbox, member, &entry_points);
                 if every > 1 {
-                    let node = sandbox.members()[member].node;
-                    sandbox.network_mut().run(node, every.into());
+                    let grid = sandbox.members()[member].grid;
+                    sandbox.run_node(grid, every.into())?;
                 }
                 sandbox.start_join(ledger, member, &entry_points);
                 Ok(1)
@@ -409,36 +455,30 @@ impl<'a> Runner<'a> {
             }
             Action::Halt(member) => {
                 let node = sandbox.members()[member].node;
-                sandbox.network_mut().halt(node);
-                Ok(0)
+                self.weather(|network| network.halt(node))
             }
             Action::Run(member) if sandbox.network().condition(sandbox.members()[member].node) == Condition::Down => {
                 Ok(u64::from(sandbox.start_return(ledger, member)))
             }
             Action::Run(member) => {
                 let node = sandbox.members()[member].node;
-                sandbox.network_mut().resume(node);
-                Ok(0)
+                self.weather(|network| network.resume(node))
             }
             Action::Cadence(member, every) => {
                 let node = sandbox.members()[member].node;
-                sandbox.network_mut().run(node, every.into());
-                Ok(0)
+                self.weather(|network| network.run(node, every.into()))
             }
-            Action::Loss { rate, duplicate } => {
-                let network = sandbox.network_mut();
+            Action::Loss { rate, duplicate } => self.weather(|network| {
                 if let Some(rate) = rate {
                     network.set_loss(rate);
                 }
                 if let Some(rate) = duplicate {
                     network.set_duplicate(rate);
                 }
-                Ok(0)
-            }
+            }),
             Action::Delay(spec) => {
                 let delay = Delay::load(&spec, Path::new(""), self.scenario.seed)?;
-                sandbox.network_mut().set_delay(delay);
-                Ok(0)
+                self.weather(|network| network.set_delay(delay))
             }
             Action::Corrupt { members, behaviour } => {
                 sandbox.corrupt(&members, behaviour);
@@ -451,6 +491,12 @@ impl<'a> Runner<'a> {
                 Ok(1)
             }
         }
+    }
+
+    /// Changes the simulated network; elsewhere the scenario was refused. Begins no operation.
+    fn weather(&mut self, change: impl FnOnce(&mut Network)) -> Result<u64, RunError> {
+        self.sandbox.network_mut().simulated_mut().map(change);
+        Ok(0)
     }
 
     fn report(&mut self, step: &mut Active) -> StepReport {
@@ -474,7 +520,7 @@ impl<'a> Runner<'a> {
         });
         StepReport {
             name: what.name(),
-            at_seconds: step.begun.at.since(Tick(0)).as_seconds(),
+            at_seconds: step.begun.at.since(self.start).as_seconds(),
             seconds: took.as_seconds(),
             wall_seconds: step.begun.wall.elapsed().as_secs_f64(),
             nodes_alive: self.sandbox.living() as u64,
@@ -585,7 +631,7 @@ fn spaced(start: Tick, over: Ticks, index: usize, count: usize) -> Tick {
 }
 
 /// A number in [0, 1), from the sandbox's generator.
-fn fraction(sandbox: &mut RoutingSandbox) -> f64 {
+fn fraction<C: Carrier>(sandbox: &mut RoutingSandbox<C>) -> f64 {
     (sandbox.rng().next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

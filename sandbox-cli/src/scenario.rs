@@ -34,6 +34,8 @@ pub const MATRIX_JITTER: f64 = 0.1;
 pub struct Scenario {
     /// What it is called; the file's name without extension if it does not say.
     pub name: String,
+    /// Where it was read from, to say what is the matter with it.
+    pub file: String,
     /// What everything random is drawn from: same seed and same scenario, same run.
     pub seed: u64,
     /// The unit of virtual time. Only one millisecond is allowed for now.
@@ -49,6 +51,8 @@ pub struct Scenario {
 /// How messages travel.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
+    /// Where its table stands in the file, from 1; 0 if there is none.
+    pub line: usize,
     /// How long a message takes one way. Default: uniform, 20 ms to 120 ms.
     pub delay: DelaySpec,
     /// The share of messages that is lost, 0 to 1. Default 0.
@@ -64,6 +68,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Self {
+            line: 0,
             delay: DelaySpec::Uniform { min: Ticks::millis(20), max: Ticks::millis(120) },
             loss: 0.0,
             duplicate: 0.0,

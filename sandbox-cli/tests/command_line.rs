@@ -27,17 +27,43 @@ fn scratch(name: &str, content: &str) -> PathBuf {
 fn bad_usage_and_bad_input_end_with_2_and_say_so_on_stderr_alone() {
     let broken = scratch("broken.toml", "[[step]]\ndo = \"kill\"\nshare = 1.3\n");
     let broken = broken.to_str().unwrap();
+    let join = "[[step]]\ndo = \"join\"\nnodes = 2\n";
+    let halting = scratch("halting.toml", &format!("{join}\n\n[[step]]\ndo = \"halt\"\nnodes = 1\n"));
+    let weather = scratch("weather.toml", &format!("seed = 1\n[network]\nloss = 0.5\n{join}"));
+    let (halting, weather) = (halting.to_str().unwrap(), weather.to_str().unwrap());
     for (arguments, complaint) in [
         (&["fly"] as &[_], "unrecognized subcommand"),
         (&["run", "no/such.toml"], "no/such.toml: cannot be read"),
         (&["run", broken], "broken.toml:3: share = 1.3: must be between 0 and 1"),
-        (&["run", "scenarios/tiny-1.toml", "--transport", "tcp"], "tcp: not in this release"),
+        (&["run", halting, "--transport", "tcp"], "halting.toml:6: halt: only the simulated network can do that"),
+        (&["run", weather, "--transport", "tcp"], "weather.toml:2: loss: only the simulated network can do that"),
+        (&["run", "scenarios/tiny-1.toml", "--transport", "tcp", "--driver"], "--driver: only for --transport sim"),
+        (&["run", "scenarios/tiny-1.toml", "--transport", "tcp", "--nodes", "1000000"], "open files, of which"),
         (&["explain", "no/such.jsonl", "ab"], "no/such.jsonl: "),
         (&["explain", broken, "xyz"], "is no GUID"),
     ] {
         let output = sandbox(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && text(&output.stderr).contains(complaint), "{output:?}");
+    }
+}
+
+#[test]
+fn a_scenario_on_real_nodes_has_the_report_of_the_sandbox() {
+    let run = |transport: &str| -> serde_json::Value {
+        let output = sandbox(&["run", "scenarios/tiny-2.toml", "--transport", transport, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("the report is JSON")
+    };
+    let (simulated, real) = (run("sim"), run("tcp"));
+    let keys = |report: &serde_json::Value| report.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&simulated), keys(&real));
+    assert!(real["digest"].is_null() && real["transport"] == "tcp" && real["events"].as_u64().unwrap() > 0);
+    for (simulated, real) in simulated["steps"].as_array().unwrap().iter().zip(real["steps"].as_array().unwrap()) {
+        assert_eq!(keys(simulated), keys(real));
+        for key in ["do", "nodes_alive", "asked", "correct", "wrong", "records", "holders_mean"] {
+            assert_eq!(simulated[key], real[key], "{key} of {}", simulated["do"]);
+        }
     }
 }
 

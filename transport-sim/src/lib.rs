@@ -38,6 +38,7 @@
 //!            └─▶ servers               which home-servers there are
 //! ```
 
+pub mod carrier;
 pub mod connection;
 pub mod delay;
 mod driven;

@@ -91,6 +91,13 @@ impl Traffic {
     }
 }
 
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, more: Traffic) {
+        self.messages += more.messages;
+        self.bytes += more.bytes;
+    }
+}
+
 impl std::ops::Sub for Traffic {
     type Output = Traffic;
     fn sub(self, earlier: Traffic) -> Traffic {

@@ -19,12 +19,16 @@
 //! assert!(route.is_as_expected());
 //! # Ok::<(), transport_sim::sandbox::SandboxError>(())
 //! ```
+//!
+//! It runs on the simulated network, or on any other [`Carrier`]: users, their keys, the workload and what is true of it
+//! are the same. What needs a simulated network does nothing elsewhere, and says so.
 
 pub mod attack;
 mod faults;
 mod names;
 pub mod tasks;
 
+use crate::carrier::Carrier;
 use crate::delay::Delay;
 use crate::network::{Condition, Mode, Network, NodeIndex};
 use crate::oracle::Oracle;
@@ -48,9 +52,9 @@ use tasks::{Asker, Task};
 
 pub use names::Name;
 
-/// A simulated federation.
-pub struct RoutingSandbox {
-    network: Network,
+/// A federation on the network `C`, a simulated one unless another is named.
+pub struct RoutingSandbox<C = Network> {
+    network: C,
     config: Arc<NodeConfig>,
     rng: Xoshiro256PlusPlus,
     /// The nodes, without clients, in order of creation.
@@ -72,7 +76,9 @@ pub struct RoutingSandbox {
     writers: Vec<NodeIndex>,
     /// The cards of forgotten clients, for new ones: nobody remembers a client, and making keys costs more than most
     /// operations.
-    cards: Vec<Arc<Contact>>,
+    cards: Vec<(Arc<SecretKey>, Arc<Contact>)>,
+    /// The keys of the clients that are under way.
+    client_keys: FxHashMap<NodeIndex, Arc<SecretKey>>,
     /// The users that ids were ground next to.
     aimed_at: Vec<usize>,
     oracle: Option<Oracle>,
@@ -215,10 +221,19 @@ impl RoutingSandbox {
 
     /// An empty sandbox.
     pub fn with(setup: Setup) -> Self {
+        let Setup { seed, config, delay, mode } = setup;
+        Self::on(Network::new(seed, mode, delay), seed, config)
+    }
+}
+
+impl<C: Carrier> RoutingSandbox<C> {
+    /// An empty federation on a network of the caller's. All draws follow from `seed`; `config` is for each node and
+    /// client.
+    pub fn on(network: C, seed: u64, config: NodeConfig) -> Self {
         Self {
-            network: Network::new(setup.seed, setup.mode, setup.delay),
-            config: Arc::new(setup.config),
-            rng: Xoshiro256PlusPlus::seed_from_u64(setup.seed),
+            network,
+            config: Arc::new(config),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             members: Vec::new(),
             users: Vec::new(),
             by_guid: FxHashMap::default(),
@@ -231,18 +246,19 @@ impl RoutingSandbox {
             seen: FxHashMap::default(),
             writers: Vec::new(),
             cards: Vec::new(),
+            client_keys: FxHashMap::default(),
             aimed_at: Vec::new(),
             oracle: None,
         }
     }
 
     /// The network under it.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &C {
         &self.network
     }
 
     /// The network under it, to change its weather.
-    pub fn network_mut(&mut self) -> &mut Network {
+    pub fn network_mut(&mut self) -> &mut C {
         &mut self.network
     }
 
@@ -281,22 +297,25 @@ impl RoutingSandbox {
 
     fn add_server_with(&mut self, secret: Arc<SecretKey>, domain: Domain, weight: u64, region: Option<&str>) -> usize {
         let place = self.draw_place(region);
-        let matrix = self.network.delay().matrix();
+        let matrix = self.network.simulated().and_then(|network| network.delay().matrix());
         let region =
             region.or_else(|| matrix.and_then(|matrix| matrix.labels().get(place as usize)).map(|label| &**label));
         let region = region.map(Box::from);
         let address = Address::from(&domain);
         let state = NodeState::node(secret.clone(), address, self.config.clone(), self.rng.next_u64());
         let grid = state.grid();
-        let node = self.network.add(state, place);
+        let node = self.network.add(&secret, state, place);
         self.members.push(Member { node, grid, domain, weight: weight.max(1), region, has_joined: false, secret });
         self.oracle = None;
         self.members.len() - 1
     }
 
+    /// Where in the delay matrix somebody is; at the one place there is, where delays are not simulated.
     fn draw_place(&mut self, region: Option<&str>) -> u32 {
-        let labelled = region.and_then(|region| self.network.delay().place_for(region));
-        labelled.unwrap_or_else(|| (self.rng.next_u64() % u64::from(self.network.delay().places())) as u32)
+        let delay = self.network.simulated().map(Network::delay);
+        let labelled = region.and_then(|region| delay?.place_for(region));
+        let places = delay.map_or(1, Delay::places);
+        labelled.unwrap_or_else(|| (self.rng.next_u64() % u64::from(places)) as u32)
     }
 
     fn member_of(&self, grid: &Grid) -> Result<NodeIndex, SandboxError> {
@@ -344,12 +363,14 @@ impl RoutingSandbox {
         Ok(Target::contact(contact))
     }
 
-    /// Runs a node at exactly every `every`-th tick; −1 halts it: its inbox then keeps the oldest 256 messages.
+    /// Runs a node at exactly every `every`-th tick; −1 halts it: its inbox then keeps the oldest 256 messages. On a
+    /// network that is not simulated nodes run when they have something to do.
     pub fn run_node(&mut self, grid: Grid, every: i64) -> Result<(), SandboxError> {
         let node = self.member_of(&grid)?;
+        let Some(network) = self.network.simulated_mut() else { return Ok(()) };
         match u64::try_from(every) {
-            Ok(every) => self.network.run(node, every),
-            Err(_) => self.network.halt(node),
+            Ok(every) => network.run(node, every),
+            Err(_) => network.halt(node),
         }
         Ok(())
     }
@@ -466,7 +487,8 @@ impl RoutingSandbox {
 
     /// Lets `ticks` ticks pass.
     pub fn tick(&mut self, ticks: u64) {
-        for _ in 0..ticks {
+        let end = self.now() + Ticks(ticks);
+        while self.now() < end {
             self.step();
         }
     }
@@ -495,14 +517,16 @@ impl RoutingSandbox {
             self.settle_late();
         }
         let network = &self.network;
-        self.writers.retain(|node| network.state(*node).is_some_and(NodeState::is_writing));
+        self.writers.retain(|node| network.is_writing(*node));
         if now.0.is_multiple_of(16) && !self.retiring.is_empty() {
-            let (network, cards) = (&mut self.network, &mut self.cards);
+            let (network, cards, keys) = (&mut self.network, &mut self.cards, &mut self.client_keys);
             self.retiring.retain(|client| {
                 let is_idle = network.is_idle(*client);
                 if is_idle {
-                    cards.extend(network.contact(*client).cloned());
-                    network.drop_client(*client);
+                    let (secret, card) = (keys.remove(client), network.contact(*client).cloned());
+                    if network.drop_client(*client) {
+                        cards.extend(secret.zip(card));
+                    }
                 }
                 !is_idle
             });
@@ -547,10 +571,9 @@ impl RoutingSandbox {
             let Some(least) = &user.acknowledged else { continue };
             records += 1;
             for node in oracle.holders(&user.guid().0, groups) {
-                let state = self.network.state(node)?;
-                let stored = state.store().get(&user.guid().into());
+                let held = self.network.held(node, &user.guid().into())?;
                 holders += 1;
-                holding += u64::from(stored.is_some_and(|stored| !least.outranks(stored.held().record())));
+                holding += u64::from(held.is_some_and(|held| !least.outranks(&held)));
             }
         }
         (holders > 0).then(|| (holding as f64 / holders as f64, holding as f64 / records as f64))
@@ -559,9 +582,7 @@ impl RoutingSandbox {
     /// Asserts the invariants of every living node. For tests and the ends of runs; it walks the whole network.
     pub fn check(&self) {
         for member in &self.members {
-            if let Some(state) = self.network.state(member.node) {
-                state.check();
-            }
+            self.network.check(member.node);
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn example() -> Report {
         events: 5_000_000,
         events_per_second: rate(5_000_000, 4.2),
         peak_rss_bytes: Some(123_456_789),
-        digest: "0123456789abcdef".repeat(4),
+        digest: Some("0123456789abcdef".repeat(4)),
         steps: vec![
             step("join", operations(1_000, 1_000, 0)),
             StepReport { holders: Some(holders), ..step("register", operations(10_000, 10_000, 0)) },

@@ -9,9 +9,10 @@ use crate::scenario::{
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
+use transport_sim::carrier::Carrier;
 use transport_sim::delay::DelaySpec;
 use transport_sim::network::dishonest;
-use transport_sim::network::{Condition, NodeIndex};
+use transport_sim::network::{Condition, Network, NodeIndex};
 use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::sandbox::{Member, RoutingSandbox};
@@ -135,7 +136,7 @@ pub(super) struct Plan {
     pub(super) report: Option<StepReport>,
 }
 
-impl Runner<'_> {
+impl<C: Carrier> Runner<'_, C> {
     pub(super) fn plan(&mut self, index: usize, busy: &mut BTreeSet<usize>) -> Result<Plan, RunError> {
         let step = self.step(index);
         let (start, over) = (self.sandbox.now(), step.over);
@@ -193,7 +194,7 @@ impl Runner<'_> {
             Do::Wait(time) => {
                 ends = start + *time;
                 Vec::new()
-            } // Refused before anything ran.
+            }
         };
         let count = actions.len();
         let actions = actions
@@ -215,7 +216,7 @@ impl Runner<'_> {
                 names.map(|domain| Server { domain, users: 1, region: None }).collect()
             }
             Some(file) => {
-                let Some((_, all, used)) = self.servers.iter_mut().find(|(known, ..)| known == file) else {
+                let Some((_, all, used)) = self.servers.lists.iter_mut().find(|(known, ..)| known == file) else {
                     return Ok(Vec::new());
                 };
                 let left = &all[*used..];
@@ -469,25 +470,25 @@ fn in_order(mut actions: Vec<(Tick, Action)>) -> Vec<(Tick, Action)> {
 }
 
 /// A time drawn exponentially, at least a tick.
-fn exponential(sandbox: &mut RoutingSandbox, mean: Ticks) -> Ticks {
+fn exponential<C: Carrier>(sandbox: &mut RoutingSandbox<C>, mean: Ticks) -> Ticks {
     let drawn = -libm::log(1.0 - fraction(sandbox)) * mean.0 as f64;
     Ticks((drawn as u64).max(1))
 }
 
 /// Some running members, drawn; all of them if there are no more than `count`.
-fn some_running_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+fn some_running_members<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize) -> Vec<usize> {
     some_members(sandbox, count, |_, _| true)
 }
 
 /// Some honest members that run.
-fn some_honest_members(sandbox: &mut RoutingSandbox, count: usize) -> Vec<usize> {
+fn some_honest_members<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize) -> Vec<usize> {
     some_members(sandbox, count, |sandbox, member| !sandbox.is_dishonest(member))
 }
 
-fn some_members(
-    sandbox: &mut RoutingSandbox,
+fn some_members<C: Carrier>(
+    sandbox: &mut RoutingSandbox<C>,
     count: usize,
-    admit: impl Fn(&RoutingSandbox, usize) -> bool,
+    admit: impl Fn(&RoutingSandbox<C>, usize) -> bool,
 ) -> Vec<usize> {
     let members = sandbox.members().len();
     let mut chosen: Vec<usize> = Vec::with_capacity(count);
@@ -511,13 +512,13 @@ fn some_members(
 
 /// The nodes through which a newcomer joins, or a client asks: some that are in, at least one of them honest; one that is
 /// on its way in if nobody is. Who joined through nobody would begin a network of its own, which stays apart for good.
-pub(crate) fn doors(sandbox: &mut RoutingSandbox, count: usize) -> Vec<NodeIndex> {
+pub(crate) fn doors<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize) -> Vec<NodeIndex> {
     let chosen = doors_near(sandbox, count, None);
     if chosen.is_empty() { nobody_in(sandbox) } else { chosen }
 }
 
 /// Whom to ask where nobody is in: the first who lives, else the very first.
-fn nobody_in(sandbox: &RoutingSandbox) -> Vec<NodeIndex> {
+fn nobody_in<C: Carrier>(sandbox: &RoutingSandbox<C>) -> Vec<NodeIndex> {
     let (members, first) = (sandbox.members(), sandbox.members().first());
     let lives = |member: &&Member| sandbox.network().condition(member.node) == Condition::Running;
     members.iter().find(lives).or(first).map(|member| member.node).into_iter().collect()
@@ -525,19 +526,20 @@ fn nobody_in(sandbox: &RoutingSandbox) -> Vec<NodeIndex> {
 
 /// The same, all in the part of the network that `near` is in; by default in that of the first one drawn, so that a part
 /// is drawn by its size.
-fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex>) -> Vec<NodeIndex> {
-    if sandbox.network().is_cut() && count > 0 {
+fn doors_near<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize, near: Option<NodeIndex>) -> Vec<NodeIndex> {
+    if sandbox.network().simulated().is_some_and(Network::is_cut) && count > 0 {
         let near = near.or_else(|| {
             let first = some_running_members(sandbox, 1);
             first.first().map(|member| sandbox.members()[*member].node)
         });
-        let (network, members) = (sandbox.network(), sandbox.members());
+        let (network, members) = (sandbox.network().simulated(), sandbox.members());
+        let are_apart = |one, other| network.is_some_and(|network| network.are_apart(one, other));
         let running = sandbox.running().into_iter().map(|member| members[member].node);
         let mut there: Vec<NodeIndex> =
-            running.filter(|node| near.is_none_or(|near| !network.are_apart(near, *node))).collect();
+            running.filter(|node| near.is_none_or(|near| !are_apart(near, *node))).collect();
         let mut chosen = sandbox.draw_some(&there, count);
-        if !chosen.is_empty() && chosen.iter().all(|node| sandbox.network().is_dishonest(*node)) {
-            there.retain(|node| !sandbox.network().is_dishonest(*node));
+        if !chosen.is_empty() && chosen.iter().all(|node| sandbox.is_liar(*node)) {
+            there.retain(|node| !sandbox.is_liar(*node));
             let honest = sandbox.draw_some(&there, 1);
             chosen.truncate(chosen.len() - honest.len());
             chosen.extend(honest);
@@ -558,21 +560,23 @@ fn doors_near(sandbox: &mut RoutingSandbox, count: usize, near: Option<NodeIndex
 }
 
 /// A newcomer stands in the part of the network that its first entry point is in.
-pub(crate) fn stand_at(sandbox: &mut RoutingSandbox, member: usize, entry_points: &[NodeIndex]) {
+pub(crate) fn stand_at<C: Carrier>(sandbox: &mut RoutingSandbox<C>, member: usize, entry_points: &[NodeIndex]) {
     let Some(door) = entry_points.first() else { return };
-    let (node, part) = (sandbox.members()[member].node, sandbox.network().part(*door));
-    sandbox.network_mut().set_part(node, part);
+    let node = sandbox.members()[member].node;
+    if let Some(network) = sandbox.network_mut().simulated_mut() {
+        network.set_part(node, network.part(*door));
+    }
 }
 
 /// Who carries an operation out, drawn now.
-pub(super) fn asker(sandbox: &mut RoutingSandbox, actor: Actor) -> Asker {
+pub(super) fn asker<C: Carrier>(sandbox: &mut RoutingSandbox<C>, actor: Actor) -> Asker {
     asker_near(sandbox, actor, None)
 }
 
 /// The same; a client stands in the part of the network that the user's home is in.
-pub(super) fn asker_near(sandbox: &mut RoutingSandbox, actor: Actor, home: Option<usize>) -> Asker {
+pub(super) fn asker_near<C: Carrier>(sandbox: &mut RoutingSandbox<C>, actor: Actor, home: Option<usize>) -> Asker {
     // The word of a liar counts for nothing, so it is asked to do nothing.
-    let honest = |sandbox: &mut RoutingSandbox, near| {
+    let honest = |sandbox: &mut RoutingSandbox<C>, near| {
         let one = doors_near(sandbox, 1, near).first().copied();
         one.map_or(Asker::Client(Vec::new()), Asker::Node)
     };
@@ -590,7 +594,7 @@ pub(super) fn asker_near(sandbox: &mut RoutingSandbox, actor: Actor, home: Optio
 }
 
 /// Several who do something at once: clients, or different nodes as far as there are so many.
-pub(super) fn askers_elsewhere(sandbox: &mut RoutingSandbox, actor: Actor, count: usize) -> Vec<Asker> {
+pub(super) fn askers_elsewhere<C: Carrier>(sandbox: &mut RoutingSandbox<C>, actor: Actor, count: usize) -> Vec<Asker> {
     match actor {
         Actor::AnyNode => {
             let nodes = doors(sandbox, count);
@@ -601,7 +605,7 @@ pub(super) fn askers_elsewhere(sandbox: &mut RoutingSandbox, actor: Actor, count
 }
 
 /// Another running server for a user to move to, drawn by size; `None` if there is none.
-pub(crate) fn another_home(sandbox: &mut RoutingSandbox, user: usize) -> Option<usize> {
+pub(crate) fn another_home<C: Carrier>(sandbox: &mut RoutingSandbox<C>, user: usize) -> Option<usize> {
     let home = sandbox.users()[user].home();
     let heaviest = sandbox.members().iter().map(|member| member.weight).max()?;
     // Rejection: a member is taken with a chance in proportion to its size. The largest may hold a third of all users,
@@ -633,7 +637,7 @@ impl Weighted {
         Self { cumulative: cumulative.collect() }
     }
 
-    fn draw(&self, sandbox: &mut RoutingSandbox) -> usize {
+    fn draw<C: Carrier>(&self, sandbox: &mut RoutingSandbox<C>) -> usize {
         let total = self.cumulative.last().copied().unwrap_or(0.0);
         let point = fraction(sandbox) * total;
         self.cumulative.partition_point(|sum| *sum <= point).min(self.cumulative.len().saturating_sub(1))

@@ -20,6 +20,7 @@ pub(super) fn scenario(text: &str, file: &str, dir: &Path) -> Result<Scenario, S
     let stem = || Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let scenario = Scenario {
         name: keys.optional("name", value::text)?.unwrap_or_else(stem),
+        file: file.to_owned(),
         seed: keys.optional("seed", value::seed)?.unwrap_or(0),
         tick: keys.optional("tick", tick)?.unwrap_or(Ticks::millis(1)),
         network: keys.take("network").map_or(Ok(Network::default()), |table| network(source, table, dir))?,
@@ -47,6 +48,7 @@ fn network<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> R
     keys.only(&["delay", "loss", "duplicate", "link_round_trips", "links_max"])?;
     let default = Network::default();
     let network = Network {
+        line: source.line(keys.at()),
         delay: keys.take("delay").map_or(Ok(default.delay), |table| delay(source, table, dir))?,
         loss: keys.optional("loss", value::share)?.unwrap_or(default.loss),
         duplicate: keys.optional("duplicate", value::share)?.unwrap_or(default.duplicate),

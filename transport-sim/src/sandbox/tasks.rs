@@ -2,6 +2,7 @@
 
 use super::faults::Late;
 use super::{Member, RoutingSandbox, SandboxError};
+use crate::carrier::Carrier;
 use crate::network::{Condition, NodeIndex};
 use rand_core::Rng;
 use routing_core::contact::{Address, Contact};
@@ -129,7 +130,7 @@ pub struct LookupDone {
     pub answer: Option<Answer>,
 }
 
-impl RoutingSandbox {
+impl<C: Carrier> RoutingSandbox<C> {
     /// The node that carries out an operation: a new client, or the node itself.
     pub(super) fn asking_node(&mut self, asker: &Asker) -> Result<NodeIndex, SandboxError> {
         let entry_points = match asker {
@@ -140,16 +141,18 @@ impl RoutingSandbox {
             .iter()
             .map(|node| self.target(*node).or_else(|gone| self.target_down(*node).ok_or(gone)))
             .collect::<Result<_, _>>()?;
-        let card = match self.cards.pop() {
-            Some(card) => card,
-            None => Arc::new(Contact::client(&SecretKey::from_seed(self.seed_bytes()))),
-        };
+        let (secret, card) = self.cards.pop().unwrap_or_else(|| {
+            let secret = Arc::new(SecretKey::from_seed(self.seed_bytes()));
+            let card = Arc::new(Contact::client(&secret));
+            (secret, card)
+        });
         let place = self.draw_place(None);
         let state = NodeState::client(card, targets, self.config.clone(), self.rng.next_u64());
-        let client = self.network.add(state, place);
+        let client = self.network.add(&secret, state, place);
+        self.client_keys.insert(client, secret);
         // It stands where its entry points are.
-        if let Some(door) = entry_points.first() {
-            self.network.set_part(client, self.network.part(*door));
+        if let Some((network, door)) = self.network.simulated_mut().zip(entry_points.first()) {
+            network.set_part(client, network.part(*door));
         }
         Ok(client)
     }
