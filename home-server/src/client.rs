@@ -212,7 +212,7 @@ impl Found {
             // Writing into a text does not fail.
             let _ = writeln!(
                 text,
-                "  {} holders confirm it, announced {age} s ago, {} round trips{sure}",
+                "  confirmed by {} holders, announced {age} s ago, round trips: {}{sure}",
                 self.confirmations, self.round_trips
             );
             if self.is_confirmed {

@@ -34,7 +34,7 @@ use transport_tcp::{OpenError, TcpConnection, TcpHandle};
 
 /// How often it is looked at most whether other contacts are to be remembered than last time.
 const REMEMBER_EVERY: Duration = Duration::from_secs(10);
-/// With fewer contacts than this each new one is remembered within a second: who knows few depends on each.
+/// With fewer contacts than this, each new one is remembered at once: who knows few depends on each.
 const REMEMBERED_FEW: usize = 16;
 
 /// Why a server did not start, or stopped before it was told to.
@@ -231,14 +231,15 @@ async fn run<C: Connection<Error = Infallible>, K: Clock>(
     loop {
         let phase = node.step().await?;
         status.note(node.state());
-        let every = if remembered.len() < REMEMBERED_FEW { REMEMBER_EVERY / 10 } else { REMEMBER_EVERY };
-        if phase == Phase::Departed || phase == Phase::Joined && looked.elapsed() >= every {
+        let is_time = remembered.len() < REMEMBERED_FEW || looked.elapsed() >= REMEMBER_EVERY;
+        if phase == Phase::Departed || phase == Phase::Joined && is_time {
             looked = Instant::now();
             let contacts = node.state().remembered();
             if contacts != remembered {
                 remembered.clone_from(&contacts);
                 let kept = keeper.commit(&[Durable::Remember(contacts)]).await;
                 kept.map_err(DriverError::Keeper)?;
+                status.note_remembered(remembered.len());
             }
         }
         if phase == Phase::Departed {

@@ -30,8 +30,8 @@ fn servers_join_and_users_register_are_found_and_move() {
     let found = lookup("all");
     assert_eq!((&found["home"], &found["version"]), (&"s2.example".into(), &2.into()));
 
-    let shown = lab.run(&["lookup", &guid]);
-    assert!(text(&shown.stdout).starts_with("s2.example\n  3 holders confirm it"), "{}", text(&shown.stdout));
+    let shown = lab.run(&["lookup", &guid, "--consistency", "all"]);
+    assert!(text(&shown.stdout).starts_with("s2.example\n  confirmed by 3 holders"), "{}", text(&shown.stdout));
     let nobody = lab.run(&["lookup", &"0".repeat(64)]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(text(&nobody.stdout).starts_with("absent"), "{}", text(&nobody.stdout));
@@ -48,8 +48,8 @@ fn a_server_that_was_killed_comes_back_as_itself_with_its_records_and_nobody_to_
         lab.servers.iter().all(|server| server.metrics().is_some_and(|all| all["records"] == 1.0))
     });
     // The first of them, too, which had nobody to join.
-    common::until("the first server remembers the others", || {
-        lab.servers[0].metrics().is_some_and(|all| all["neighbours"] == 2.0)
+    common::until("all remember the others", || {
+        lab.servers.iter().all(|server| server.metrics().is_some_and(|all| all["contacts_remembered"] == 2.0))
     });
     for index in 0..3 {
         lab.kill(index);
