@@ -87,6 +87,9 @@ pub enum ServeError {
     /// Stopping took too long.
     #[error("stopping took longer than {0}: others may take this node for killed until it is back")]
     Slow(Ticks),
+    /// It was told twice to stop.
+    #[error("stopping was cut short by {0}: others may take this node for killed until it is back")]
+    CutShort(&'static str),
 }
 
 /// Runs a server until SIGTERM or SIGINT, then says *away* and stops.
@@ -124,7 +127,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             Ok(result) => result,
             Err(_) => Err(ServeError::Slow(config.stop_within)),
         },
-        _ = signals.next() => Err(ServeError::Slow(config.stop_within)),
+        signal = signals.next() => Err(ServeError::CutShort(signal)),
     }
 }
 

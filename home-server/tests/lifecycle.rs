@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Lab, home_server, text, until};
-use std::process::Command;
 
 #[test]
 fn a_server_that_is_stopped_says_that_it_will_be_back() {
@@ -61,18 +60,21 @@ fn a_server_that_reaches_nobody_does_not_leave() {
 
 #[test]
 fn a_second_signal_ends_a_server_at_once() {
-    let mut lab = Lab::joined(2);
+    let mut lab = Lab::new(2);
+    lab.start(0, &["--stop-within", "1h", "--set", "links.linger=1h", "--set", "links.farewell_timeout=1h"]);
+    lab.wait_until_joined(0);
+    lab.start(1, &["--join", "s0.example"]);
+    lab.wait_until_joined(1);
     until("they know each other", || lab.servers[0].metrics().unwrap()["neighbours"] == 1.0);
-    // Stopped in the sense of the system, so that the first server's farewell stays without anybody who takes it.
-    let signal = |pid: u32, name: &str| {
-        assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
-    };
-    let (one, other) = (lab.servers[0].pid(), lab.servers[1].pid());
-    signal(other, "-STOP");
-    signal(one, "-INT");
-    signal(one, "-TERM");
-    until("it has ended", || !lab.servers[0].is_running());
-    signal(other, "-CONT");
+    // The other one is halted by the system, so it never takes the farewell.
+    lab.servers[1].signal("-STOP");
+    lab.servers[0].signal("-INT");
+    until("it is stopping", || lab.servers[0].log().contains("stopping"));
+    lab.servers[0].signal("-TERM");
+    let ended = lab.servers[0].wait();
+    lab.servers[1].signal("-CONT");
+    assert_eq!(ended.code(), Some(1));
+    assert!(lab.servers[0].log().contains("cut short"), "{}", lab.servers[0].log());
 }
 
 #[test]

@@ -114,10 +114,8 @@ impl Lab {
 
     /// Asks a server to stop, as a service manager does, and waits for its end.
     pub(crate) fn stop(&mut self, index: usize) -> ExitStatus {
-        let mut child = self.servers[index].child.take().unwrap();
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        child.wait().unwrap()
+        self.servers[index].signal("-TERM");
+        self.servers[index].wait()
     }
 
     /// Runs a command of a server that is not running, to its end.
@@ -180,8 +178,13 @@ impl Server {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
     }
 
     /// What the administrator's port answers: the status and the body; nothing while it does not run.
