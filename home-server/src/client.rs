@@ -51,6 +51,9 @@ pub enum ClientError {
 }
 
 /// A client that is connected to nobody yet: it dials when it is asked something. Dropped, it is gone.
+///
+/// Made for one operation or a few in a row: each dials the entry points anew, and an entry point that did not answer is left
+/// alone for a while.
 #[derive(Debug)]
 pub struct Client {
     handle: NodeHandle,

@@ -136,9 +136,13 @@ impl Lab {
 
     /// A client in this process that begins at all servers.
     pub(crate) fn client(&self) -> Client {
+        Client::open(&self.client_config()).unwrap()
+    }
+
+    pub(crate) fn client_config(&self) -> Config {
         let join = self.servers.iter().map(|server| server.domain.parse().unwrap()).collect();
         let common = CommonOptions { join, hosts: Some(self.hosts()), lab: true, ..CommonOptions::default() };
-        Client::open(&Config::read(&common, &ServerOptions::default()).unwrap()).unwrap()
+        Config::read(&common, &ServerOptions::default()).unwrap()
     }
 }
 
