@@ -161,7 +161,7 @@ pub struct ServerOptions {
     /// This server's domain, at which others dial it
     #[arg(long, value_name = "DOMAIN", env = "HOME_SERVER_DOMAIN")]
     pub domain: Option<Domain>,
-    /// Listen for other nodes here, separated by commas [default: [::]:7447]
+    /// Listen for other nodes here, separated by commas [default: port 7447 of all addresses]
     #[arg(long, value_name = "ADDRESSES", env = "HOME_SERVER_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
     /// The port at which others reach this server, if it is not the first one listened at
@@ -231,7 +231,7 @@ impl Config {
             file = (path, text.map_err(|source| ConfigError::Unreadable { file: path.clone(), source })?);
         }
         let config = toml::from_str(&file.1).map_err(|error| at_span(file.0, &file.1, &error))?;
-        let mut config = common.set.iter().try_fold(config, set)?;
+        let mut config = common.set.iter().try_fold(config, |config, text| set(config, text))?;
         config.apply(common, server);
         let invalid = |table, problem: routing_core::config::ConfigError| match line_of(&file.1, table, problem.field) {
             Some(line) => {
@@ -282,8 +282,8 @@ impl Config {
 }
 
 /// The settings with one key changed: the text is TOML already.
-fn set(config: Config, text: &String) -> Result<Config, ConfigError> {
-    let failed = |problem: String| ConfigError::Set { set: text.clone(), problem };
+fn set(config: Config, text: &str) -> Result<Config, ConfigError> {
+    let failed = |problem: String| ConfigError::Set { set: text.to_owned(), problem };
     // A text need not be quoted: whoever types `--set links.network=test` means that.
     let quoted = || text.split_once('=').map(|(key, value)| format!("{key}={}", toml::Value::from(value)));
     let table = toml::from_str(text).or_else(|error| match quoted() {

@@ -204,7 +204,7 @@ mod tests {
         assert!(is_new);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let first = keys.place(&domain("a.example"), 1).unwrap();
-        assert_eq!(first.recovery_key().is_some(), true);
+        assert!(first.recovery_key().is_some());
 
         let (mut keys, is_new) = KeyFile::open_or_create(&path, true).unwrap();
         assert!(!is_new);

@@ -1,5 +1,7 @@
 //! A few servers as processes: what their operators and users do with them.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use common::{Lab, text};

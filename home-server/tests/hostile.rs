@@ -1,5 +1,7 @@
 //! Strangers who speak anything but the protocol.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use common::{Lab, text, until};

@@ -2,6 +2,8 @@
 //!
 //! `SERVERS=20 ROUNDS=200 SEED=7 cargo test --release -p home-server --test kills -- --nocapture` for more of it.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use common::{Lab, account, place};

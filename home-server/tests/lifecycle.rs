@@ -1,5 +1,7 @@
 //! How servers stop, leave, and refuse to start.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use common::{Lab, home_server, text, until};

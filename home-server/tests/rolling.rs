@@ -2,6 +2,8 @@
 //!
 //! `SERVERS=20 cargo test --release -p home-server --test rolling -- --nocapture` for more of them.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod common;
 
 use common::{Lab, account, place, until};
