@@ -8,6 +8,7 @@ mod common;
 
 use common::{Lab, account, place};
 use home_server::client::Client;
+use home_server::config::Config;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use routing_core::account::Account;
@@ -40,8 +41,10 @@ struct Written {
 
 /// Registers one user after the other, and moves each some times. A later record is only written once the one before is
 /// acknowledged, so the last one acknowledged is what must be found, or a later one.
-async fn write(client: Arc<Client>, written: Arc<Written>, servers: usize) {
+async fn write(config: Arc<Config>, written: Arc<Written>, servers: usize) {
     while !written.is_over.load(Ordering::Relaxed) {
+        // One for each user: a client leaves an address alone for a while where nobody answered.
+        let client = Client::open(&config).unwrap();
         let user = written.next.fetch_add(1, Ordering::Relaxed);
         let mut account: Account = account(user);
         let mut last = None;
@@ -88,10 +91,10 @@ async fn nothing_acknowledged_is_lost_by_kills_at_any_moment() {
     let (mut kills, mut checked) = (0, 0);
     let (mut all, mut next, mut refused) = (Vec::<Arc<Record>>::new(), 0, 0);
     for round in 0..rounds {
-        let client = Arc::new(lab.client());
+        let config = Arc::new(lab.client_config());
         let written = Arc::new(Written { next: AtomicU64::new(next), ..Written::default() });
         let writers: Vec<_> =
-            (0..WRITERS).map(|_| tokio::spawn(write(client.clone(), written.clone(), servers))).collect();
+            (0..WRITERS).map(|_| tokio::spawn(write(config.clone(), written.clone(), servers))).collect();
         // Mostly one, sometimes a third, sometimes all at once.
         let victims = match draw(10) {
             0 => servers,
@@ -132,6 +135,7 @@ async fn nothing_acknowledged_is_lost_by_kills_at_any_moment() {
         let new = std::mem::take(&mut *written.acknowledged.lock().unwrap());
         let sample: Vec<_> =
             (0..CHECKED.min(all.len())).map(|_| all[pick(all.len() as u64) as usize].clone()).collect();
+        let client = lab.client();
         check(&client, &new, round).await;
         check(&client, &sample, round).await;
         checked += new.len() + sample.len();
