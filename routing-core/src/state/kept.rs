@@ -56,6 +56,13 @@ impl NodeState {
         }
     }
 
+    /// Whom to begin with after a stop, as far as known now: what [`NodeState::kept`] has as contacts, without the rest. A
+    /// node tells by itself whom to remember when it has joined; whoever runs it for long asks again now and then, since
+    /// those that it knew then may be gone.
+    pub fn remembered(&self) -> Vec<Arc<Contact>> {
+        self.core.remembered()
+    }
+
     /// A node that comes back at `now`: by the same key the same node, with a newer card than any before. Whom it knew
     /// has to prove itself again. It is outside until it is told to join; until it has compared its range with others,
     /// what it says of the records it holds does not count.

@@ -1,0 +1,145 @@
+//! How servers stop, leave, and refuse to start.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+mod common;
+
+use common::{Lab, home_server, text, until};
+
+#[test]
+fn a_server_that_is_stopped_says_that_it_will_be_back() {
+    let mut lab = Lab::joined(3);
+    until("they know each other", || lab.servers.iter().all(|server| server.metrics().unwrap()["neighbours"] == 2.0));
+    assert_eq!(lab.stop(1).code(), Some(0));
+    // Its place is kept: the others neither forget it nor take it for dead.
+    for index in [0, 2] {
+        assert_eq!(lab.servers[index].metrics().unwrap()["contacts"], 2.0);
+        assert!(!lab.servers[index].log().contains("NeighbourLost"));
+    }
+    lab.start(1, &[]);
+    lab.wait_until_joined(1);
+}
+
+#[test]
+fn a_server_leaves_for_good_with_its_records_in_other_hands_and_does_not_come_back() {
+    let mut lab = Lab::joined(3);
+    let key = lab.path("ann.key");
+    let registered = lab.run(&["register", "--key", key.to_str().unwrap(), "--home", "s2.example"]);
+    assert_eq!(registered.status.code(), Some(0), "{}", text(&registered.stderr));
+
+    let running = lab.run_server("leave", 2, &[]);
+    assert_eq!(running.status.code(), Some(3), "{}", text(&running.stderr));
+    assert!(text(&running.stderr).contains("is in use by another home-server: stop that one first"));
+
+    assert_eq!(lab.stop(2).code(), Some(0));
+    let left = lab.run_server("leave", 2, &[]);
+    assert_eq!(left.status.code(), Some(0), "{}", text(&left.stderr));
+    for index in [0, 1] {
+        until("the others forget it", || lab.servers[index].metrics().unwrap()["contacts"] == 1.0);
+        assert_eq!(lab.servers[index].metrics().unwrap()["records"], 1.0);
+    }
+    for command in ["serve", "leave"] {
+        let again = lab.run_server(command, 2, &[]);
+        assert_eq!(again.status.code(), Some(3));
+        assert!(text(&again.stderr).contains("has left the network for good"), "{}", text(&again.stderr));
+    }
+}
+
+#[test]
+fn a_server_that_reaches_nobody_does_not_leave() {
+    let mut lab = Lab::joined(2);
+    until("it remembers the other", || lab.servers[1].metrics().unwrap()["neighbours"] == 1.0);
+    assert_eq!(lab.stop(1).code(), Some(0));
+    lab.kill(0);
+    let left = lab.run_server("leave", 1, &["--set", "node.join_deadline=1s"]);
+    assert_eq!(left.status.code(), Some(1));
+    assert!(text(&left.stderr).contains("not left, since the network was not reached"), "{}", text(&left.stderr));
+    lab.start(0, &[]);
+    lab.start(1, &[]);
+    lab.wait_until_joined(0);
+    lab.wait_until_joined(1);
+}
+
+#[test]
+fn a_second_signal_ends_a_server_at_once() {
+    let mut lab = Lab::new(2);
+    lab.start(0, &["--stop-within", "1h", "--set", "links.linger=1h", "--set", "links.farewell_timeout=1h"]);
+    lab.wait_until_joined(0);
+    lab.start(1, &["--join", "s0.example"]);
+    lab.wait_until_joined(1);
+    until("they know each other", || lab.servers[0].metrics().unwrap()["neighbours"] == 1.0);
+    // The other one is halted by the system, so it never takes the farewell.
+    lab.servers[1].signal("-STOP");
+    lab.servers[0].signal("-INT");
+    until("it is stopping", || lab.servers[0].log().contains("stopping"));
+    lab.servers[0].signal("-TERM");
+    let ended = lab.servers[0].wait();
+    lab.servers[1].signal("-CONT");
+    assert_eq!(ended.code(), Some(1));
+    assert!(lab.servers[0].log().contains("cut short"), "{}", lab.servers[0].log());
+}
+
+#[test]
+fn health_is_told_with_a_reason() {
+    let mut lab = Lab::new(2);
+    // Nobody is there to join through.
+    lab.start(0, &["--join", "s1.example"]);
+    until("it answers", || lab.servers[0].get("/health").is_some());
+    let (status, body) = lab.servers[0].get("/health").unwrap();
+    assert_eq!(status, 503);
+    assert!(body.contains("\"status\":\"failing\"") && body.contains("not part of the network yet"), "{body}");
+    lab.start(1, &[]);
+    lab.wait_until_joined(0);
+    until("it is healthy", || lab.servers[0].get("/health").unwrap().0 == 200);
+    let (_, body) = lab.servers[0].get("/health").unwrap();
+    assert!(body.contains("\"status\":\"ok\"") && body.contains("\"phase\":\"joined\""), "{body}");
+    assert_eq!(lab.servers[0].get("/elsewhere").unwrap().0, 404);
+}
+
+#[test]
+fn settings_come_from_file_environment_and_flags_in_this_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("home-server.toml");
+    std::fs::write(&file, "domain = \"file.example\"\naway_for = \"1m\"\njoin = [\"file.example\"]\n").unwrap();
+    let shown = home_server()
+        .args(["config", "--config", file.to_str().unwrap(), "--domain", "flag.example"])
+        .env("HOME_SERVER_DOMAIN", "environment.example")
+        .env("HOME_SERVER_JOIN", "one.example,two.example:7")
+        .env("HOME_SERVER_LAB", "1")
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    let shown: toml::Table = text(&shown.stdout).parse().unwrap();
+    assert_eq!(shown["domain"].as_str(), Some("flag.example"));
+    assert_eq!(shown["away_for"].as_str(), Some("1m"));
+    assert_eq!(shown["join"].as_array().unwrap().len(), 2);
+    assert_eq!((shown["links"]["lab"].as_bool(), shown["node"]["lab"].as_bool()), (Some(true), Some(true)));
+}
+
+#[test]
+fn what_cannot_be_used_is_said_with_its_place_and_an_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("home-server.toml");
+    let run = |arguments: &[&str]| {
+        let output = home_server().args(arguments).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stderr))
+    };
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "lab = true\n\n[links]\nlinks = 5\n").unwrap();
+    let (code, error) = run(&["serve", "--config", path]);
+    assert!(code == 2 && error.contains(&format!("{path}:4: links: unknown field `links`")), "{error}");
+    std::fs::write(&file, "lab = true\n").unwrap();
+    for (arguments, code, complaint) in [
+        (vec!["serve", "--config", path], 2, "name the data directory with --data"),
+        (vec!["serve", "--config", "/nowhere.toml"], 2, "/nowhere.toml cannot be read"),
+        (vec!["serve", "--domain", "No.example"], 2, "lower-case letters"),
+        (vec!["serve", "--data", path, "--domain", "a.example"], 3, "cannot be used"),
+        (vec!["serve", "--log-level", "a=b=c"], 2, "log_level"),
+        (vec!["lookup", &"0".repeat(64)], 2, "--join"),
+        (vec!["lookup", "ann"], 2, "64 hexadecimal digits"),
+        (vec!["lookup", &"0".repeat(64), "--lab", "--join", "127.0.0.1:1"], 4, ""),
+    ] {
+        let (found, error) = run(&arguments);
+        assert!(found == code && error.contains(complaint), "{arguments:?}: {found} {error}");
+    }
+}
