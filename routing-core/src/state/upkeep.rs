@@ -286,9 +286,17 @@ impl Upkeep {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             return;
         }
+        // Where nothing was lacking for long nothing has happened: the estimates differ, and nobody is in a hurry.
+        let is_quiet = self.refill_pause == REFILL_PAUSE_MAX;
+        let account = if is_quiet { Account::Far } else { Account::Repair };
+        if core.closed_for(account) > Ticks(0) {
+            return;
+        }
         // One of them, drawn: of the farthest perhaps nobody is known yet who knows anybody.
         let shared = lacking[core.rng.next_u64() as usize % lacking.len()];
-        self.refill_pause = REFILL_PAUSE;
+        if !is_quiet {
+            self.refill_pause = REFILL_PAUSE;
+        }
         // Anybody may know those whom nobody around here knows: a drawn place, so that each attempt asks another. Asked only
         // within that part, two groups that do not know of each other would never hear of each other.
         let mut place = core.grid().0;
@@ -298,7 +306,7 @@ impl Upkeep {
             let start = core.grid().0.flip(shared);
             let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
             let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
-            core.ask(&informant, false, Purpose::Refill, 0, |id| Message::Sample(Sample { id, ..sample }));
+            core.ask(&informant, false, Purpose::Refill(account), 0, |id| Message::Sample(Sample { id, ..sample }));
         }
     }
 
