@@ -97,6 +97,7 @@ pub struct Store {
     commits: AtomicU64,
     commit_micros: AtomicU64,
     last_commit_ms: AtomicU64,
+    remembered: AtomicU64,
 }
 
 /// What a data directory holds.
@@ -142,6 +143,7 @@ impl Store {
             commits: AtomicU64::new(0),
             commit_micros: AtomicU64::new(0),
             last_commit_ms: AtomicU64::new(0),
+            remembered: AtomicU64::new(kept.contacts.len() as u64),
         };
         Ok(Opened { store: Arc::new(store), secret: Arc::new(SecretKey::from_seed(seed)), kept, unreadable })
     }
@@ -159,7 +161,13 @@ impl Store {
                 put(transaction, at, durable)?;
             }
             Ok(())
-        })
+        })?;
+        for durable in batch {
+            if let Durable::Remember(contacts) = durable {
+                self.remembered.store(contacts.len() as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Notes that the node has left for good: others hold now what it held, and its key is never to be used again.
@@ -170,6 +178,11 @@ impl Store {
             transaction.delete_table(CONTACTS)?;
             set(transaction, "left", &[1])
         })
+    }
+
+    /// How many contacts there are to begin with after a restart.
+    pub fn remembered(&self) -> u64 {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// How many transactions there were since the start, how many microseconds they took in all, and when the last one

@@ -89,7 +89,8 @@ pub enum Effect {
     /// Make durable that the record under this key is kept in place of its holders, who are to be given it, or that it is
     /// not any longer.
     Stray(Key, bool),
-    /// Make these contacts durable: where to begin after a restart.
+    /// Make these contacts durable: where to begin after a restart. Told whenever they have changed; of many at most once a
+    /// minute.
     Remember(Vec<Arc<Contact>>),
     /// An operation has ended.
     Complete(OperationId, Outcome),

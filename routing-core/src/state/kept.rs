@@ -56,13 +56,6 @@ impl NodeState {
         }
     }
 
-    /// Whom to begin with after a stop, as far as known now: what [`NodeState::kept`] has as contacts, without the rest. A
-    /// node tells by itself whom to remember when it has joined; whoever runs it for long asks again now and then, since
-    /// those that it knew then may be gone.
-    pub fn remembered(&self) -> Vec<Arc<Contact>> {
-        self.core.remembered()
-    }
-
     /// A node that comes back at `now`: by the same key the same node, with a newer card than any before. Whom it knew
     /// has to prove itself again. It is outside until it is told to join; until it has compared its range with others,
     /// what it says of the records it holds does not count.
@@ -103,10 +96,18 @@ impl Core {
     /// ever.
     pub(super) fn remembered(&self) -> Vec<Arc<Contact>> {
         let count = usize::from(self.config.holders) * 4;
+        let mut contacts = self.remembered_near();
+        contacts.extend(self.dead.iter().take(count).cloned());
+        contacts
+    }
+
+    /// The same without those who were given up.
+    pub(super) fn remembered_near(&self) -> Vec<Arc<Contact>> {
+        let count = usize::from(self.config.holders) * 4;
         let near = |is_available: bool| {
             let nearest = self.table.nearest(&self.grid().0).filter(move |entry| entry.is_available() == is_available);
             nearest.take(count).map(|entry| entry.contact().clone())
         };
-        near(true).chain(near(false)).chain(self.dead.iter().take(count).cloned()).collect()
+        near(true).chain(near(false)).collect()
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct World {
     /// What nodes dropped, and what they said of themselves.
     forgotten: Vec<(usize, Key)>,
     notices: Vec<(usize, Notice)>,
+    /// Whom each node told to remember last, and how often.
+    remembered: BTreeMap<usize, (Vec<Arc<Contact>>, usize)>,
     config: Arc<NodeConfig>,
     /// What dishonest nodes answer instead of taking a turn.
     liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
@@ -55,6 +57,7 @@ impl World {
             sent,
             forgotten: Vec::new(),
             notices: Vec::new(),
+            remembered: BTreeMap::new(),
             config: Arc::new(config),
         }
     }
@@ -205,6 +208,10 @@ impl World {
                 }
                 Effect::Forget(key) => self.forgotten.push((index, key)),
                 Effect::Notify(notice) => self.notices.push((index, notice)),
+                Effect::Remember(contacts) => {
+                    let (last, times) = self.remembered.entry(index).or_default();
+                    (*last, *times) = (contacts, *times + 1);
+                }
                 _ => {}
             }
         }

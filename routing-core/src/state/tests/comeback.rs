@@ -171,3 +171,48 @@ fn a_claim_is_not_to_be_had_again_because_its_holder_comes_back() {
     let answer = world.lookup(0, first.key(), Consistency::Quorum);
     assert_eq!(answer.record.as_ref(), Some(&first));
 }
+
+#[test]
+fn who_knows_few_tells_at_once_whom_to_remember_the_first_of_a_network_too() {
+    let mut world = World::new(NodeConfig::default());
+    for count in 0..4 {
+        assert!(world.join_one().is_ok());
+        for node in 0..count {
+            let told = world.remembered.get(&node).map_or(0, |(contacts, _)| contacts.len());
+            assert_eq!(told, count, "node {node} of {}", count + 1);
+        }
+    }
+    world.run(60_000);
+    let told = |world: &World, node: usize| world.remembered[&node].clone();
+    assert!(matches!(world.perform(3, Operation::Leave), Outcome::Departed(Ok(()))));
+    world.run(100);
+    assert_eq!(told(&world, 0).0.len(), 2, "who has left is no entry point");
+    world.crash(2);
+    world.run(1_800_000);
+    let (contacts, times) = told(&world, 0);
+    assert_eq!(contacts.len(), 2, "who was given up is one, behind the others");
+    assert_eq!(contacts[1].grid(), world.grid(2));
+    world.run(1_800_000);
+    assert_eq!(told(&world, 0).1, times, "nothing has changed");
+}
+
+#[test]
+fn who_knows_many_tells_of_changes_at_most_once_a_minute_and_before_it_stops() {
+    let mut world = World::of(24, 5);
+    world.run(120_000);
+    let times = |world: &World| world.remembered[&0].1;
+    let before = times(&world);
+    for _ in 0..6 {
+        assert!(world.join_one().is_ok());
+        world.run(5_000);
+    }
+    assert!((before..=before + 1).contains(&times(&world)), "{} and {before}", times(&world));
+    world.run(180_000);
+    let grids = |contacts: &[Arc<Contact>]| contacts.iter().map(|contact| contact.grid()).collect::<BTreeSet<_>>();
+    let kept = world.node(0).kept();
+    assert_eq!(grids(&world.remembered[&0].0), grids(&kept.contacts));
+    assert!(world.join_one().is_ok());
+    let kept = world.node(0).kept();
+    assert!(matches!(world.perform(0, Operation::Away(Ticks::minutes(1))), Outcome::Departed(Ok(()))));
+    assert_eq!(grids(&world.remembered[&0].0), grids(&kept.contacts));
+}
