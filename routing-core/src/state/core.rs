@@ -530,25 +530,35 @@ impl Core {
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be
     /// valid.
     pub(crate) fn take_home(&mut self, record: &Arc<Record>) {
+        if self.change_home(record) {
+            let guid = record.guid();
+            let lives_here = self.homed.contains_key(&guid);
+            self.effect(if lives_here { Effect::Home(record.clone()) } else { Effect::MovedOut(guid) });
+        }
+    }
+
+    /// The same for what is durable already. Says whether anything has changed.
+    pub(super) fn change_home(&mut self, record: &Arc<Record>) -> bool {
         if record.key() != Key::from(record.guid()) {
-            return;
+            return false;
         }
         let names_us = self.is_node() && record.home().is_some_and(|home| self.contact.is_at(home));
         let known = self.homed.get(&record.guid());
         if !names_us && known.is_none() || record.verify().is_err() {
-            return;
+            return false;
         }
         if known.is_some_and(|known| !record.outranks(known)) {
-            return;
+            return false;
         }
         if names_us && known.is_none() && self.homed.len() >= self.config.records_max as usize {
-            return;
+            return false;
         }
         if names_us {
             self.homed.insert(record.guid(), record.clone());
         } else {
             self.homed.remove(&record.guid());
         }
+        true
     }
 
     /// Offers what somebody named to the table, and gives back who may be asked: not those who are away.

@@ -33,7 +33,8 @@ pub struct Kept {
     pub copies: Vec<Copy>,
     /// Which of them are kept in place of their holders, most of whom may never have heard of them.
     pub strays: Vec<Key>,
-    /// The newest records of the users whom this server is home to. What is among `copies` need not be here, too.
+    /// The newest records of the users whom this server is home to, whoever holds them. What is among `copies` need not be
+    /// here, too.
     pub homed: Vec<Arc<Record>>,
 }
 
@@ -84,7 +85,7 @@ impl NodeState {
         }
         core.strays = kept.strays.iter().filter(|key| core.store.get(key).is_some()).copied().collect();
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
-            core.take_home(record);
+            core.change_home(record);
         }
         node
     }

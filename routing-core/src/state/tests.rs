@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::effect::{Consistency, Effect, Notice, Outcome};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::heard::LossReason;
-use crate::id::{Id, Key};
+use crate::id::{Guid, Id, Key};
 use crate::message::{Copy, Farewell, Message, StoreItem};
 use crate::testing::{below, rng};
 use crate::time::Ticks;
@@ -35,6 +35,8 @@ pub(super) struct World {
     /// What nodes dropped, and what they said of themselves.
     forgotten: Vec<(usize, Key)>,
     notices: Vec<(usize, Notice)>,
+    /// Who lives where, as the servers had it made durable.
+    homes: BTreeMap<(usize, Guid), Arc<Record>>,
     /// Whom each node told to remember last, and how often.
     remembered: BTreeMap<usize, (Vec<Arc<Contact>>, usize)>,
     config: Arc<NodeConfig>,
@@ -57,6 +59,7 @@ impl World {
             sent,
             forgotten: Vec::new(),
             notices: Vec::new(),
+            homes: BTreeMap::new(),
             remembered: BTreeMap::new(),
             config: Arc::new(config),
         }
@@ -208,6 +211,10 @@ impl World {
                 }
                 Effect::Forget(key) => self.forgotten.push((index, key)),
                 Effect::Notify(notice) => self.notices.push((index, notice)),
+                Effect::Home(record) => _ = self.homes.insert((index, record.guid()), record),
+                Effect::MovedOut(guid) => {
+                    assert!(self.homes.remove(&(index, guid)).is_some(), "nobody moves out who was not in");
+                }
                 Effect::Remember(contacts) => {
                     let (last, times) = self.remembered.entry(index).or_default();
                     (*last, *times) = (contacts, *times + 1);

@@ -4,7 +4,7 @@ use super::lock;
 use async_trait::async_trait;
 use routing_core::contact::Contact;
 use routing_core::driver::{Durable, KeepError, Keeper};
-use routing_core::id::Key;
+use routing_core::id::{Guid, Key};
 use routing_core::message::Copy;
 use routing_core::record::Record;
 use routing_core::state::Kept;
@@ -19,6 +19,7 @@ pub(super) struct Memory(Arc<Mutex<Contents>>);
 struct Contents {
     copies: BTreeMap<Key, Arc<Copy>>,
     strays: BTreeSet<Key>,
+    homed: BTreeMap<Guid, Arc<Record>>,
     contacts: Vec<Arc<Contact>>,
 }
 
@@ -28,8 +29,7 @@ impl Memory {
         lock(&self.0).copies.get(key).map(|copy| copy.record.clone())
     }
 
-    /// Leaves of what a node had when it stopped what it has made durable. The ages of its records, and its users, are as
-    /// they were then.
+    /// Leaves of what a node had when it stopped what it has made durable. The ages of its records are as they were then.
     pub(super) fn limit(&self, kept: &mut Kept) {
         let contents = lock(&self.0);
         let is_kept =
@@ -37,6 +37,7 @@ impl Memory {
         kept.copies.retain(is_kept);
         kept.strays.retain(|key| contents.strays.contains(key));
         kept.contacts.clone_from(&contents.contacts);
+        kept.homed = contents.homed.values().cloned().collect();
     }
 }
 
@@ -53,6 +54,8 @@ impl Keeper for Memory {
                 }
                 Durable::Stray(key, true) => _ = kept.strays.insert(*key),
                 Durable::Stray(key, false) => _ = kept.strays.remove(key),
+                Durable::Home(record) => _ = kept.homed.insert(record.guid(), record.clone()),
+                Durable::MovedOut(guid) => _ = kept.homed.remove(guid),
                 Durable::Remember(contacts) => kept.contacts.clone_from(contacts),
             }
         }

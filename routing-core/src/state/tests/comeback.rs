@@ -49,6 +49,35 @@ fn a_node_that_comes_back_holds_what_it_held_with_its_age_and_is_the_newer_self(
     assert!(node.table().iter().all(|entry| !entry.has_answered() && !entry.is_linked()));
 }
 
+/// Most of them are held by others alone, so that no copy of its own says who lives here.
+#[test]
+fn who_lives_on_a_server_is_made_durable_apart_from_what_it_holds() {
+    let mut world = World::of(12, 3);
+    let mut users: Vec<_> = (0..20).map(user).collect();
+    let records: Vec<_> = users.iter_mut().map(|user| place(user, "n5.example")).collect();
+    world.register(5, &records);
+    world.run(2_000);
+    let durable = |world: &World| -> Vec<Arc<Record>> {
+        world.homes.iter().filter(|((node, _), _)| *node == 5).map(|(_, record)| record.clone()).collect()
+    };
+    let kept = world.node(5).kept();
+    assert!(kept.copies.len() < 20, "it is no holder of all of them");
+    assert_eq!((durable(&world).len(), durable(&world)), (20, kept.homed));
+
+    let moved = place(&mut users[0], "n7.example");
+    let renewed = place(&mut users[1], "n5.example");
+    world.register(5, &[moved.clone(), renewed.clone()]);
+    world.run(2_000);
+    let homed = durable(&world);
+    assert_eq!((homed.len(), &homed), (19, &world.node(5).kept().homed));
+    assert!(homed.contains(&renewed) && !homed.iter().any(|record| record.guid() == moved.guid()));
+
+    let kept = world.crash(5);
+    world.rejoin(5, Kept { copies: Vec::new(), homed: homed.clone(), ..kept }).unwrap();
+    assert_eq!(world.node(5).kept().homed, homed);
+    assert_eq!(durable(&world), homed, "what is known to be durable is not told again");
+}
+
 #[test]
 fn a_node_comes_back_through_those_that_it_remembers_even_if_most_of_them_are_gone() {
     let mut world = World::of(12, 4);
