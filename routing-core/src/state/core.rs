@@ -80,6 +80,10 @@ const DEPARTED_MAX: usize = 4_096;
 /// What framing adds to a message, in bytes.
 const FRAME_BYTES: usize = 4;
 
+/// How much longer an answer may take for each record that is handed over or asked for, if those are many: so long take 350
+/// bytes at 35 KB/s, the slowest link that is served. To verify one takes a hundredth of that.
+const PATIENCE_PER_RECORD_MS: u64 = 10;
+
 /// How many contacts wait to be asked whether they are there: more than a neighbourhood, all of which may fall silent.
 const DOUBTED_MAX: usize = 256;
 /// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
@@ -133,8 +137,13 @@ impl Core {
         contact.group()
     }
 
-    /// How long to wait for an answer of somebody with this round-trip time.
-    pub(crate) fn patience(&self, round_trip: Option<Ticks>) -> Ticks {
+    /// How long to wait for an answer of somebody with this round-trip time, whom this asks.
+    pub(crate) fn patience(&self, round_trip: Option<Ticks>, request: &Message) -> Ticks {
+        let records = request.records_asked() as u64;
+        if records > 1 {
+            // What small messages took says nothing about many records, nor about who else hands some over meanwhile.
+            return self.config.answer_timeout + Ticks(records * PATIENCE_PER_RECORD_MS);
+        }
         match round_trip {
             Some(round_trip) => {
                 Ticks(round_trip.0 * 3).max(self.config.answer_timeout_min).min(self.config.answer_timeout)
@@ -172,7 +181,7 @@ impl Core {
     ) {
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
-        let patience = self.patience(entry.and_then(Entry::round_trip));
+        let patience = self.patience(entry.and_then(Entry::round_trip), &request);
         let is_linked = is_linked || entry.is_some_and(Entry::is_linked);
         if let Some(account) = purpose.account() {
             let link = if is_linked { 0 } else { LINK_BYTES as usize };

@@ -271,6 +271,23 @@ impl World {
     }
 }
 
+/// Many hand their records over at once, say, and each signature takes its time.
+#[test]
+fn who_is_handed_many_records_is_given_the_time_that_they_take() {
+    let mut world = World::of(3, 4);
+    let records: Vec<_> = (0..100).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.run(60_000);
+    world.sent.clear();
+    let id = world.ask(0, Operation::Register(records));
+    // They have answered at once so far.
+    let late = |((at, sequence), what)| ((at + 2_500, sequence), what);
+    world.queue = std::mem::take(&mut world.queue).into_iter().map(late).collect();
+    let Outcome::Registered(Ok(registered)) = world.outcome(id) else { panic!("not registered") };
+    assert!(registered.records.iter().all(|record| record.is_acknowledged && record.holders.len() == 2));
+    let stores = world.sent.iter().filter(|(from, _, message)| *from == 0 && matches!(message, Message::Store(_)));
+    assert_eq!((stores.count(), world.node(0).stats().requests_expired), (2, 0));
+}
+
 pub(super) fn user(seed: u64) -> Account {
     let mut signing = [7; 32];
     signing[..8].copy_from_slice(&seed.to_be_bytes());
