@@ -87,12 +87,17 @@ pub enum ServeError {
     CutShort(&'static str),
 }
 
-/// Runs a server until SIGTERM or SIGINT, then says *away* and stops.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+/// Runs a server until SIGTERM or SIGINT, then says *away* and stops. One `is_alone` joins nobody, and is part of a network
+/// at once: its own, which whoever it remembers finds when it comes back after all.
+pub async fn serve(config: Config, is_alone: bool) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let server = Server::start(&config).await?;
-    let Server { handle, links, status, store, running, entry_points, .. } = server;
+    let Server { handle, links, status, store, running, mut entry_points } = server;
     let mut running = running;
+    if is_alone && !entry_points.is_empty() {
+        warn!(known = entry_points.len(), "alone, as told: whoever is remembered or named is not waited for");
+        entry_points.clear();
+    }
     let health = admin::Health::new(handle.clone(), status.clone());
     if let Some(address) = config.admin.0 {
         let listener = bind(address).await?;
