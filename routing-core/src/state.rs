@@ -27,6 +27,7 @@ mod lookup;
 mod offenders;
 mod operations;
 mod register;
+mod remembering;
 mod requests;
 mod seen;
 mod strays;
@@ -105,6 +106,7 @@ pub struct NodeState {
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
+    remembering: remembering::Remembering,
     announcing: announce::Schedule,
 }
 
@@ -156,6 +158,7 @@ impl NodeState {
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
+            remembering: remembering::Remembering::default(),
             announcing: announce::Schedule::default(),
         }
     }
@@ -238,6 +241,7 @@ impl NodeState {
         if self.is_leaving {
             self.depart_if_ready();
         }
+        self.remember_if_due();
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }

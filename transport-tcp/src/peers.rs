@@ -24,7 +24,7 @@ use crate::link::{self, EndReason, LinkId};
 use crate::outbox::{NotTaken, Outbox};
 use crate::resolve::Resolver;
 use crate::shared::{Shared, duration};
-use routing_core::contact::Contact;
+use routing_core::contact::{Address, Contact};
 use routing_core::effect::Target;
 use routing_core::heard::{Heard, LossReason};
 use routing_core::id::Grid;
@@ -70,6 +70,8 @@ struct Standing {
     id: LinkId,
     control: Arc<Control>,
     is_inbound: bool,
+    /// Where it was dialled, if it was: whoever asks for an address alone need not dial it again.
+    dialled: Option<Address>,
     /// The node has asked for it, or taken it up.
     is_accepted: bool,
 }
@@ -105,7 +107,8 @@ impl Peers {
         if target.grid == Some(self.shared.grid) {
             return self.ready.push(Heard::Lost(target.clone(), LossReason::OtherNode));
         }
-        if let Some(contact) = target.grid.and_then(|grid| self.take_up(&grid)) {
+        let wanted = target.grid.or_else(|| self.reached_at(&target.address));
+        if let Some(contact) = wanted.and_then(|grid| self.take_up(&grid)) {
             return self.ready.push(Heard::Linked(target.clone(), contact));
         }
         if self.by_target.contains_key(target) {
@@ -176,7 +179,7 @@ impl Peers {
             }
             Event::Greeted(greeted) => {
                 self.shared.counters.links_taken.one();
-                let contact = self.add(*greeted);
+                let contact = self.add(*greeted, None);
                 heard.push(Heard::Requested(contact));
             }
             Event::Dialled(id, result) => self.on_dialled(id, result),
@@ -212,7 +215,7 @@ impl Peers {
         match result {
             Ok(greeted) => {
                 self.shared.counters.links_opened.one();
-                let contact = self.add(*greeted);
+                let contact = self.add(*greeted, Some(&dial.target.address));
                 self.ready.push(Heard::Linked(dial.target, contact));
             }
             Err(error) => {
@@ -265,8 +268,14 @@ impl Peers {
         }
     }
 
+    /// Who answered when this address was dialled, over a link that still stands.
+    fn reached_at(&self, address: &Address) -> Option<Grid> {
+        let is_it = |link: &Standing| link.dialled.as_ref() == Some(address);
+        self.peers.iter().find(|(_, peer)| peer.links.iter().any(is_it)).map(|(grid, _)| *grid)
+    }
+
     /// A link stands: it is the one to use from now on. Returns the newest card of its peer.
-    fn add(&mut self, greeted: Greeted) -> Arc<Contact> {
+    fn add(&mut self, greeted: Greeted, dialled: Option<&Address>) -> Arc<Contact> {
         let (grid, is_inbound) = (greeted.contact.grid(), greeted.slot.is_some());
         let id = LinkId(self.next_id());
         let control = Arc::<Control>::default();
@@ -289,7 +298,8 @@ impl Peers {
         if let Some(older) = peer.links.first() {
             older.control.set_surplus(Some(Instant::now()));
         }
-        peer.links.push(Standing { id, control: control.clone(), is_inbound, is_accepted: !is_inbound });
+        let dialled = dialled.cloned();
+        peer.links.push(Standing { id, control: control.clone(), is_inbound, dialled, is_accepted: !is_inbound });
         for link in &ended {
             self.on_down(link);
             link.control.end(EndReason::Doubled);

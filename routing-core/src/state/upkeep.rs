@@ -54,6 +54,8 @@ pub(crate) struct Upkeep {
     /// The own neighbourhood when it was looked up last.
     near: Vec<Arc<Contact>>,
     near_next: usize,
+    /// Whether it may have changed since this was asked last.
+    has_near_changed: bool,
     /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
     near_edge: u64,
     /// Whether somebody in it may not have answered yet.
@@ -103,6 +105,7 @@ impl Upkeep {
         let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
         self.compare_wake = Some(core.now + Ticks(first));
         self.revive_wake = Some(core.now + core.config.revive_every);
+        self.has_near_changed = true;
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
@@ -125,9 +128,15 @@ impl Upkeep {
         distance <= self.near_edge
     }
 
+    /// Whether somebody may have come to the own neighbourhood, left it or renewed a card since this was asked last.
+    pub(super) fn take_neighbourhood_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_near_changed)
+    }
+
     /// Somebody new turned up in the own neighbourhood, or somebody left it: the sweep begins anew, and soon.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.near.clear();
+        self.has_near_changed = true;
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
         // The network grows, or shrinks: what was enough to know may be too little now.
         self.refill_pause = REFILL_PAUSE;
@@ -324,6 +333,7 @@ impl Upkeep {
             let edge = self.near.get(neighbourhood - 1);
             self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
             self.near_next = 0;
+            self.has_near_changed = true;
             self.has_strangers = true;
         }
         // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.
