@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Nodes are at domains, which lead to loopback addresses here as by a hosts file, so whoever is one group in the sandbox
-//! is one here. A node that stops comes back with what its [`Memory`] was told to keep, at the port it had.
+//! is one here. A node that stops comes back with what its memory was told to keep, at the port it had.
 //!
 //! It is used from outside of any async runtime: it has one of its own, and waits for it.
 
