@@ -29,7 +29,7 @@
 //! alice_is_found(&mut loopback(7));
 //! ```
 //!
-//! The suite of this crate is [`scenarios`], each of which `tests/on_sandbox.rs` and `tests/on_sockets.rs` run. Tests of one
+//! The suite of this crate is [`mod@scenarios`], each of which `tests/on_sandbox.rs` and `tests/on_sockets.rs` run. Tests of one
 //! crate alone lie beside its code.
 
 pub mod scenarios;
