@@ -202,7 +202,7 @@ fn exposition(admin: &Admin) -> String {
     metric("gauge", "settled", "1 if what this node says of its records counts", f64::from(u8::from(node.is_settled)));
     metric("gauge", "contacts", "Nodes known", node.contacts as f64);
     metric("gauge", "neighbours", "Nodes known that have answered", node.neighbours as f64);
-    let remembered = admin.status.remembered() as f64;
+    let remembered = admin.store.remembered() as f64;
     metric("gauge", "contacts_remembered", "Nodes to begin with after a restart, on disk", remembered);
     metric("gauge", "records", "Records held", node.records as f64);
     metric("gauge", "record_bytes", "Bytes of these, encoded", node.record_bytes as f64);

@@ -50,10 +50,8 @@ pub enum ClientError {
     Register(#[from] RegisterError),
 }
 
-/// A client that is connected to nobody yet: it dials when it is asked something. Dropped, it is gone.
-///
-/// Made for one operation or a few in a row: each dials the entry points anew, and an entry point that did not answer is left
-/// alone for a while.
+/// A client that is connected to nobody yet: it dials when it is asked something, and keeps the links for the next time.
+/// Dropped, it is gone.
 #[derive(Debug)]
 pub struct Client {
     handle: NodeHandle,

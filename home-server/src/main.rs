@@ -63,6 +63,9 @@ nothing that was acknowledged. See docs/operations.md.")]
         server: ServerOptions,
         #[command(flatten)]
         common: CommonOptions,
+        /// Wait for nobody: be a network of its own until others come, if all that it knew are gone for good
+        #[arg(long, conflicts_with = "join")]
+        alone: bool,
     },
     /// Leave the network for good: hand over the records, say goodbye
     ///
@@ -198,10 +201,10 @@ fn main() -> ExitCode {
 
 fn obey(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Serve { server, common } => {
+        Command::Serve { server, common, alone } => {
             let config = Config::read(&common, &server)?;
             logs::begin(&config, "info")?;
-            run(serve::serve(config))??;
+            run(serve::serve(config, alone))??;
             Ok(0)
         }
         Command::Leave { server, common } => {

@@ -14,9 +14,9 @@ use crate::hosts::{self, HostsError};
 use crate::status::{Counted, Status};
 use crate::store::{Opened, Store, StoreError, StoreKeeper};
 use routing_core::connection::Connection;
-use routing_core::contact::{Address, AddressError, Contact};
+use routing_core::contact::{Address, AddressError};
 use routing_core::domain::Domain;
-use routing_core::driver::{Clock, DriverError, Durable, Keeper, NodeHandle, RoutingNode, SystemClock};
+use routing_core::driver::{Clock, DriverError, NodeHandle, RoutingNode, SystemClock};
 use routing_core::effect::Target;
 use routing_core::error::{DepartError, JoinError};
 use routing_core::state::{NodeState, Phase};
@@ -25,17 +25,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use transport_tcp::{OpenError, TcpConnection, TcpHandle};
-
-/// How often it is looked at most whether other contacts are to be remembered than last time.
-const REMEMBER_EVERY: Duration = Duration::from_secs(10);
-/// With fewer contacts than this, each new one is remembered at once: who knows few depends on each.
-const REMEMBERED_FEW: usize = 16;
 
 /// Why a server did not start, or stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -92,12 +87,17 @@ pub enum ServeError {
     CutShort(&'static str),
 }
 
-/// Runs a server until SIGTERM or SIGINT, then says *away* and stops.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+/// Runs a server until SIGTERM or SIGINT, then says *away* and stops. One `is_alone` joins nobody, and is part of a network
+/// at once: its own, which whoever it remembers finds when it comes back after all.
+pub async fn serve(config: Config, is_alone: bool) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let server = Server::start(&config).await?;
-    let Server { handle, links, status, store, running, entry_points, .. } = server;
+    let Server { handle, links, status, store, running, mut entry_points } = server;
     let mut running = running;
+    if is_alone && !entry_points.is_empty() {
+        warn!(known = entry_points.len(), "alone, as told: whoever is remembered or named is not waited for");
+        entry_points.clear();
+    }
     let health = admin::Health::new(handle.clone(), status.clone());
     if let Some(address) = config.admin.0 {
         let listener = bind(address).await?;
@@ -208,7 +208,7 @@ impl Server {
         let node =
             RoutingNode::new(state, Counted::new(connection, status.clone())).with_clock(clock).with_keeper(keeper);
         let handle = node.handle();
-        let running = tokio::spawn(run(node, StoreKeeper(store.clone()), status.clone()));
+        let running = tokio::spawn(run(node, status.clone()));
         Ok(Self { handle, links, status, store, running, entry_points })
     }
 }
@@ -223,28 +223,14 @@ fn address(config: &Config, domain: &Domain, listener: Option<&TcpListener>) -> 
     Ok(if port == config.links.port { domain.into() } else { format!("{domain}:{port}").parse()? })
 }
 
-/// The node's loop: one turn after the other, and now and then whom to begin with next time.
+/// The node's loop: one turn after the other, each of which is looked at.
 async fn run<C: Connection<Error = Infallible>, K: Clock>(
     mut node: RoutingNode<C, K>,
-    mut keeper: StoreKeeper,
     status: Status,
 ) -> Result<(), ServeError> {
-    let mut remembered: Vec<Arc<Contact>> = Vec::new();
-    let mut looked = Instant::now();
     loop {
         let phase = node.step().await?;
         status.note(node.state());
-        let is_time = remembered.len() < REMEMBERED_FEW || looked.elapsed() >= REMEMBER_EVERY;
-        if phase == Phase::Departed || phase == Phase::Joined && is_time {
-            looked = Instant::now();
-            let contacts = node.state().remembered();
-            if contacts != remembered {
-                remembered.clone_from(&contacts);
-                let kept = keeper.commit(&[Durable::Remember(contacts)]).await;
-                kept.map_err(DriverError::Keeper)?;
-                status.note_remembered(remembered.len());
-            }
-        }
         if phase == Phase::Departed {
             return Ok(());
         }

@@ -55,13 +55,12 @@ impl Snapshot {
 pub struct Status {
     newest: Arc<Mutex<Snapshot>>,
     moved: Arc<AtomicU64>,
-    remembered: Arc<AtomicU64>,
 }
 
 impl Status {
     /// The status of a node that has made no turn yet.
     pub fn new(state: &NodeState) -> Self {
-        Self { newest: Arc::new(Mutex::new(Snapshot::of(state))), moved: Arc::default(), remembered: Arc::default() }
+        Self { newest: Arc::new(Mutex::new(Snapshot::of(state))), moved: Arc::default() }
     }
 
     /// Notes how the node is now.
@@ -72,16 +71,6 @@ impl Status {
     /// How the node was after its last turn.
     pub fn snapshot(&self) -> Snapshot {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that so many contacts are on disk, to begin with after a restart.
-    pub fn note_remembered(&self, count: usize) {
-        self.remembered.store(count as u64, Ordering::Relaxed);
-    }
-
-    /// How many contacts are on disk.
-    pub fn remembered(&self) -> u64 {
-        self.remembered.load(Ordering::Relaxed)
     }
 
     /// How many copies of records the node has given to others outside of operations: what upkeep has moved.

@@ -6,6 +6,7 @@
 //! | `contacts` | where to begin after a restart |
 //! | `records` | what this node holds for the network, each with when it was kept |
 //! | `strays` | which of these wait to be handed on |
+//! | `homed` | the newest records of the users who live here, whoever holds them |
 //!
 //! One transaction a turn, on disk before any message of that turn leaves; a turn with nothing to keep has none. Redb
 //! survives a kill at any moment, and locks its file, so that no second process can be the same node.
@@ -19,6 +20,7 @@ use routing_core::driver::{Durable, KeepError, Keeper};
 use routing_core::id::Key;
 use routing_core::key::SecretKey;
 use routing_core::message::Copy;
+use routing_core::record::Record;
 use routing_core::state::Kept;
 use routing_core::time::Ticks;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,7 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const CONTACTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("contacts");
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const STRAYS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("strays");
+const HOMED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("homed");
 
 /// A record as it lies on disk. Age is running time: what the copy had when it was kept, and what this node has run since.
 #[derive(Serialize, Deserialize)]
@@ -97,6 +100,7 @@ pub struct Store {
     commits: AtomicU64,
     commit_micros: AtomicU64,
     last_commit_ms: AtomicU64,
+    remembered: AtomicU64,
 }
 
 /// What a data directory holds.
@@ -142,6 +146,7 @@ impl Store {
             commits: AtomicU64::new(0),
             commit_micros: AtomicU64::new(0),
             last_commit_ms: AtomicU64::new(0),
+            remembered: AtomicU64::new(kept.contacts.len() as u64),
         };
         Ok(Opened { store: Arc::new(store), secret: Arc::new(SecretKey::from_seed(seed)), kept, unreadable })
     }
@@ -159,7 +164,13 @@ impl Store {
                 put(transaction, at, durable)?;
             }
             Ok(())
-        })
+        })?;
+        for durable in batch {
+            if let Durable::Remember(contacts) = durable {
+                self.remembered.store(contacts.len() as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Notes that the node has left for good: others hold now what it held, and its key is never to be used again.
@@ -167,9 +178,15 @@ impl Store {
         self.write(|transaction| {
             transaction.delete_table(RECORDS)?;
             transaction.delete_table(STRAYS)?;
+            transaction.delete_table(HOMED)?;
             transaction.delete_table(CONTACTS)?;
             set(transaction, "left", &[1])
         })
+    }
+
+    /// How many contacts there are to begin with after a restart.
+    pub fn remembered(&self) -> u64 {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// How many transactions there were since the start, how many microseconds they took in all, and when the last one
@@ -299,6 +316,12 @@ fn load(database: &Database) -> Result<(Meta, Kept, usize), redb::Error> {
             Err(_) => unreadable += 1,
         }
     }
+    for entry in transaction.open_table(HOMED)?.iter()? {
+        match canonical::from_bytes::<Record>(entry?.1.value()) {
+            Ok(record) => kept.homed.push(Arc::new(record)),
+            Err(_) => unreadable += 1,
+        }
+    }
     transaction.commit()?;
     Ok((meta, kept, unreadable))
 }
@@ -324,6 +347,13 @@ fn put(transaction: &WriteTransaction, at: Ticks, durable: &Durable) -> Result<(
         }
         Durable::Stray(key, false) => {
             transaction.open_table(STRAYS)?.remove(&*canonical::to_bytes(key))?;
+        }
+        Durable::Home(record) => {
+            let key = canonical::to_bytes(&record.guid());
+            transaction.open_table(HOMED)?.insert(&*key, &*canonical::to_bytes(&**record))?;
+        }
+        Durable::MovedOut(guid) => {
+            transaction.open_table(HOMED)?.remove(&*canonical::to_bytes(guid))?;
         }
         Durable::Remember(contacts) => {
             let mut table = transaction.open_table(CONTACTS)?;
@@ -370,17 +400,22 @@ mod tests {
             Durable::Stray(key(&gone), true),
             Durable::Remember(vec![contact(1), contact(2)]),
             Durable::Keep(two.clone()),
+            Durable::Home(one.record.clone()),
+            Durable::Home(gone.record.clone()),
         ];
         first.store.commit(&batch).unwrap();
         let stray = Durable::Stray(key(&two), true);
-        first.store.commit(&[Durable::Forget(key(&gone)), stray, Durable::Remember(vec![contact(3)])]).unwrap();
-        assert_eq!(first.store.commits().0, 3);
+        let moved_out = Durable::MovedOut(gone.record.guid());
+        let remember = Durable::Remember(vec![contact(3)]);
+        first.store.commit(&[Durable::Forget(key(&gone)), stray, moved_out, remember]).unwrap();
+        assert_eq!((first.store.commits().0, first.store.remembered()), (3, 1));
         drop(first);
 
         let again = Store::open(&dir).unwrap();
         assert_eq!((again.secret.public(), again.unreadable), (secret, 0));
         assert_eq!(again.kept.sequence, u64::MAX - 9);
         assert_eq!((again.kept.contacts, again.kept.strays), (vec![contact(3)], vec![key(&two)]));
+        assert_eq!((again.kept.homed, again.store.remembered()), (vec![one.record.clone()], 1));
         let mut records: Vec<_> = again.kept.copies.iter().map(|copy| copy.record.clone()).collect();
         let mut kept = vec![one.record.clone(), two.record.clone()];
         records.sort_by_key(|record| record.key());

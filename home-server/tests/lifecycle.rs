@@ -61,6 +61,24 @@ fn a_server_that_reaches_nobody_does_not_leave() {
 }
 
 #[test]
+fn a_server_whose_others_are_gone_goes_on_alone_if_told_so_and_is_found_by_who_comes_back() {
+    let mut lab = Lab::joined(2);
+    let key = lab.path("ann.key");
+    let registered = lab.run(&["register", "--key", key.to_str().unwrap(), "--home", "s1.example"]);
+    assert_eq!(registered.status.code(), Some(0), "{}", text(&registered.stderr));
+    until("both hold it", || lab.servers.iter().all(|server| server.metrics().unwrap()["records"] == 1.0));
+    lab.kill(0);
+    lab.kill(1);
+    lab.start(1, &["--alone"]);
+    lab.wait_until_joined(1);
+    let metrics = lab.servers[1].metrics().unwrap();
+    assert_eq!((metrics["records"], metrics["users"]), (1.0, 1.0));
+    lab.start(0, &[]);
+    lab.wait_until_joined(0);
+    until("they know each other", || lab.servers.iter().all(|server| server.metrics().unwrap()["neighbours"] == 1.0));
+}
+
+#[test]
 fn a_second_signal_ends_a_server_at_once() {
     let mut lab = Lab::new(2);
     lab.start(0, &["--stop-within", "1h", "--set", "links.linger=1h", "--set", "links.farewell_timeout=1h"]);

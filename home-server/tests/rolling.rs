@@ -7,7 +7,6 @@
 mod common;
 
 use common::{Lab, account, place, until};
-use home_server::client::Client;
 use routing_core::effect::Consistency;
 use routing_core::state::Verdict;
 use std::sync::Arc;
@@ -30,19 +29,17 @@ async fn no_lookup_fails_and_no_record_moves_while_all_are_restarted() {
     client.spread().await;
 
     let is_over = Arc::new(AtomicBool::new(false));
-    let config = Arc::new(lab.client_config());
+    // One for all, as a program has it that asks again and again.
+    let client = Arc::new(client);
     let askers: Vec<_> = (0..ASKERS)
         .map(|asker| {
-            let (config, records, is_over) = (config.clone(), records.clone(), is_over.clone());
+            let (client, records, is_over) = (client.clone(), records.clone(), is_over.clone());
             tokio::spawn(async move {
                 let (mut asked, mut unsettled) = (0, 0);
                 for record in records.iter().cycle().skip(asker * USERS as usize / ASKERS) {
                     if is_over.load(Ordering::Relaxed) {
                         break;
                     }
-                    // One for each lookup, as the command has it. What restarts within an hour elsewhere does so within
-                    // a second here, and a client leaves an address alone for a second where nobody answered.
-                    let client = Client::open(&config).unwrap();
                     let answer = client.lookup(record.guid(), Consistency::Quorum).await.unwrap();
                     let found = (answer.verdict, answer.record.as_ref());
                     assert_eq!(found, (Verdict::Found, Some(record)), "lookup {asked} failed: {:#?}", answer.trace);

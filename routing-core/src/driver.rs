@@ -307,7 +307,15 @@ impl<C: Connection, K: Clock> RoutingNode<C, K> {
     /// Has what must outlive the process made durable, before anything else of the turn happens.
     async fn commit(&mut self) -> Result<(), DriverError<C::Error>> {
         let is_durable = |effect: &mut Effect| {
-            matches!(effect, Effect::Keep(_) | Effect::Forget(_) | Effect::Stray(..) | Effect::Remember(_))
+            matches!(
+                effect,
+                Effect::Keep(_)
+                    | Effect::Forget(_)
+                    | Effect::Stray(..)
+                    | Effect::Home(_)
+                    | Effect::MovedOut(_)
+                    | Effect::Remember(_)
+            )
         };
         let durables = self.effects.extract_if(.., is_durable).map(Durable::of);
         self.durables.clear();
@@ -336,7 +344,12 @@ impl<C: Connection, K: Clock> RoutingNode<C, K> {
                     self.told.notices.push(notice);
                     Ok(())
                 }
-                Effect::Keep(_) | Effect::Forget(_) | Effect::Stray(..) | Effect::Remember(_) => {
+                Effect::Keep(_)
+                | Effect::Forget(_)
+                | Effect::Stray(..)
+                | Effect::Home(_)
+                | Effect::MovedOut(_)
+                | Effect::Remember(_) => {
                     unreachable!("what is for the keeper was committed")
                 }
             };

@@ -2,7 +2,7 @@
 
 use crate::contact::{Address, Contact};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
-use crate::id::{Grid, Key};
+use crate::id::{Grid, Guid, Key};
 use crate::message::{Copy, Message};
 use crate::record::Record;
 use crate::state::{Answer, Joined, Registered};
@@ -89,7 +89,12 @@ pub enum Effect {
     /// Make durable that the record under this key is kept in place of its holders, who are to be given it, or that it is
     /// not any longer.
     Stray(Key, bool),
-    /// Make these contacts durable: where to begin after a restart.
+    /// Make durable that this user lives here, by this record: apart from what is held, since others may be the holders.
+    Home(Arc<Record>),
+    /// This user does not live here any more.
+    MovedOut(Guid),
+    /// Make these contacts durable: where to begin after a restart. Told whenever they have changed; of many at most once a
+    /// minute.
     Remember(Vec<Arc<Contact>>),
     /// An operation has ended.
     Complete(OperationId, Outcome),

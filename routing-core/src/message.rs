@@ -459,6 +459,15 @@ impl Message {
         }
     }
 
+    /// How many records whoever is asked has to take in or to hand over before it can answer.
+    pub fn records_asked(&self) -> usize {
+        match self {
+            Message::Store(store) => store.items.len(),
+            Message::Fetch(fetch) => fetch.keys.len(),
+            _ => 0,
+        }
+    }
+
     /// How many bytes [`crate::wire::encode`] makes of it, without doing it.
     pub fn encoded_len(&self) -> usize {
         1 + match self {

@@ -28,6 +28,7 @@ mod offenders;
 mod operations;
 mod proof;
 mod register;
+mod remembering;
 mod requests;
 mod seen;
 mod strays;
@@ -106,6 +107,7 @@ pub struct NodeState {
     timers: BTreeSet<(Tick, OperationId)>,
     comparisons: Comparisons,
     upkeep: upkeep::Upkeep,
+    remembering: remembering::Remembering,
     announcing: announce::Schedule,
 }
 
@@ -158,6 +160,7 @@ impl NodeState {
             timers: BTreeSet::new(),
             comparisons: Comparisons::default(),
             upkeep: upkeep::Upkeep::default(),
+            remembering: remembering::Remembering::default(),
             announcing: announce::Schedule::default(),
         }
     }
@@ -240,6 +243,7 @@ impl NodeState {
         if self.is_leaving {
             self.depart_if_ready();
         }
+        self.remember_if_due();
         std::mem::swap(&mut self.core.effects, effects);
         debug_assert!(self.next_wake().is_none_or(|wake| wake > self.core.now), "what was due has been done");
     }

@@ -54,7 +54,7 @@ pub struct TcpConfig {
     /// How many addresses of one name are tried.
     pub dial_addresses_max: u32,
     /// How long an address where nobody answered, or somebody else, is not dialled again; doubled with each failure, up
-    /// to `dial_backoff_max`.
+    /// to `dial_backoff_max`. Short at first: whoever restarts is back in a moment.
     pub dial_backoff: Ticks,
     /// The longest such wait. A minute: what is said to be at an address costs its owner one connection a minute.
     pub dial_backoff_max: Ticks,
@@ -122,7 +122,7 @@ impl Default for TcpConfig {
             dial_timeout: Ticks::seconds(10),
             dial_stagger: Ticks::millis(250),
             dial_addresses_max: 4,
-            dial_backoff: Ticks::seconds(1),
+            dial_backoff: Ticks::millis(100),
             dial_backoff_max: Ticks::minutes(1),
             resolves_max: 16,
             handshakes_max: 256,

@@ -447,16 +447,19 @@ impl Peers {
         self.peers.get(grid).filter(|peer| !peer.links.is_empty())?.contact.as_ref()
     }
 
-    /// The card of the peer that `target` names, if a link to it stands and it was there when this node dialled it.
-    fn found(&self, target: &Target) -> Option<&Arc<Contact>> {
-        let peer = self.peers.get(&target.grid?).filter(|peer| !peer.links.is_empty())?;
-        peer.contact.as_ref().filter(|_| peer.found_at.contains(&target.address))
+    /// Who was at `target` when this node dialled it, if a link to them stands.
+    fn found(&self, target: &Target) -> Option<Grid> {
+        let is_there = |peer: &&Peer| !peer.links.is_empty() && peer.found_at.contains(&target.address);
+        match target.grid {
+            Some(grid) => self.peers.get(&grid).filter(is_there).map(|_| grid),
+            None => self.peers.iter().find(|(_, peer)| is_there(peer)).map(|(grid, _)| *grid),
+        }
     }
 
-    /// The same; its links are taken up.
+    /// The card of that peer; its links are taken up.
     fn take_up_found(&mut self, target: &Target) -> Option<Arc<Contact>> {
-        self.found(target)?;
-        self.take_up(&target.grid?)
+        let grid = self.found(target)?;
+        self.take_up(&grid)
     }
 
     /// Takes up the links that a peer has opened. Its card, if there are links at all.

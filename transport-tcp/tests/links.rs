@@ -44,6 +44,35 @@ async fn an_entry_point_is_only_an_address_and_the_link_tells_who_is_there() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_dialled_is_not_dialled_again_while_that_link_stands() {
+    patient(async {
+        let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        let door = Target::address(b.contact.address().clone());
+        for _ in 0..3 {
+            a.request(&door).await;
+            tokio::select! {
+                heard = a.hear() => assert!(matches!(heard, Heard::Linked(target, _) if target == door)),
+                () = b.go_on() => {}
+            }
+        }
+        assert_eq!(a.handle.stats().dials, 1);
+        b.connection.close(a.grid()).await.unwrap();
+        tokio::select! {
+            heard = a.hear() => assert!(matches!(heard, Heard::Lost(..)), "{heard:?}"),
+            () = b.go_on() => {}
+        }
+        // Whoever is there now has to prove it.
+        a.request(&door).await;
+        tokio::select! {
+            heard = a.hear() => assert!(matches!(heard, Heard::Linked(target, _) if target == door)),
+            () = b.go_on() => {}
+        }
+        assert_eq!(a.handle.stats().dials, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_sent_right_after_a_request_waits_for_the_link() {
     patient(async {
         let (mut a, mut b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);

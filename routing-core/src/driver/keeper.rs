@@ -2,8 +2,9 @@
 
 use crate::contact::Contact;
 use crate::effect::Effect;
-use crate::id::Key;
+use crate::id::{Guid, Key};
 use crate::message::Copy;
+use crate::record::Record;
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -17,6 +18,10 @@ pub enum Durable {
     /// The record held under this key is, or is no longer, one of those to be handed on: see
     /// [`Kept::strays`](crate::state::Kept::strays).
     Stray(Key, bool),
+    /// This user lives here, by this record, in place of an earlier one: see [`Kept::homed`](crate::state::Kept::homed).
+    Home(Arc<Record>),
+    /// This user does not live here any more.
+    MovedOut(Guid),
     /// Where to begin after a restart, in place of what was remembered before.
     Remember(Vec<Arc<Contact>>),
 }
@@ -28,6 +33,8 @@ impl Durable {
             Effect::Keep(copy) => Ok(Durable::Keep(copy)),
             Effect::Forget(key) => Ok(Durable::Forget(key)),
             Effect::Stray(key, is_stray) => Ok(Durable::Stray(key, is_stray)),
+            Effect::Home(record) => Ok(Durable::Home(record)),
+            Effect::MovedOut(guid) => Ok(Durable::MovedOut(guid)),
             Effect::Remember(contacts) => Ok(Durable::Remember(contacts)),
             other => Err(other),
         }

@@ -102,6 +102,8 @@ pub(crate) struct Announce {
     /// Where the stretch under way begins.
     start: Id,
     stretch: Option<Register>,
+    /// What it has cost so far, if it was begun once more.
+    doubtful_bytes: u64,
     /// When the next stretch begins, while what the last one cost is being paid for.
     resume: Option<Tick>,
     users: u32,
@@ -137,6 +139,7 @@ impl Announce {
             next: Some(0),
             start: stretch_start(0, bits),
             stretch: None,
+            doubtful_bytes: 0,
             resume: None,
             users: 0,
             acknowledged: 0,
@@ -179,8 +182,8 @@ impl Announce {
         if step(stretch, core) {
             return true;
         }
-        let is_doubtful = stretch.is_doubtful();
-        if is_doubtful {
+        if stretch.is_doubtful() {
+            self.doubtful_bytes = stretch.bytes_sent();
             self.begin_stretch(core, true);
         } else if let Some(stretch) = self.stretch.take() {
             self.end_stretch(core, &stretch);
@@ -217,6 +220,7 @@ impl Announce {
     }
 
     fn end_stretch(&mut self, core: &Core, stretch: &Register) {
+        let bytes = std::mem::take(&mut self.doubtful_bytes) + stretch.bytes_sent();
         let registered = stretch.registered();
         self.users += registered.records.len() as u32;
         self.acknowledged += registered.records.iter().filter(|record| record.is_acknowledged).count() as u32;
@@ -224,7 +228,7 @@ impl Announce {
         if self.id != OWN {
             self.records.extend(registered.records);
         }
-        let cost = Ticks(stretch.bytes_sent() * 1_000 / u64::from(core.config.repair_bytes_per_second));
+        let cost = Ticks(bytes * 1_000 / u64::from(core.config.repair_bytes_per_second));
         self.resume = (self.next.is_some() && cost > Ticks(0)).then(|| core.now + cost);
     }
 

@@ -83,6 +83,10 @@ const DEPARTED_MAX: usize = 4_096;
 /// What framing adds to a message, in bytes.
 const FRAME_BYTES: usize = 4;
 
+/// How much longer an answer may take for each record that is handed over or asked for, if those are many: so long take 350
+/// bytes at 35 KB/s, the slowest link that is served. To verify one takes a hundredth of that.
+const PATIENCE_PER_RECORD_MS: u64 = 10;
+
 /// How many contacts wait to be asked whether they are there: more than a neighbourhood, all of which may fall silent.
 const DOUBTED_MAX: usize = 256;
 /// Of how many records a full store looks whether this node holds them, at each new one: a store that is flooded is gone
@@ -136,8 +140,13 @@ impl Core {
         contact.group()
     }
 
-    /// How long to wait for an answer of somebody with this round-trip time.
-    pub(crate) fn patience(&self, round_trip: Option<Ticks>) -> Ticks {
+    /// How long to wait for an answer of somebody with this round-trip time, whom this asks.
+    pub(crate) fn patience(&self, round_trip: Option<Ticks>, request: &Message) -> Ticks {
+        let records = request.records_asked() as u64;
+        if records > 1 {
+            // What small messages took says nothing about many records, nor about who else hands some over meanwhile.
+            return self.config.answer_timeout + Ticks(records * PATIENCE_PER_RECORD_MS);
+        }
         match round_trip {
             Some(round_trip) => {
                 Ticks(round_trip.0 * 3).max(self.config.answer_timeout_min).min(self.config.answer_timeout)
@@ -176,7 +185,7 @@ impl Core {
     ) {
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
-        let patience = self.patience(entry.and_then(Entry::round_trip));
+        let patience = self.patience(entry.and_then(Entry::round_trip), &request);
         let is_linked = is_linked || entry.is_some_and(Entry::is_reached);
         if let Some(account) = purpose.account() {
             let link = if is_linked { 0 } else { LINK_BYTES as usize };
@@ -534,25 +543,35 @@ impl Core {
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be
     /// valid.
     pub(crate) fn take_home(&mut self, record: &Arc<Record>) {
+        if self.change_home(record) {
+            let guid = record.guid();
+            let lives_here = self.homed.contains_key(&guid);
+            self.effect(if lives_here { Effect::Home(record.clone()) } else { Effect::MovedOut(guid) });
+        }
+    }
+
+    /// The same for what is durable already. Says whether anything has changed.
+    pub(super) fn change_home(&mut self, record: &Arc<Record>) -> bool {
         if record.key() != Key::from(record.guid()) {
-            return;
+            return false;
         }
         let names_us = self.is_node() && record.home().is_some_and(|home| self.contact.is_at(home));
         let known = self.homed.get(&record.guid());
         if !names_us && known.is_none() || record.verify().is_err() {
-            return;
+            return false;
         }
         if known.is_some_and(|known| !record.outranks(known)) {
-            return;
+            return false;
         }
         if names_us && known.is_none() && self.homed.len() >= self.config.records_max as usize {
-            return;
+            return false;
         }
         if names_us {
             self.homed.insert(record.guid(), record.clone());
         } else {
             self.homed.remove(&record.guid());
         }
+        true
     }
 
     /// Offers what somebody named to the table, and gives back who may be asked: not those who are away.

@@ -206,7 +206,7 @@ impl NodeState {
                 self.core.on_fetched(&mut self.comparisons, pending, fetched);
                 self.after_comparison();
             }
-            (Purpose::Refill, Message::Sampled(sampled)) => {
+            (Purpose::Refill(_), Message::Sampled(sampled)) => {
                 for named in sampled.contacts.iter() {
                     self.meet(&named.contact);
                 }
@@ -270,7 +270,7 @@ impl NodeState {
             }
             Purpose::Probe(_)
             | Purpose::Stray(_)
-            | Purpose::Refill
+            | Purpose::Refill(_)
             | Purpose::HandOver
             | Purpose::Missed
             | Purpose::Revive => {}

@@ -287,9 +287,6 @@ impl Join {
                 let joined = Joined { contacts: core.table.len(), round_trips: self.depth };
                 core.effect(Effect::Complete(self.id, Outcome::Joined(Ok(joined))));
             }
-            let remembered = core.table.nearest(&core.grid().0).take(usize::from(core.config.holders) * 4);
-            let remembered = remembered.map(|entry| entry.contact().clone()).collect();
-            core.effect(Effect::Remember(remembered));
             return Progress::Done;
         }
         Progress::Going

@@ -33,7 +33,8 @@ pub struct Kept {
     pub copies: Vec<Copy>,
     /// Which of them are kept in place of their holders, most of whom may never have heard of them.
     pub strays: Vec<Key>,
-    /// The newest records of the users whom this server is home to. What is among `copies` need not be here, too.
+    /// The newest records of the users whom this server is home to, whoever holds them. What is among `copies` need not be
+    /// here, too.
     pub homed: Vec<Arc<Record>>,
 }
 
@@ -54,13 +55,6 @@ impl NodeState {
             strays: self.core.strays.iter().copied().collect(),
             homed: self.core.homed.values().cloned().collect(),
         }
-    }
-
-    /// Whom to begin with after a stop, as far as known now: what [`NodeState::kept`] has as contacts, without the rest. A
-    /// node tells by itself whom to remember when it has joined; whoever runs it for long asks again now and then, since
-    /// those that it knew then may be gone.
-    pub fn remembered(&self) -> Vec<Arc<Contact>> {
-        self.core.remembered()
     }
 
     /// A node that comes back at `now`: by the same key the same node, with a newer card than any before. Whom it knew
@@ -91,7 +85,7 @@ impl NodeState {
         }
         core.strays = kept.strays.iter().filter(|key| core.store.get(key).is_some()).copied().collect();
         for record in kept.copies.iter().map(|copy| &copy.record).chain(&kept.homed) {
-            core.take_home(record);
+            core.change_home(record);
         }
         node
     }
@@ -103,10 +97,18 @@ impl Core {
     /// ever.
     pub(super) fn remembered(&self) -> Vec<Arc<Contact>> {
         let count = usize::from(self.config.holders) * 4;
+        let mut contacts = self.remembered_near();
+        contacts.extend(self.dead.iter().take(count).cloned());
+        contacts
+    }
+
+    /// The same without those who were given up.
+    pub(super) fn remembered_near(&self) -> Vec<Arc<Contact>> {
+        let count = usize::from(self.config.holders) * 4;
         let near = |is_available: bool| {
             let nearest = self.table.nearest(&self.grid().0).filter(move |entry| entry.is_available() == is_available);
             nearest.take(count).map(|entry| entry.contact().clone())
         };
-        near(true).chain(near(false)).chain(self.dead.iter().take(count).cloned()).collect()
+        near(true).chain(near(false)).collect()
     }
 }

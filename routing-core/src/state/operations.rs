@@ -153,6 +153,7 @@ impl NodeState {
         if self.phase != Phase::Joined {
             return self.core.effect(Effect::Complete(id, Outcome::Departed(Err(DepartError::NotJoined))));
         }
+        self.remember();
         self.core.say_farewell(Standing::Away { for_ms: Core::bounded_absence(span).0 });
         self.core.effect(Effect::Complete(id, Outcome::Departed(Ok(()))));
         self.on_departed();

@@ -18,7 +18,7 @@ pub(crate) enum Purpose {
     /// Upkeep: is it alive, and does it see the same neighbourhood?
     Probe(Account),
     /// Upkeep: more contacts for a part of the keyspace in which too few are known.
-    Refill,
+    Refill(Account),
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
     Compare(Id, u8),
     /// Whether a holder has this record, which is kept in its place.
@@ -46,8 +46,8 @@ impl Purpose {
     /// Which account pays for question and answer, if one does; operations and repairs of records have their own measure.
     pub(crate) fn account(&self) -> Option<Account> {
         match self {
-            Purpose::Probe(account) => Some(*account),
-            Purpose::Refill | Purpose::Revive => Some(Account::Repair),
+            Purpose::Probe(account) | Purpose::Refill(account) => Some(*account),
+            Purpose::Revive => Some(Account::Repair),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::effect::{Consistency, Effect, Notice, Outcome};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::heard::LossReason;
-use crate::id::{Id, Key};
+use crate::id::{Guid, Id, Key};
 use crate::message::{Copy, Farewell, Message, StoreItem};
 use crate::testing::{below, rng};
 use crate::time::Ticks;
@@ -35,6 +35,10 @@ pub(super) struct World {
     /// What nodes dropped, and what they said of themselves.
     forgotten: Vec<(usize, Key)>,
     notices: Vec<(usize, Notice)>,
+    /// Who lives where, as the servers had it made durable.
+    homes: BTreeMap<(usize, Guid), Arc<Record>>,
+    /// Whom each node told to remember last, and how often.
+    remembered: BTreeMap<usize, (Vec<Arc<Contact>>, usize)>,
     config: Arc<NodeConfig>,
     /// What dishonest nodes answer instead of taking a turn.
     liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
@@ -55,6 +59,8 @@ impl World {
             sent,
             forgotten: Vec::new(),
             notices: Vec::new(),
+            homes: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             config: Arc::new(config),
         }
     }
@@ -205,6 +211,14 @@ impl World {
                 }
                 Effect::Forget(key) => self.forgotten.push((index, key)),
                 Effect::Notify(notice) => self.notices.push((index, notice)),
+                Effect::Home(record) => _ = self.homes.insert((index, record.guid()), record),
+                Effect::MovedOut(guid) => {
+                    assert!(self.homes.remove(&(index, guid)).is_some(), "nobody moves out who was not in");
+                }
+                Effect::Remember(contacts) => {
+                    let (last, times) = self.remembered.entry(index).or_default();
+                    (*last, *times) = (contacts, *times + 1);
+                }
                 _ => {}
             }
         }
@@ -255,6 +269,23 @@ impl World {
             .filter(|index| self.nodes[*index].as_ref().is_some_and(|node| node.store().get(key).is_some()))
             .collect()
     }
+}
+
+/// Many hand their records over at once, say, and each signature takes its time.
+#[test]
+fn who_is_handed_many_records_is_given_the_time_that_they_take() {
+    let mut world = World::of(3, 4);
+    let records: Vec<_> = (0..100).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.run(60_000);
+    world.sent.clear();
+    let id = world.ask(0, Operation::Register(records));
+    // They have answered at once so far.
+    let late = |((at, sequence), what)| ((at + 2_500, sequence), what);
+    world.queue = std::mem::take(&mut world.queue).into_iter().map(late).collect();
+    let Outcome::Registered(Ok(registered)) = world.outcome(id) else { panic!("not registered") };
+    assert!(registered.records.iter().all(|record| record.is_acknowledged && record.holders.len() == 2));
+    let stores = world.sent.iter().filter(|(from, _, message)| *from == 0 && matches!(message, Message::Store(_)));
+    assert_eq!((stores.count(), world.node(0).stats().requests_expired), (2, 0));
 }
 
 pub(super) fn user(seed: u64) -> Account {

@@ -54,6 +54,8 @@ pub(crate) struct Upkeep {
     /// The own neighbourhood when it was looked up last.
     near: Vec<Arc<Contact>>,
     near_next: usize,
+    /// Whether it may have changed since this was asked last.
+    has_near_changed: bool,
     /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
     near_edge: u64,
     /// Whether somebody in it may not have answered yet.
@@ -103,6 +105,7 @@ impl Upkeep {
         let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
         self.compare_wake = Some(core.now + Ticks(first));
         self.revive_wake = Some(core.now + core.config.revive_every);
+        self.has_near_changed = true;
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
@@ -125,9 +128,15 @@ impl Upkeep {
         distance <= self.near_edge
     }
 
+    /// Whether somebody may have come to the own neighbourhood, left it or renewed a card since this was asked last.
+    pub(super) fn take_neighbourhood_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_near_changed)
+    }
+
     /// Somebody new turned up in the own neighbourhood, or somebody left it: the sweep begins anew, and soon.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.near.clear();
+        self.has_near_changed = true;
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
         // The network grows, or shrinks: what was enough to know may be too little now.
         self.refill_pause = REFILL_PAUSE;
@@ -286,9 +295,17 @@ impl Upkeep {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             return;
         }
+        // Where nothing was lacking for long nothing has happened: the estimates differ, and nobody is in a hurry.
+        let is_quiet = self.refill_pause == REFILL_PAUSE_MAX;
+        let account = if is_quiet { Account::Far } else { Account::Repair };
+        if core.closed_for(account) > Ticks(0) {
+            return;
+        }
         // One of them, drawn: of the farthest perhaps nobody is known yet who knows anybody.
         let shared = lacking[core.rng.next_u64() as usize % lacking.len()];
-        self.refill_pause = REFILL_PAUSE;
+        if !is_quiet {
+            self.refill_pause = REFILL_PAUSE;
+        }
         // Anybody may know those whom nobody around here knows: a drawn place, so that each attempt asks another. Asked only
         // within that part, two groups that do not know of each other would never hear of each other.
         let mut place = core.grid().0;
@@ -298,7 +315,7 @@ impl Upkeep {
             let start = core.grid().0.flip(shared);
             let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
             let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
-            core.ask(&informant, false, Purpose::Refill, 0, |id| Message::Sample(Sample { id, ..sample }));
+            core.ask(&informant, false, Purpose::Refill(account), 0, |id| Message::Sample(Sample { id, ..sample }));
         }
     }
 
@@ -316,6 +333,7 @@ impl Upkeep {
             let edge = self.near.get(neighbourhood - 1);
             self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
             self.near_next = 0;
+            self.has_near_changed = true;
             self.has_strangers = true;
         }
         // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.

@@ -2,8 +2,9 @@
 
 use super::lock;
 use async_trait::async_trait;
+use routing_core::contact::Contact;
 use routing_core::driver::{Durable, KeepError, Keeper};
-use routing_core::id::Key;
+use routing_core::id::{Guid, Key};
 use routing_core::message::Copy;
 use routing_core::record::Record;
 use routing_core::state::Kept;
@@ -18,6 +19,8 @@ pub(super) struct Memory(Arc<Mutex<Contents>>);
 struct Contents {
     copies: BTreeMap<Key, Arc<Copy>>,
     strays: BTreeSet<Key>,
+    homed: BTreeMap<Guid, Arc<Record>>,
+    contacts: Vec<Arc<Contact>>,
 }
 
 impl Memory {
@@ -26,14 +29,15 @@ impl Memory {
         lock(&self.0).copies.get(key).map(|copy| copy.record.clone())
     }
 
-    /// Leaves of what a node had when it stopped the records that it has made durable. Their ages, its contacts and its
-    /// users are as they were then.
+    /// Leaves of what a node had when it stopped what it has made durable. The ages of its records are as they were then.
     pub(super) fn limit(&self, kept: &mut Kept) {
         let contents = lock(&self.0);
         let is_kept =
             |copy: &Copy| contents.copies.get(&copy.record.key()).is_some_and(|durable| durable.record == copy.record);
         kept.copies.retain(is_kept);
         kept.strays.retain(|key| contents.strays.contains(key));
+        kept.contacts.clone_from(&contents.contacts);
+        kept.homed = contents.homed.values().cloned().collect();
     }
 }
 
@@ -50,8 +54,9 @@ impl Keeper for Memory {
                 }
                 Durable::Stray(key, true) => _ = kept.strays.insert(*key),
                 Durable::Stray(key, false) => _ = kept.strays.remove(key),
-                // Read from the state when it stops, as the simulator does: see `limit`.
-                Durable::Remember(_) => {}
+                Durable::Home(record) => _ = kept.homed.insert(record.guid(), record.clone()),
+                Durable::MovedOut(guid) => _ = kept.homed.remove(guid),
+                Durable::Remember(contacts) => kept.contacts.clone_from(contacts),
             }
         }
         Ok(())

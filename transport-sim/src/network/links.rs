@@ -43,7 +43,13 @@ impl Network {
                 }
                 Effect::Notify(notice) if self.keeps_notices => self.notices.push((node, notice)),
                 // Nothing outlives the run.
-                Effect::Keep(_) | Effect::Forget(_) | Effect::Stray(..) | Effect::Remember(_) | Effect::Notify(_) => {}
+                Effect::Keep(_)
+                | Effect::Forget(_)
+                | Effect::Stray(..)
+                | Effect::Home(_)
+                | Effect::MovedOut(_)
+                | Effect::Remember(_)
+                | Effect::Notify(_) => {}
             }
         }
         if let Some(target) = requested {

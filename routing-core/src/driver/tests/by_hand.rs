@@ -119,7 +119,8 @@ fn records_are_durable_before_any_message_of_the_turn_leaves() {
     assert_pending!(run.poll());
     say_find_and_store(&script);
     assert_pending!(run.poll());
-    assert_eq!(script.take_done(), ["commit 2", "accept", "send Found", "send Stored"]);
+    // Both records, and whom to remember.
+    assert_eq!(script.take_done(), ["commit 3", "accept", "send Found", "send Stored"]);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn what_cannot_be_kept_is_told_to_nobody() {
     let mut lookup = handle.submit(Operation::Lookup(record(7, "b.example").key(), Consistency::Quick)).unwrap();
     let error = assert_ready_err!(run.poll());
     assert!(matches!(error, DriverError::Keeper(error) if error.to_string() == "the disk is full"));
-    assert_eq!(script.take_done(), ["commit 2"]);
+    assert_eq!(script.take_done(), ["commit 3"]);
     assert!(matches!(lookup.try_take(), Err(Stopped)));
 }
 

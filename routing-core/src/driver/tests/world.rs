@@ -156,6 +156,8 @@ fn run_directly() -> World {
                     Effect::Keep(_)
                     | Effect::Forget(_)
                     | Effect::Stray(..)
+                    | Effect::Home(_)
+                    | Effect::MovedOut(_)
                     | Effect::Remember(_)
                     | Effect::Notify(_) => {}
                     effect => world.carry_out(node, &effect),

@@ -49,6 +49,35 @@ fn a_node_that_comes_back_holds_what_it_held_with_its_age_and_is_the_newer_self(
     assert!(node.table().iter().all(|entry| !entry.has_answered() && !entry.is_linked()));
 }
 
+/// Most of them are held by others alone, so that no copy of its own says who lives here.
+#[test]
+fn who_lives_on_a_server_is_made_durable_apart_from_what_it_holds() {
+    let mut world = World::of(12, 3);
+    let mut users: Vec<_> = (0..20).map(user).collect();
+    let records: Vec<_> = users.iter_mut().map(|user| place(user, "n5.example")).collect();
+    world.register(5, &records);
+    world.run(2_000);
+    let durable = |world: &World| -> Vec<Arc<Record>> {
+        world.homes.iter().filter(|((node, _), _)| *node == 5).map(|(_, record)| record.clone()).collect()
+    };
+    let kept = world.node(5).kept();
+    assert!(kept.copies.len() < 20, "it is no holder of all of them");
+    assert_eq!((durable(&world).len(), durable(&world)), (20, kept.homed));
+
+    let moved = place(&mut users[0], "n7.example");
+    let renewed = place(&mut users[1], "n5.example");
+    world.register(5, &[moved.clone(), renewed.clone()]);
+    world.run(2_000);
+    let homed = durable(&world);
+    assert_eq!((homed.len(), &homed), (19, &world.node(5).kept().homed));
+    assert!(homed.contains(&renewed) && !homed.iter().any(|record| record.guid() == moved.guid()));
+
+    let kept = world.crash(5);
+    world.rejoin(5, Kept { copies: Vec::new(), homed: homed.clone(), ..kept }).unwrap();
+    assert_eq!(world.node(5).kept().homed, homed);
+    assert_eq!(durable(&world), homed, "what is known to be durable is not told again");
+}
+
 #[test]
 fn a_node_comes_back_through_those_that_it_remembers_even_if_most_of_them_are_gone() {
     let mut world = World::of(12, 4);
@@ -170,4 +199,49 @@ fn a_claim_is_not_to_be_had_again_because_its_holder_comes_back() {
     assert!(!refused.records[0].is_acknowledged);
     let answer = world.lookup(0, first.key(), Consistency::Quorum);
     assert_eq!(answer.record.as_ref(), Some(&first));
+}
+
+#[test]
+fn who_knows_few_tells_at_once_whom_to_remember_the_first_of_a_network_too() {
+    let mut world = World::new(NodeConfig::default());
+    for count in 0..4 {
+        assert!(world.join_one().is_ok());
+        for node in 0..count {
+            let told = world.remembered.get(&node).map_or(0, |(contacts, _)| contacts.len());
+            assert_eq!(told, count, "node {node} of {}", count + 1);
+        }
+    }
+    world.run(60_000);
+    let told = |world: &World, node: usize| world.remembered[&node].clone();
+    assert!(matches!(world.perform(3, Operation::Leave), Outcome::Departed(Ok(()))));
+    world.run(100);
+    assert_eq!(told(&world, 0).0.len(), 2, "who has left is no entry point");
+    world.crash(2);
+    world.run(1_800_000);
+    let (contacts, times) = told(&world, 0);
+    assert_eq!(contacts.len(), 2, "who was given up is one, behind the others");
+    assert_eq!(contacts[1].grid(), world.grid(2));
+    world.run(1_800_000);
+    assert_eq!(told(&world, 0).1, times, "nothing has changed");
+}
+
+#[test]
+fn who_knows_many_tells_of_changes_at_most_once_a_minute_and_before_it_stops() {
+    let mut world = World::of(24, 5);
+    world.run(120_000);
+    let times = |world: &World| world.remembered[&0].1;
+    let before = times(&world);
+    for _ in 0..6 {
+        assert!(world.join_one().is_ok());
+        world.run(5_000);
+    }
+    assert!((before..=before + 1).contains(&times(&world)), "{} and {before}", times(&world));
+    world.run(180_000);
+    let grids = |contacts: &[Arc<Contact>]| contacts.iter().map(|contact| contact.grid()).collect::<BTreeSet<_>>();
+    let kept = world.node(0).kept();
+    assert_eq!(grids(&world.remembered[&0].0), grids(&kept.contacts));
+    assert!(world.join_one().is_ok());
+    let kept = world.node(0).kept();
+    assert!(matches!(world.perform(0, Operation::Away(Ticks::minutes(1))), Outcome::Departed(Ok(()))));
+    assert_eq!(grids(&world.remembered[&0].0), grids(&kept.contacts));
 }
