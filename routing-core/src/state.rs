@@ -26,6 +26,7 @@ mod leave;
 mod lookup;
 mod offenders;
 mod operations;
+mod proof;
 mod register;
 mod remembering;
 mod requests;
@@ -134,6 +135,7 @@ impl NodeState {
             now: Tick(0),
             homed: BTreeMap::new(),
             callers: VecDeque::new(),
+            unproven: Vec::new(),
             requests: Requests::starting_at(rng.next_u32()),
             dials: Vec::new(),
             newcomer: None,

@@ -8,12 +8,13 @@
 //! half of the budget is dealt to the slices outside in equal shares; where there are more slices than contacts to
 //! deal, the nearer ones get theirs and the farther ones become sparser.
 //!
-//! What a node was told about is *hearsay* until it answered us itself. Outside the own slice hearsay takes the place only
-//! of contacts that have failed us; inside it everybody is kept, and room is made among the farther ones.
+//! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
+//! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
+//! failed us; inside it everybody is kept, and room is made among the farther ones.
 
 mod density;
 
-use crate::contact::{Contact, Group};
+use crate::contact::{Address, Contact, Group};
 use crate::holders::Scale;
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
@@ -50,6 +51,7 @@ const LINKED: u8 = 4;
 const PROBED: u8 = 8;
 const AWAY: u8 = 16;
 const DOUBTED: u8 = 32;
+const PROVEN: u8 = 64;
 /// How many unanswered requests in a row make a contact one that is not relied upon.
 const UNRELIABLE_FAILURES: u8 = 2;
 
@@ -75,14 +77,24 @@ impl Entry {
         self.group
     }
 
-    /// Whether it has answered us: then it is a neighbour, and may be named to others.
+    /// Whether it has answered us, and is proven to be where it says: then it is a neighbour, and may be named to others.
     pub fn has_answered(&self) -> bool {
-        self.flags & ANSWERED != 0
+        self.flags & ANSWERED != 0 && self.is_proven()
     }
 
     /// Whether a link to it is believed to stand.
     pub fn is_linked(&self) -> bool {
         self.flags & LINKED != 0
+    }
+
+    /// Whether this node has dialled the address on its card, and it was there.
+    pub fn is_proven(&self) -> bool {
+        self.flags & PROVEN != 0
+    }
+
+    /// Whether it may be asked over a link that stands: who only called is dialled back first.
+    pub fn is_reached(&self) -> bool {
+        self.is_linked() && self.is_proven()
     }
 
     /// The smoothed round-trip time, once measured.
@@ -225,9 +237,15 @@ impl RoutingTable {
             if Arc::ptr_eq(&entry.contact, contact) || !contact.supersedes(&entry.contact) {
                 return Offered::Known;
             }
+            let had_answered = entry.has_answered();
+            if entry.contact.address() != contact.address() {
+                entry.set(PROVEN, false);
+            }
             entry.contact = contact.clone();
             entry.group = contact.group();
             entry.set(AWAY, contact.is_away());
+            let is_hearsay_again = had_answered && !entry.has_answered();
+            self.answered -= usize::from(is_hearsay_again);
             return Offered::Renewed;
         }
         let entry = Entry::new(contact.clone());
@@ -251,7 +269,7 @@ impl RoutingTable {
         Some(self.take(bin, index).contact)
     }
 
-    /// An answer came from `grid`: it is a neighbour now. `round_trip` is how long it took.
+    /// An answer came from `grid`: proven to be where it says, it is a neighbour now. `round_trip` is how long it took.
     pub fn on_answer(&mut self, grid: &Grid, round_trip: Ticks) {
         let sample = round_trip.0.min(u64::from(UNMEASURED - 1)) as u16;
         let Some(entry) = self.entry_mut(grid) else { return };
@@ -265,10 +283,23 @@ impl RoutingTable {
         entry.set(PROBED, false);
         entry.set(DOUBTED, false);
         entry.set(RECENT, true);
-        if !entry.has_answered() {
-            entry.set(ANSWERED, true);
-            self.answered += 1;
+        self.note(grid, ANSWERED);
+    }
+
+    /// `grid` was dialled at `address` and was there. Of a card that names another address this says nothing.
+    pub fn on_reached(&mut self, grid: &Grid, address: &Address) {
+        if self.entry(grid).is_some_and(|entry| entry.contact.address() == address) {
+            self.note(grid, PROVEN);
         }
+    }
+
+    /// Notes one of the two things that make a neighbour.
+    fn note(&mut self, grid: &Grid, flag: u8) {
+        let Some(entry) = self.entry_mut(grid) else { return };
+        let had_answered = entry.has_answered();
+        entry.set(flag, true);
+        let is_neighbour_now = !had_answered && entry.has_answered();
+        self.answered += usize::from(is_neighbour_now);
     }
 
     /// Something else was heard from `grid`, so it is alive. Gives back its entry if it left our last request unanswered: it

@@ -9,7 +9,7 @@ use crate::lock;
 use routing_core::message::Message;
 use routing_core::wire::{WireError, write_frame};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 /// Memory that is kept for what comes next; what is larger is given back.
@@ -68,16 +68,30 @@ impl Outbox {
             debug_assert!(matches!(error, WireError::TooLong { .. }), "nothing else can be wrong with a message");
             NotTaken::TooLong
         })?;
-        queue.count += 1;
-        let length = queue.frames.len() - before;
-        self.total.fetch_add(length, Ordering::Relaxed);
+        self.on_added(queue, 1, before);
+        Ok(())
+    }
+
+    /// Adds what waits here to what waits there.
+    pub(crate) fn move_to(&self, other: &Outbox) {
+        let held = self.take_held();
+        if held.count > 0 {
+            let mut queue = lock(&other.queue);
+            let before = queue.frames.len();
+            queue.frames.extend_from_slice(&held.frames);
+            other.on_added(queue, held.count, before);
+        }
+    }
+
+    fn on_added(&self, mut queue: MutexGuard<'_, Queue>, count: u64, before: usize) {
+        queue.count += count;
+        self.total.fetch_add(queue.frames.len() - before, Ordering::Relaxed);
         // Whoever takes it takes all of it: woken once is enough.
         let waker = queue.waker.take();
         drop(queue);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(())
     }
 
     /// From now on `link` takes what waits. It has to be woken once.
@@ -105,7 +119,7 @@ impl Outbox {
         queue.exchange(empty)
     }
 
-    /// What waited while no link stood: for the dial that has proven who is there.
+    /// What waited for the dial that has proven who is there.
     pub(crate) fn take_held(&self) -> Held<'_> {
         let (frames, count) = lock(&self.queue).exchange(Vec::new());
         Held { frames, count, outbox: self }

@@ -1,12 +1,17 @@
 //! Who is linked, who is being dialled, and which of two links counts.
 //!
 //! ```text
-//!   request ─▶ stands already? ─▶ Linked
+//!   request ─▶ stands, and the peer was there when it was dialled? ─▶ Linked
 //!      │
-//!      ├─▶ waiting ─▶ dialling ─▶ link ─▶ Linked          a peer's messages wait in its outbox meanwhile
+//!      ├─▶ waiting ─▶ dialling ─▶ link ─▶ Linked          what is to be sent waits meanwhile
 //!      │                  └─▶ Lost
 //!   somebody dials ─▶ link ─▶ Requested ─▶ accept
 //! ```
+//!
+//! **Proof of an address.** Whoever dials this node proves its GRID, and not that it is where its card says. So it is
+//! dialled back when the node asks for a link to it: only then is that link heard of as [`Heard::Linked`]. Meanwhile it is
+//! answered over its own link, and what the node asks of it waits for the dial. Where a peer was found is remembered for as
+//! long as a link to it stands, whoever opened that.
 //!
 //! **One link for a pair.** When both dial at once there are two for a moment. Of the two nodes the one with the smaller
 //! GRID decides: it keeps the newest link it knows of and ends the others in good order. The other one writes to the
@@ -37,6 +42,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+/// At how many addresses a peer is remembered to have been found: its card's, an entry point's, and those before a move.
+const FOUND_AT_MAX: usize = 4;
+
 /// All peers of a node.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
@@ -62,16 +70,24 @@ struct Peer {
     contact: Option<Arc<Contact>>,
     /// The newest last; that is the one in use.
     links: SmallVec<[Standing; 2]>,
+    /// What its links take.
     outbox: Arc<Outbox>,
-    dials: u32,
+    /// Where it was when this node dialled it, the latest last.
+    found_at: SmallVec<[Address; 1]>,
+    /// While it is being dialled: what waits for that.
+    dialled: Option<Dialled>,
+}
+
+/// Dials to one peer that are under way.
+struct Dialled {
+    count: u32,
+    outbox: Arc<Outbox>,
 }
 
 struct Standing {
     id: LinkId,
     control: Arc<Control>,
     is_inbound: bool,
-    /// Where it was dialled, if it was: whoever asks for an address alone need not dial it again.
-    dialled: Option<Address>,
     /// The node has asked for it, or taken it up.
     is_accepted: bool,
 }
@@ -107,8 +123,7 @@ impl Peers {
         if target.grid == Some(self.shared.grid) {
             return self.ready.push(Heard::Lost(target.clone(), LossReason::OtherNode));
         }
-        let wanted = target.grid.or_else(|| self.reached_at(&target.address));
-        if let Some(contact) = wanted.and_then(|grid| self.take_up(&grid)) {
+        if let Some(contact) = self.take_up_found(target) {
             return self.ready.push(Heard::Linked(target.clone(), contact));
         }
         if self.by_target.contains_key(target) {
@@ -121,8 +136,10 @@ impl Peers {
         let id = DialId(self.next_id());
         let outbox = target.grid.map(|grid| {
             let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared));
-            peer.dials += 1;
-            peer.outbox.clone()
+            let new = || Dialled { count: 0, outbox: Outbox::new(self.shared.outbound.clone()) };
+            let dialled = peer.dialled.get_or_insert_with(new);
+            dialled.count += 1;
+            dialled.outbox.clone()
         });
         let dial = Dial { target: target.clone(), outbox, asked: Instant::now(), task: None, is_closed: false };
         self.dials.insert(id, dial);
@@ -140,16 +157,20 @@ impl Peers {
         let Some(peer) = self.peers.get(&to) else {
             return counters.messages_without_link.one();
         };
-        let is_held = peer.links.is_empty();
-        let max = if is_held { config.held_bytes_max } else { config.queue_bytes_max };
-        match peer.outbox.push(message, max as usize) {
+        // A question goes to whoever is found there, not to whoever says that it lives there.
+        let held = peer.dialled.as_ref().filter(|_| peer.links.is_empty() || message.is_request());
+        let (outbox, max) = match held {
+            Some(dialled) => (&dialled.outbox, config.held_bytes_max),
+            None => (&peer.outbox, config.queue_bytes_max),
+        };
+        match outbox.push(message, max as usize) {
             Ok(()) => {}
-            Err(NotTaken::Full) if is_held => counters.messages_not_held.one(),
+            Err(NotTaken::Full) if held.is_some() => counters.messages_not_held.one(),
             Err(NotTaken::Full) => self.lose(to),
             Err(NotTaken::TooLong) => tracing::error!(kind = message.kind(), "a message is longer than a frame"),
         }
         if self.shared.outbound.load(Ordering::Relaxed) > self.shared.config.outbound_bytes_max as usize {
-            let fullest = self.peers.iter().max_by_key(|(_, peer)| peer.outbox.len()).map(|(grid, _)| *grid);
+            let fullest = self.peers.iter().max_by_key(|(_, peer)| peer.waiting()).map(|(grid, _)| *grid);
             if let Some(fullest) = fullest {
                 self.lose(fullest);
             }
@@ -209,30 +230,46 @@ impl Peers {
             return;
         }
         self.by_target.remove(&dial.target);
-        if let Some(peer) = dial.target.grid.and_then(|grid| self.peers.get_mut(&grid)) {
-            peer.dials = peer.dials.saturating_sub(1);
-        }
         match result {
             Ok(greeted) => {
                 self.shared.counters.links_opened.one();
                 let contact = self.add(*greeted, Some(&dial.target.address));
+                self.count_down(&dial.target, true);
                 self.ready.push(Heard::Linked(dial.target, contact));
             }
             Err(error) => {
-                // It may have dialled us meanwhile.
-                if let Some(contact) = dial.target.grid.and_then(|grid| self.take_up(&grid)) {
+                // Another dial may have found it there.
+                let found = self.take_up_found(&dial.target);
+                self.count_down(&dial.target, found.is_some());
+                if let Some(contact) = found {
                     return self.ready.push(Heard::Linked(dial.target, contact));
                 }
                 let reason = match error {
                     DialError::Unreachable => LossReason::Unreachable,
                     DialError::OtherNode => LossReason::OtherNode,
                 };
-                if let Some(grid) = dial.target.grid
-                    && self.peers.get(&grid).is_some_and(|peer| peer.dials == 0)
-                {
-                    self.peers.remove(&grid);
+                if dial.target.grid.is_some_and(|grid| self.contact_of(&grid).is_some()) {
+                    self.shared.counters.callers_not_found.one();
                 }
                 self.ready.push(Heard::Lost(dial.target, reason));
+            }
+        }
+    }
+
+    /// A dial to this peer has ended. If it was found, what waited for that leaves; else it is dropped with the last dial,
+    /// and so is a peer without any link.
+    fn count_down(&mut self, target: &Target, is_found: bool) {
+        let Some(grid) = target.grid else { return };
+        let Some(peer) = self.peers.get_mut(&grid) else { return };
+        let Some(dialled) = &mut peer.dialled else { return };
+        if is_found {
+            dialled.outbox.move_to(&peer.outbox);
+        }
+        dialled.count -= 1;
+        if dialled.count == 0 {
+            peer.dialled = None;
+            if peer.links.is_empty() {
+                self.peers.remove(&grid);
             }
         }
     }
@@ -242,7 +279,7 @@ impl Peers {
         while self.dialling < self.shared.config.dials_max as usize {
             let Some(id) = self.waiting.pop_front() else { return };
             let Some(dial) = self.dials.get(&id) else { continue };
-            let stands = dial.target.grid.is_some_and(|grid| self.contact_of(&grid).is_some());
+            let stands = self.found(&dial.target).is_some();
             let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
             if stands || is_late {
                 if !stands {
@@ -268,14 +305,9 @@ impl Peers {
         }
     }
 
-    /// Who answered when this address was dialled, over a link that still stands.
-    fn reached_at(&self, address: &Address) -> Option<Grid> {
-        let is_it = |link: &Standing| link.dialled.as_ref() == Some(address);
-        self.peers.iter().find(|(_, peer)| peer.links.iter().any(is_it)).map(|(grid, _)| *grid)
-    }
-
-    /// A link stands: it is the one to use from now on. Returns the newest card of its peer.
-    fn add(&mut self, greeted: Greeted, dialled: Option<&Address>) -> Arc<Contact> {
+    /// A link stands: it is the one to use from now on. `found_at` is where this node dialled, if it did. Returns the newest
+    /// card of the link's peer.
+    fn add(&mut self, greeted: Greeted, found_at: Option<&Address>) -> Arc<Contact> {
         let (grid, is_inbound) = (greeted.contact.grid(), greeted.slot.is_some());
         let id = LinkId(self.next_id());
         let control = Arc::<Control>::default();
@@ -290,6 +322,9 @@ impl Peers {
             _ => greeted.contact.clone(),
         };
         peer.contact = Some(contact.clone());
+        if let Some(address) = found_at {
+            peer.on_found(address);
+        }
         peer.outbox.give_to(id);
         let outbox = peer.outbox.clone();
         // Whoever does not decide keeps one older link until it hears of the decision.
@@ -298,8 +333,7 @@ impl Peers {
         if let Some(older) = peer.links.first() {
             older.control.set_surplus(Some(Instant::now()));
         }
-        let dialled = dialled.cloned();
-        peer.links.push(Standing { id, control: control.clone(), is_inbound, dialled, is_accepted: !is_inbound });
+        peer.links.push(Standing { id, control: control.clone(), is_inbound, is_accepted: !is_inbound });
         for link in &ended {
             self.on_down(link);
             link.control.end(EndReason::Doubled);
@@ -364,7 +398,10 @@ impl Peers {
             peer.outbox.give_to(link.id);
             link.control.set_surplus(None);
         }
-        let was_last = peer.links.is_empty() && peer.dials == 0;
+        if peer.links.is_empty() {
+            peer.found_at.clear();
+        }
+        let was_last = peer.links.is_empty() && peer.dialled.is_none();
         if was_last {
             let peer = self.peers.remove(grid);
             if let Some(contact) = peer.and_then(|peer| peer.contact).filter(|_| gone.is_accepted) {
@@ -385,11 +422,16 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&grid) else { return };
         let links = std::mem::take(&mut peer.links);
         let contact = peer.contact.clone();
-        if peer.dials == 0 {
-            self.peers.remove(&grid);
-        } else {
-            // The dials go on; what waited so far is dropped with its box.
-            peer.outbox = Outbox::new(self.shared.outbound.clone());
+        match &peer.dialled {
+            // The dials go on; what waited so far is dropped.
+            Some(dialled) => {
+                drop(dialled.outbox.take_held());
+                peer.outbox = Outbox::new(self.shared.outbound.clone());
+                peer.found_at.clear();
+            }
+            None => {
+                self.peers.remove(&grid);
+            }
         }
         for link in &links {
             self.on_down(link);
@@ -403,6 +445,21 @@ impl Peers {
     /// The card of a peer that a link stands to, also if the node has not taken it up yet.
     fn contact_of(&self, grid: &Grid) -> Option<&Arc<Contact>> {
         self.peers.get(grid).filter(|peer| !peer.links.is_empty())?.contact.as_ref()
+    }
+
+    /// Who was at `target` when this node dialled it, if a link to them stands.
+    fn found(&self, target: &Target) -> Option<Grid> {
+        let is_there = |peer: &&Peer| !peer.links.is_empty() && peer.found_at.contains(&target.address);
+        match target.grid {
+            Some(grid) => self.peers.get(&grid).filter(is_there).map(|_| grid),
+            None => self.peers.iter().find(|(_, peer)| is_there(peer)).map(|(grid, _)| *grid),
+        }
+    }
+
+    /// The card of that peer; its links are taken up.
+    fn take_up_found(&mut self, target: &Target) -> Option<Arc<Contact>> {
+        let grid = self.found(target)?;
+        self.take_up(&grid)
     }
 
     /// Takes up the links that a peer has opened. Its card, if there are links at all.
@@ -443,6 +500,25 @@ impl Peers {
 
 impl Peer {
     fn new(shared: &Shared) -> Self {
-        Self { contact: None, links: SmallVec::new(), outbox: Outbox::new(shared.outbound.clone()), dials: 0 }
+        Self {
+            contact: None,
+            links: SmallVec::new(),
+            outbox: Outbox::new(shared.outbound.clone()),
+            found_at: SmallVec::new(),
+            dialled: None,
+        }
+    }
+
+    fn on_found(&mut self, address: &Address) {
+        self.found_at.retain(|known| known != address);
+        if self.found_at.len() == FOUND_AT_MAX {
+            self.found_at.remove(0);
+        }
+        self.found_at.push(address.clone());
+    }
+
+    /// How many bytes wait for it.
+    fn waiting(&self) -> usize {
+        self.outbox.len() + self.dialled.as_ref().map_or(0, |dialled| dialled.outbox.len())
     }
 }

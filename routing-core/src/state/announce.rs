@@ -17,7 +17,6 @@ use super::core::Core;
 use super::operations::Running;
 use super::register::{Register, Registered, Registration};
 use super::requests::Pending;
-use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome};
 use crate::id::{Grid, Guid, Id, Key, Kind};
@@ -38,8 +37,6 @@ const STRETCH_USERS: usize = 1_024;
 const STRETCH_USERS_MAX: usize = 16_384;
 /// After an outage a server announces its users within this time: not all in the same moment, if all were away.
 const HURRY: Ticks = Ticks::minutes(1);
-/// How many callers without a place in the table are remembered.
-const CALLERS_MAX: usize = 1_024;
 
 /// When the node announces its users by itself.
 #[derive(Debug, Default)]
@@ -257,26 +254,6 @@ impl Core {
         for copy in fetched.copies.iter() {
             self.keep(copy);
         }
-    }
-
-    /// Remembers who called, if the table does not.
-    pub(super) fn remember_caller(&mut self, contact: &Arc<Contact>) {
-        let grid = contact.grid();
-        if self.table.entry(&grid).is_some() || !self.is_worth_knowing(contact) {
-            return;
-        }
-        self.callers.retain(|caller| caller.grid() != grid);
-        if self.callers.len() >= CALLERS_MAX {
-            self.callers.pop_front();
-        }
-        self.callers.push_back(contact.clone());
-    }
-
-    /// Whether the node `from`, which a link has proven, is the server `home`.
-    pub(super) fn speaks_for(&self, from: &Grid, home: &Domain) -> bool {
-        let known = self.table.entry(from).map(|entry| entry.contact());
-        let caller = || self.callers.iter().find(|caller| caller.grid() == *from);
-        known.or_else(caller).is_some_and(|contact| contact.is_at(home))
     }
 
     /// What this node has to say to a server that announces the users of `domain`: of those whose records it holds, if

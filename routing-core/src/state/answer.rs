@@ -2,6 +2,7 @@
 
 use super::budget::Account;
 use super::core::{Core, View};
+use super::proof::Announcement;
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Guid, Id, Key, Kind};
@@ -139,6 +140,9 @@ impl Core {
         let mut results = Vec::with_capacity(store.items.len());
         let mut unseen: Vec<Named> = Vec::new();
         let mut bytes = 0;
+        let claimant = self.claimant(&from).cloned();
+        let is_claim = |home| claimant.as_ref().is_some_and(|claimant| claimant.is_at(home));
+        let mut claimed = Vec::new();
         // Where greater records fill the answer, the rest is left unsaid: the writer hands it over again.
         for item in store.items.iter() {
             if bytes > ANSWER_BYTES_MAX / 2 {
@@ -151,10 +155,15 @@ impl Core {
             let verdict = self.keep_from(&item.copy, Origin { is_announced, is_written, ..Origin::default() });
             match &verdict {
                 StoreVerdict::Refused(Refusal::Invalid) => self.blame(from),
-                StoreVerdict::Kept | StoreVerdict::Conflict(_) if is_written => {
-                    self.note_stray(&item.copy);
+                StoreVerdict::Kept | StoreVerdict::Conflict(_) => {
+                    if home.is_some_and(is_claim) {
+                        claimed.push(item.copy.record.key());
+                    }
+                    if is_written {
+                        self.note_stray(&item.copy);
+                    }
                 }
-                _ => {}
+                StoreVerdict::Newer(_) | StoreVerdict::Refused(_) => {}
             }
             let mut sees_other_set = false;
             if is_written {
@@ -172,13 +181,19 @@ impl Core {
         let contacts = fitting(unseen.into_iter(), bytes);
         let stored = Stored { id: store.id, results: results.into_iter().collect(), contacts };
         self.reply(from, Message::Stored(stored));
+        if !claimed.is_empty() {
+            self.wait_for_proof(&from, Announcement::Given(claimed));
+        }
     }
 
     pub(super) fn on_compare(&mut self, from: Grid, compare: &Compare) {
         let range = &compare.range;
         if let Some(users) = &range.users {
-            let difference = self.announced(from, range, users);
-            return self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
+            let is_claim = self.claimant(&from).is_some_and(|claimant| claimant.is_at(&users.domain));
+            if !is_claim || !self.wait_for_proof(&from, Announcement::Asked(compare.clone())) {
+                self.on_announced(from, compare);
+            }
+            return;
         }
         let bits = u32::from(range.bits);
         self.find_fellows();
@@ -203,6 +218,13 @@ impl Core {
                 })))
             }
         };
+        self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
+    }
+
+    /// What a server is told of its users, and somebody who is not proven to be that server.
+    pub(super) fn on_announced(&mut self, from: Grid, compare: &Compare) {
+        let Some(users) = &compare.range.users else { return };
+        let difference = self.announced(from, &compare.range, users);
         self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
     }
 

@@ -5,6 +5,7 @@ use super::budget::{Account, Budget, LINK_BYTES};
 use super::dead::Dead;
 use super::fellowship::Fellowship;
 use super::offenders::Offenders;
+use super::proof::{Announcement, Caller};
 use super::requests::{Pending, Purpose, Requests};
 use super::seen::Seen;
 use crate::config::NodeConfig;
@@ -45,7 +46,9 @@ pub(crate) struct Core {
     /// The newest records of the users that this server is home to: what it announces.
     pub(crate) homed: BTreeMap<Guid, Arc<Record>>,
     /// Who called and has no place in the table, the latest last.
-    pub(crate) callers: VecDeque<Arc<Contact>>,
+    pub(crate) callers: VecDeque<Caller>,
+    /// Announcements that wait until their server was dialled back.
+    pub(crate) unproven: Vec<(Target, Announcement)>,
     pub(crate) requests: Requests,
     /// Addresses dialled without knowing who is there, and which operation waits for them.
     pub(crate) dials: Vec<(Target, OperationId)>,
@@ -152,8 +155,9 @@ impl Core {
         }
     }
 
-    /// Sends a request to `peer`, over a new link if none is known to stand, and remembers who waits for the answer.
-    /// `is_linked` says that the caller knows of a link that the table does not.
+    /// Sends a request to `peer`, and remembers who waits for the answer. A link is asked for if none is known to stand, or
+    /// if `peer` only called: it is dialled back before its answers count. `is_linked` says that the caller knows of a
+    /// link that the table does not.
     pub(crate) fn ask(
         &mut self,
         peer: &Arc<Contact>,
@@ -182,7 +186,7 @@ impl Core {
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
         let patience = self.patience(entry.and_then(Entry::round_trip), &request);
-        let is_linked = is_linked || entry.is_some_and(Entry::is_linked);
+        let is_linked = is_linked || entry.is_some_and(Entry::is_reached);
         if let Some(account) = purpose.account() {
             let link = if is_linked { 0 } else { LINK_BYTES as usize };
             self.pay(account, &request, link);

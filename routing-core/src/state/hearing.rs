@@ -60,6 +60,7 @@ impl NodeState {
 
     pub(super) fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
         self.on_proven(contact);
+        self.core.on_reached(contact, target);
         let (reached, others) =
             std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
         self.core.dials = others;
@@ -91,6 +92,7 @@ impl NodeState {
                 self.on_silence(pending);
             }
         }
+        self.core.on_tried(target);
     }
 
     pub(super) fn on_message(&mut self, from: Grid, message: Message) {

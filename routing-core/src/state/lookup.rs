@@ -201,7 +201,10 @@ impl Lookup {
         }
         self.dialled = self.dialled.saturating_sub(1);
         if core.is_worth_knowing(contact) {
-            self.linked.push(contact.grid());
+            // Dialled at another address than its card names, it is dialled there before it counts.
+            if target.address == *contact.address() {
+                self.linked.push(contact.grid());
+            }
             self.search.add_known(contact, core.acquaintance(&contact.grid()));
             // All entry points are asked, also if one of them has shown the way already.
             self.search.on_guide(&contact.grid());

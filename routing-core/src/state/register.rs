@@ -243,7 +243,7 @@ impl Register {
         self.entries_awaited = self.entries_awaited.saturating_sub(1);
         if core.is_worth_knowing(contact) {
             self.entries.push(contact.grid());
-            self.peer(contact, true);
+            self.peer(contact, target.address == *contact.address());
             let acquaintance = core.acquaintance(&contact.grid());
             for lane in 0..self.lanes.len() {
                 self.begin_search(core, lane);
@@ -553,7 +553,7 @@ impl Register {
     }
 
     fn count_bytes(&mut self, core: &Core, peer: &Contact, is_linked: bool, length: usize) {
-        let is_linked = is_linked || core.table.entry(&peer.grid()).is_some_and(|entry| entry.is_linked());
+        let is_linked = is_linked || core.table.entry(&peer.grid()).is_some_and(|entry| entry.is_reached());
         self.bytes += length as u64 + if is_linked { 0 } else { u64::from(LINK_BYTES) };
     }
 

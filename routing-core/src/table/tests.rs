@@ -1,4 +1,6 @@
 use super::*;
+use crate::contact::{Standing, Versions};
+use crate::key::SecretKey;
 use crate::testing::{below, contact, contact_of, contacts, id, id_near, rng, shuffle};
 use proptest::prelude::*;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -89,7 +91,8 @@ proptest! {
                     prop_assert_eq!(offered == Offered::Known, was_known);
                     prop_assert_eq!(offered != Offered::NoRoom, table.entry(&grid).is_some());
                 }
-                5..9 => table.on_answer(&grid, Ticks(below(rng, 70_000) as u64)),
+                5..8 => table.on_answer(&grid, Ticks(below(rng, 70_000) as u64)),
+                8 => table.on_reached(&grid, contact.address()),
                 9 => prop_assert_eq!(table.remove(&grid).is_some(), was_known),
                 10 => prop_assert_eq!(table.on_failure(&grid).is_some(), was_known),
                 _ => table.set_linked(&grid, step % 2 == 0),
@@ -352,6 +355,7 @@ fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
     let card = |group| contact_of(place, Group(group));
     assert_eq!(table.offer(&card(1)), Offered::New);
     table.on_answer(&Grid(place), Ticks(40));
+    table.on_reached(&Grid(place), card(1).address());
     assert_eq!(table.offer(&card(2)), Offered::Known, "the same card");
     assert_eq!((table.len(), table.answered()), (1, 1));
     table.on_answer(&Grid(place), Ticks(u64::MAX));
@@ -360,4 +364,31 @@ fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
         table.on_failure(&Grid(place));
     }
     assert_eq!(table.entry(&Grid(place)).unwrap().failures(), u8::MAX);
+}
+
+#[test]
+fn who_answers_is_a_neighbour_once_it_was_found_where_its_newest_card_says() {
+    let secret = SecretKey::from_seed([7; 32]);
+    let card = |address: &str, sequence| {
+        Arc::new(Contact::sign(&secret, address.parse().unwrap(), sequence, Standing::Here, Versions::CURRENT))
+    };
+    let (first, moved) = (card("a.example", 1), card("b.example", 2));
+    let grid = first.grid();
+    let mut table = table(id(&mut rng(1)), 64);
+    let is_neighbour = |table: &RoutingTable| (table.entry(&grid).unwrap().has_answered(), table.answered());
+    table.offer(&first);
+    table.on_answer(&grid, Ticks(40));
+    table.on_reached(&grid, moved.address());
+    assert_eq!(is_neighbour(&table), (false, 0), "found elsewhere");
+    table.on_reached(&grid, first.address());
+    assert_eq!(is_neighbour(&table), (true, 1));
+    table.offer(&card("a.example", 2));
+    assert_eq!(is_neighbour(&table), (true, 1));
+    table.offer(&card("b.example", 3));
+    assert_eq!(is_neighbour(&table), (false, 0), "nobody has dialled it there");
+    table.on_link(&grid);
+    assert!(!table.entry(&grid).unwrap().is_reached());
+    table.on_reached(&grid, moved.address());
+    assert_eq!(is_neighbour(&table), (true, 1));
+    assert!(table.entry(&grid).unwrap().is_reached());
 }

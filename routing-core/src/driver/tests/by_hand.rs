@@ -104,7 +104,7 @@ fn say_find_and_store(script: &Script) {
     let find = Find { id: RequestId(1), target: from.0, want: Want::Contacts, groups: 4, set: SetName::NONE };
     script.say(Heard::Requested(peer.contact().clone()));
     script.say(Heard::Message(from, Message::Find(find)));
-    let copy = |seed| Copy { record: record(seed, "b.example"), rival: None, age: Ticks(0) };
+    let copy = |seed| Copy { record: record(seed, "c.example"), rival: None, age: Ticks(0) };
     let item = |seed| StoreItem { copy: copy(seed), set: SetName::NONE };
     let store = Store { id: RequestId(3), items: [item(7), item(8)].into_iter().collect() };
     script.say(Heard::Message(from, Message::Store(store)));

@@ -344,3 +344,33 @@ fn users_that_nobody_knows_cannot_move_in_without_bound() {
     say(&mut world, 1, 0, store(copies));
     assert_eq!((world.node(0).store().len(), world.node(0).homed().count()), (3, 3));
 }
+
+#[test]
+fn whoever_only_says_that_it_is_a_server_announces_nothing_and_is_told_nothing() {
+    let mut world = World::of(8, 4);
+    world.run(75_000);
+    let record = place(&mut user(1), "n7.example");
+    world.register(7, std::slice::from_ref(&record));
+    let holder = world.nearest(&record.key().id)[0];
+    // Its key is another one, its card says what the server's says: whoever dials that finds the server.
+    let secret = SecretKey::from_seed([99; 32]);
+    let address = "n7.example".parse().unwrap();
+    let liar = Arc::new(Contact::sign(&secret, address, 0, Standing::Here, Versions::CURRENT));
+    let digest = Hash([0; 32]);
+    let users = Some(crate::message::UsersOf { domain: "n7.example".parse().unwrap(), scale: Scale::UNKNOWN });
+    let range = Arc::new(Range { start: Id([0; 32]), bits: 0, digest, users });
+    world.hear(holder, Heard::Requested(liar.clone()));
+    world.sent.clear();
+    world.hear(holder, Heard::Message(liar.grid(), Message::Compare(Compare { id: RequestId(2), range })));
+    let told = |world: &World| {
+        let is_told = |(from, to, message): &&(usize, Grid, Message)| {
+            *from == holder && *to == liar.grid() && matches!(message, Message::Compared(_))
+        };
+        world.sent.iter().filter(is_told).map(|(_, _, message)| message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), [], "it is dialled back first");
+    world.hear(holder, Heard::Lost(Target::contact(&liar), LossReason::OtherNode));
+    let nothing = Difference::Listing(List::default());
+    assert_eq!(told(&world), [Message::Compared(Compared { id: RequestId(2), difference: nothing })]);
+    assert!(!world.node(holder).table().entry(&liar.grid()).is_some_and(crate::table::Entry::has_answered));
+}
