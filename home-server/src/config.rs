@@ -58,6 +58,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let links = TcpConfig::default();
+        let mut node = NodeConfig::default();
+        node.fit_links(links.links_max);
         Self {
             data: None,
             domain: None,
@@ -71,7 +73,7 @@ impl Default for Config {
             log_level: None,
             away_for: Ticks::minutes(5),
             stop_within: Ticks::seconds(5),
-            node: NodeConfig::default(),
+            node,
             links,
         }
     }
@@ -268,6 +270,7 @@ impl Config {
         self.lab |= common.lab;
         self.node.lab |= self.lab;
         self.links.lab |= self.lab;
+        self.node.fit_links(self.links.links_max);
     }
 
     /// The nodes to begin with.

@@ -71,6 +71,10 @@ pub struct NodeConfig {
     pub announce_every: Ticks,
     /// How many operations may be under way at once; more are refused with an error.
     pub operations_max: u32,
+    /// To how many nodes one registration hands records at once; an announcement compares with an eighth of that. Whoever
+    /// has few links sets it to an eighth of them: its own work then leaves room for lookups and for what others ask,
+    /// and none of it waits for a link for long (experiment 0016). Without such a bound, a guess: some megabytes in flight.
+    pub bundles_at_once_max: u32,
     /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
     pub bundle_bytes_max: u32,
     /// Whether this is a lab: each node counts as its own group, whatever its domain.
@@ -103,6 +107,7 @@ impl Default for NodeConfig {
             store_bytes_max: 1 << 30,
             announce_every: Ticks::hours(24),
             operations_max: 4_096,
+            bundles_at_once_max: 512,
             bundle_bytes_max: 262_144,
             lab: false,
         }
@@ -133,6 +138,11 @@ impl NodeConfig {
     /// The most groups of contacts that a question may ask for.
     pub(crate) fn groups_max(&self) -> u16 {
         (self.holders * 4).max(self.claim_holders)
+    }
+
+    /// Lowers what a node does at once to what suits so many links.
+    pub fn fit_links(&mut self, links_max: u32) {
+        self.bundles_at_once_max = self.bundles_at_once_max.min((links_max / 8).max(1));
     }
 
     /// Checks each field and their relations. Called once, where a configuration enters.
@@ -188,6 +198,7 @@ impl NodeConfig {
         check(self.records_max >= 1, "records_max", self.records_max.into(), "at least 1")?;
         check(self.store_bytes_max >= 1 << 20, "store_bytes_max", self.store_bytes_max, "at least 1048576")?;
         check(self.operations_max >= 1, "operations_max", self.operations_max.into(), "at least 1")?;
+        check(self.bundles_at_once_max >= 1, "bundles_at_once_max", self.bundles_at_once_max.into(), "at least 1")?;
         in_range("bundle_bytes_max", self.bundle_bytes_max.into(), 16_384, 786_432, "16384 to 786432")?;
         Ok(())
     }

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use transport_sim::carrier::Carrier;
 use transport_sim::delay::{Delay, DelayError};
-use transport_sim::network::{Condition, Counters, Mode, Network, Traffic};
+use transport_sim::network::{Condition, Counters, LinkCost, Mode, Network, Traffic};
 use transport_sim::sandbox::tasks::{Asker, Change, Done, LookupDone};
 use transport_sim::sandbox::{RoutingSandbox, SandboxError, Setup};
 use transport_sim::servers::{Server, Servers, ServersError};
@@ -55,9 +55,6 @@ pub enum RunError {
     /// The system has no more files or threads.
     #[error("a node could not be started: {0}; if files have run out, lower --nodes, or set links_max in [network]")]
     Start(#[source] std::io::Error),
-    /// A setting that a later release heeds. Leave it out of the scenario.
-    #[error("[network] {0}: not in this release")]
-    Network(&'static str),
     /// The settings of the nodes make no sense.
     #[error("[node] {0}")]
     Config(#[from] routing_core::config::ConfigError),
@@ -127,7 +124,6 @@ pub fn execute_watched(
     progress: &Progress,
     watch: &mut dyn Watch,
 ) -> Result<Report, RunError> {
-    refuse_what_is_not_there(scenario)?;
     scenario.node.validate()?;
     let servers = Rosters::read(scenario)?;
     let nodes = servers.nodes(scenario);
@@ -136,10 +132,16 @@ pub fn execute_watched(
     }
     let mode = if options.driver { Mode::Driver } else { Mode::Direct };
     let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
-    let mut sandbox = RoutingSandbox::with(Setup { seed: scenario.seed, config: scenario.node.clone(), delay, mode });
+    let Weather { link_round_trips, links_max, .. } = scenario.network;
+    let mut config = scenario.node.clone();
+    if let Some(links_max) = links_max {
+        config.fit_links(links_max);
+    }
+    let mut sandbox = RoutingSandbox::with(Setup { seed: scenario.seed, config, delay, mode });
     let network = sandbox.network_mut();
     network.set_loss(scenario.network.loss);
     network.set_duplicate(scenario.network.duplicate);
+    network.set_link_cost(LinkCost { round_trips: link_round_trips.unwrap_or(0), links_max });
     // The driver's nodes share a thread: they are for comparing, not for speed.
     network.set_threads(if options.driver { 1 } else { options.threads().get() });
     run(sandbox, servers, scenario, options, progress, watch)
@@ -189,18 +191,6 @@ fn run<C: Carrier>(
         steps: runner.reports,
         failed: Vec::new(),
     })
-}
-
-/// What the file may say and this release does not do is refused by name, before anything runs.
-fn refuse_what_is_not_there(scenario: &Scenario) -> Result<(), RunError> {
-    let Weather { link_round_trips, links_max, .. } = scenario.network;
-    if link_round_trips.is_some_and(|round_trips| round_trips > 0) {
-        return Err(RunError::Network("link_round_trips"));
-    }
-    if links_max.is_some() {
-        return Err(RunError::Network("links_max"));
-    }
-    Ok(())
 }
 
 /// The lists of servers that a scenario names, each read once.

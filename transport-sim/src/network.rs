@@ -14,14 +14,16 @@
 //! [`turns`](self) spreads the turns of a tick over threads; what they want done is carried out one after the other.
 //!
 //! A link is free and holds no state here: a request is heard as linked in the requester's next turn where the peer runs,
-//! else as lost after the dial time-out.
+//! else as lost after the dial time-out. [`LinkCost`] makes it cost what it costs on TCP.
 
 pub mod dishonest;
 mod faults;
 mod links;
+mod nodes;
+mod standing;
 mod turns;
 
-use crate::connection::{Port, SimClock, SimConnection, Time};
+use crate::connection::Time;
 use crate::delay::Delay;
 use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
@@ -35,7 +37,8 @@ use routing_core::message::Message;
 use routing_core::state::NodeState;
 use routing_core::time::{Cadence, Tick, Ticks};
 use rustc_hash::FxHashMap;
-use std::future::Future;
+pub use standing::LinkCost;
+use standing::Links;
 use std::sync::Arc;
 use turns::{Spare, Turn, Workers};
 
@@ -147,6 +150,11 @@ enum Event {
         heard: Box<Heard>,
     },
     Wake(NodeIndex),
+    /// A link makes room for another one.
+    Lapse {
+        to: NodeIndex,
+        peer: NodeIndex,
+    },
 }
 
 impl Event {
@@ -156,6 +164,7 @@ impl Event {
             Event::Hear { to, .. } => (*to, 0, NodeIndex(0), 0),
             Event::Deliver { to, from, sequence, .. } => (*to, 1, *from, *sequence),
             Event::Wake(node) => (*node, 2, NodeIndex(0), 0),
+            Event::Lapse { to, peer } => (*to, 3, *peer, 0),
         }
     }
 }
@@ -239,6 +248,8 @@ pub struct Network {
     loss: f64,
     duplicate: f64,
     cut: Option<Cut>,
+    /// The links that stand, where they cost something.
+    links: Option<Links>,
     wheel: Wheel<Event>,
     slots: Vec<Slot>,
     /// Who is down and may come back.
@@ -271,6 +282,7 @@ impl Network {
             loss: 0.0,
             duplicate: 0.0,
             cut: None,
+            links: None,
             wheel: Wheel::default(),
             slots: Vec::new(),
             down: FxHashMap::default(),
@@ -321,6 +333,11 @@ impl Network {
         self.duplicate = rate;
     }
 
+    /// From now on links cost this; those that stood before are no more. To be said while nobody is there yet.
+    pub fn set_link_cost(&mut self, cost: LinkCost) {
+        self.links = (cost != LinkCost::default()).then(|| Links::new(cost));
+    }
+
     /// What was counted since the beginning.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -350,173 +367,6 @@ impl Network {
         self.ledgers[ledger]
     }
 
-    /// Adds a node or client. It runs at each tick, and takes its first turn when it is asked something. A client's
-    /// place is drawn by the caller, as a node's is.
-    pub fn add(&mut self, state: NodeState, place: u32) -> NodeIndex {
-        let contact = state.contact().clone();
-        let runner = match self.mode {
-            Mode::Direct => Runner::Direct(Box::new(state)),
-            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
-        };
-        self.insert(contact, place, runner)
-    }
-
-    /// Adds a node, or a client, that is async code of the caller's own: a whole home-server, or something that speaks
-    /// the protocol by itself. It is first polled at the next tick, and in every [`Mode`] in the same way; the module
-    /// [`connection`](crate::connection) says when. `contact` is the card that its links prove.
-    ///
-    /// Nothing can be [asked](Self::ask) of it from outside, and its state is its own.
-    pub fn spawn<F>(
-        &mut self,
-        contact: Arc<Contact>,
-        place: u32,
-        code: impl FnOnce(SimConnection, SimClock) -> F,
-    ) -> NodeIndex
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (port, connection, clock) = Port::open(&self.time);
-        let hosted = Hosted::new(self.next_index(), &self.bell, port, code(connection, clock));
-        let index = self.insert(contact, place, Runner::Hosted(Box::new(hosted)));
-        self.wake_at(index, Tick(self.now().0 + 1));
-        index
-    }
-
-    fn next_index(&self) -> NodeIndex {
-        NodeIndex(u32::try_from(self.slots.len()).expect("a network has fewer than 2^32 nodes"))
-    }
-
-    fn insert(&mut self, contact: Arc<Contact>, place: u32, runner: Runner) -> NodeIndex {
-        let (index, grid) = (self.next_index(), contact.grid());
-        self.by_grid.insert(grid, index);
-        if !contact.is_client() {
-            self.by_address.insert(contact.address().clone(), index);
-        }
-        let live = Some(Box::new(Live::new(contact, place, runner)));
-        self.slots.push(Slot { grid, chain: 0, live, life: 0, part: 0, has_left: false });
-        index
-    }
-
-    fn live(&self, node: NodeIndex) -> Option<&Live> {
-        self.slots[node.0 as usize].live.as_deref()
-    }
-
-    fn live_mut(&mut self, node: NodeIndex) -> Option<&mut Live> {
-        self.slots[node.0 as usize].live.as_deref_mut()
-    }
-
-    /// The id of a node.
-    pub fn grid(&self, node: NodeIndex) -> Grid {
-        self.slots[node.0 as usize].grid
-    }
-
-    /// The node with this id.
-    pub fn index_of(&self, grid: &Grid) -> Option<NodeIndex> {
-        self.by_grid.get(grid).copied()
-    }
-
-    /// The node at this address.
-    pub fn index_at(&self, address: &Address) -> Option<NodeIndex> {
-        self.by_address.get(address).copied()
-    }
-
-    /// The node's state machine as its last turn left it, if it is alive. One that was [spawned](Self::spawn) keeps its
-    /// own to itself.
-    pub fn state(&self, node: NodeIndex) -> Option<&NodeState> {
-        self.live(node)?.runner.state()
-    }
-
-    /// The node's card as it was when the node was added.
-    pub fn contact(&self, node: NodeIndex) -> Option<&Arc<Contact>> {
-        self.live(node).map(|live| &live.contact)
-    }
-
-    /// Where in the delay matrix the node is.
-    pub fn place(&self, node: NodeIndex) -> Option<u32> {
-        self.live(node).map(|live| live.place)
-    }
-
-    /// What the node does. Clients that were dropped count as killed.
-    pub fn condition(&self, node: NodeIndex) -> Condition {
-        let slot = &self.slots[node.0 as usize];
-        slot.live.as_ref().map_or_else(|| self.absence(node), |live| live.condition)
-    }
-
-    /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`](routing_core::driver::COMMANDS_MAX) operations at most, so more wait
-    /// for the turns after that. Its traffic is counted in `ledger`.
-    ///
-    /// `None` if the node is gone or was [spawned](Self::spawn), and for [`Operation::Cancel`], which is no operation of
-    /// its own.
-    pub fn ask(&mut self, node: NodeIndex, operation: Operation, ledger: usize) -> Option<OperationId> {
-        let next = Tick(self.now().0 + 1);
-        let live = self.live_mut(node)?;
-        if matches!(live.runner, Runner::Hosted(_)) || matches!(operation, Operation::Cancel(_)) {
-            return None;
-        }
-        live.last_operation += 1;
-        live.ledger = ledger;
-        let id = OperationId(live.last_operation);
-        live.asked.push((id, operation));
-        self.wake_at(node, next);
-        Some(id)
-    }
-
-    /// Runs a node at every `every`-th tick from the next one on. A halted node goes on.
-    pub fn run(&mut self, node: NodeIndex, every: u64) {
-        let next = Tick(self.now().0 + 1);
-        let Some(live) = self.live_mut(node) else { return };
-        live.cadence = Cadence::starting(next, every);
-        if live.condition == Condition::Halted {
-            live.condition = Condition::Running;
-        }
-        self.wake_at(node, next);
-    }
-
-    /// Lets a node go on after a halt, at the cadence that it had.
-    pub fn resume(&mut self, node: NodeIndex) {
-        let next = Tick(self.now().0 + 1);
-        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Halted) {
-            live.condition = Condition::Running;
-            self.wake_at(node, next);
-        }
-    }
-
-    /// A node hears and does nothing from now on.
-    pub fn halt(&mut self, node: NodeIndex) {
-        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Running) {
-            live.condition = Condition::Halted;
-        }
-    }
-
-    /// A node is gone without a word.
-    pub fn kill(&mut self, node: NodeIndex) {
-        self.down.remove(&node);
-        self.drop_node(node);
-    }
-
-    /// Drops a client that has done what it was made for. Its part in the digest stays.
-    pub fn drop_client(&mut self, node: NodeIndex) {
-        let grid = self.grid(node);
-        self.by_grid.remove(&grid);
-        self.drop_node(node);
-    }
-
-    fn drop_node(&mut self, node: NodeIndex) {
-        self.slots[node.0 as usize].live = None;
-    }
-
-    /// Whether a client does nothing for anybody any more.
-    pub fn is_idle(&self, node: NodeIndex) -> bool {
-        self.live(node).is_none_or(|live| {
-            live.asked.is_empty()
-                && match &live.runner {
-                    Runner::Direct(state) => state.is_idle(),
-                    Runner::Driven(driven) => driven.state().is_idle(),
-                    Runner::Hosted(_) => false,
-                }
-        })
-    }
-
     /// The operations that have ended since this was asked last.
     pub fn take_finished(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.finished)
@@ -539,11 +389,6 @@ impl Network {
             hasher.update(&slot.chain.to_be_bytes());
         }
         hasher.finalize()
-    }
-
-    /// All nodes and clients that ever were, by number.
-    pub fn indices(&self) -> impl Iterator<Item = NodeIndex> + use<> {
-        (0..self.slots.len() as u32).map(NodeIndex)
     }
 
     /// Queues a wake-up, unless an earlier one is queued already.
@@ -613,9 +458,13 @@ impl Network {
         let is_lost = match &event {
             Event::Deliver { from, life, .. } => self.is_stale(node, *life) || self.is_stopped(*from, node),
             Event::Hear { life, .. } => self.is_stale(node, *life),
-            Event::Wake(_) => false,
+            Event::Wake(_) | Event::Lapse { .. } => false,
         };
         if is_lost {
+            return false;
+        }
+        if let Event::Lapse { peer, .. } = event {
+            self.lapse(now, node, peer);
             return false;
         }
         let opener = match &event {
@@ -634,6 +483,7 @@ impl Network {
                 }
             }
             Event::Hear { heard, .. } => live.inbox.push((node, *heard)),
+            Event::Lapse { .. } => {}
             Event::Deliver { from, message, .. } => {
                 if live.messages_waiting < INBOX_MAX
                     || live.condition == Condition::Running && live.cadence == Cadence::EACH_TICK

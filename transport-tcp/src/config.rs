@@ -24,16 +24,20 @@ pub struct TcpConfig {
     /// lest strangers use a node to knock at doors inside its own network; what a hosts file says is exempt.
     pub lab: bool,
 
-    /// How many links may stand at once. Beyond that the idlest lapses. 16 or more. With `handshakes_max` and `dials_max`
+    /// How many links may stand at once. Beyond that the idlest lapses, or, if somebody waits for an answer on each, the new
+    /// one waits. 16 or more. With `handshakes_max` and `dials_max`
     /// the default stays below 1,024, the usual limit of open files of a process; who raises one raises the other.
     pub links_max: u32,
     /// How many of them others may have opened. Beyond that the idlest of these lapses, so that strangers cannot crowd
     /// out the links that this node opened itself. Less than `links_max`.
     pub links_inbound_max: u32,
+    /// For how long after a question somebody is thought to wait for its answer, so that its link does not lapse for
+    /// another one: as long as a node waits for somebody it does not know.
+    pub answer_expected: Ticks,
     /// How long a link without a message in either direction stays. Longer than the ten minutes between two comparisons
     /// of fellow holders, as opening a link anew costs as many bytes as a hundred small messages.
     pub link_idle: Ticks,
-    /// How long a link that somebody opened waits for this node to take it up.
+    /// How long a link that somebody opened waits for a place, and then for this node to take it up.
     pub accept_timeout: Ticks,
     /// How long a link that is being ended may go on to send what was handed over, and to hear what was under way.
     pub linger: Ticks,
@@ -112,6 +116,7 @@ impl Default for TcpConfig {
             lab: false,
             links_max: 512,
             links_inbound_max: 384,
+            answer_expected: Ticks::seconds(2),
             link_idle: Ticks::minutes(15),
             accept_timeout: Ticks::seconds(10),
             linger: Ticks::seconds(2),

@@ -22,6 +22,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -30,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How often a dropped connection looks whether everything was delivered.
 const LOOK: Duration = Duration::from_millis(20);
@@ -75,6 +76,8 @@ pub struct TcpConnection {
     handle: TcpHandle,
     /// Exchanged with what has happened, again and again.
     events: Vec<Event>,
+    /// When to look again for the place that somebody waits for.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is to be known of a connection while a node has it, and after it is dropped. A clone is the same handle.
@@ -125,6 +128,7 @@ impl TcpConnection {
             shared,
             listeners,
             events: Vec::new(),
+            look: None,
         })
     }
 
@@ -153,8 +157,9 @@ impl TcpConnection {
 
     fn poll_listen(&mut self, cx: &mut Context<'_>, heard: &mut Vec<Heard>) -> Poll<()> {
         let before = heard.len();
-        let Self { peers, shared, events, .. } = self;
+        let Self { peers, shared, events, look, .. } = self;
         let peers = peers.as_mut().expect("only dropping takes it");
+        peers.set_now(Instant::now());
         heard.append(&mut peers.ready);
         while shared.inbox.poll_take(cx, events).is_ready() {
             for event in events.drain(..) {
@@ -163,6 +168,16 @@ impl TcpConnection {
             if heard.len() > before {
                 break;
             }
+        }
+        // Who waits for an answer that does not come says nothing when it has waited long enough.
+        while heard.len() == before && peers.is_crowded() {
+            let next = look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+            if next.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            *look = None;
+            peers.go_on();
+            heard.append(&mut peers.ready);
         }
         if heard.len() > before { Poll::Ready(()) } else { Poll::Pending }
     }

@@ -13,6 +13,9 @@
 //! answered over its own link, and what the node asks of it waits for the dial. Where a peer was found is remembered for as
 //! long as a link to it stands, whoever opened that.
 //!
+//! **Too many links.** One on which nobody waits for an answer lapses for a new one, the idlest first. Where somebody waits
+//! on each, dials wait to begin, and those who have dialled this node wait to be heard, until one is free.
+//!
 //! **One link for a pair.** When both dial at once there are two for a moment. Of the two nodes the one with the smaller
 //! GRID decides: it keeps the newest link it knows of and ends the others in good order. The other one writes to the
 //! newest it knows of, reads all, and follows: when a link is ended, what was not written yet goes with the one that is
@@ -34,6 +37,7 @@ use routing_core::effect::Target;
 use routing_core::heard::{Heard, LossReason};
 use routing_core::id::Grid;
 use routing_core::message::Message;
+use routing_core::time::Ticks;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -57,6 +61,10 @@ pub(crate) struct Peers {
     by_target: HashMap<Target, DialId>,
     waiting: VecDeque<DialId>,
     dialling: usize,
+    /// Those who have dialled this node and wait for the place of another link, and since when.
+    newcomers: VecDeque<(Instant, Box<Greeted>)>,
+    /// When something happened last.
+    now: Instant,
     last_id: u64,
     /// What is to be heard next.
     pub(crate) ready: Vec<Heard>,
@@ -76,6 +84,11 @@ struct Peer {
     found_at: SmallVec<[Address; 1]>,
     /// While it is being dialled: what waits for that.
     dialled: Option<Dialled>,
+    /// Questions that it has not answered yet, and such that this node has not.
+    asked: u32,
+    owed: u32,
+    /// When the last of them was asked.
+    asked_at: Instant,
 }
 
 /// Dials to one peer that are under way.
@@ -113,6 +126,8 @@ impl Peers {
             by_target: HashMap::new(),
             waiting: VecDeque::new(),
             dialling: 0,
+            newcomers: VecDeque::new(),
+            now: Instant::now(),
             last_id: 0,
             ready: Vec::new(),
             alive,
@@ -135,7 +150,7 @@ impl Peers {
         }
         let id = DialId(self.next_id());
         let outbox = target.grid.map(|grid| {
-            let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared));
+            let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared, self.now));
             let new = || Dialled { count: 0, outbox: Outbox::new(self.shared.outbound.clone()) };
             let dialled = peer.dialled.get_or_insert_with(new);
             dialled.count += 1;
@@ -154,9 +169,15 @@ impl Peers {
 
     pub(crate) fn send(&mut self, to: Grid, message: &Message) {
         let (config, counters) = (&self.shared.config, &self.shared.counters);
-        let Some(peer) = self.peers.get(&to) else {
+        let Some(peer) = self.peers.get_mut(&to) else {
             return counters.messages_without_link.one();
         };
+        if message.is_request() {
+            peer.asked += 1;
+            peer.asked_at = self.now;
+        } else {
+            peer.owed = peer.owed.saturating_sub(1);
+        }
         // A question goes to whoever is found there, not to whoever says that it lives there.
         let held = peer.dialled.as_ref().filter(|_| peer.links.is_empty() || message.is_request());
         let (outbox, max) = match held {
@@ -194,26 +215,55 @@ impl Peers {
             Event::Messages(batch, control) => {
                 self.shared.inbound.fetch_sub(batch.bytes, Ordering::Relaxed);
                 control.on_heard();
-                if self.peers.contains_key(&batch.from) {
+                if let Some(peer) = self.peers.get_mut(&batch.from) {
+                    peer.on_heard(&batch.messages, self.now);
                     heard.extend(batch.messages.into_iter().map(|message| Heard::Message(batch.from, message)));
                 }
             }
-            Event::Greeted(greeted) => {
-                self.shared.counters.links_taken.one();
-                let contact = self.add(*greeted, None);
-                heard.push(Heard::Requested(contact));
-            }
+            Event::Greeted(greeted) => self.newcomers.push_back((self.now, greeted)),
             Event::Dialled(id, result) => self.on_dialled(id, result),
             Event::Ended(id, grid, reason) => self.on_ended(id, &grid, reason),
         }
+        self.go_on();
         heard.append(&mut self.ready);
+    }
+
+    /// Something is about to happen, or time has passed.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Whether somebody waits for a place.
+    pub(crate) fn is_crowded(&self) -> bool {
+        !self.waiting.is_empty() || !self.newcomers.is_empty()
+    }
+
+    /// Whoever waits for a place gets it, as far as there are any.
+    pub(crate) fn go_on(&mut self) {
+        while let Some((since, newcomer)) = self.newcomers.front() {
+            let is_late = self.now > *since + duration(self.shared.config.accept_timeout);
+            // Whoever is linked already gets no other place.
+            let is_linked = self.contact_of(&newcomer.contact.grid()).is_some();
+            if !is_late && !is_linked && !self.has_room(true) {
+                break;
+            }
+            let Some((_, newcomer)) = self.newcomers.pop_front() else { break };
+            if is_late {
+                self.shared.counters.links_without_place.one();
+                continue;
+            }
+            self.shared.counters.links_taken.one();
+            let contact = self.add(*newcomer, None);
+            self.ready.push(Heard::Requested(contact));
+        }
+        self.start_dials();
     }
 
     fn on_dialled(&mut self, id: DialId, result: Result<Box<Greeted>, DialError>) {
         self.dialling -= 1;
-        let Some(dial) = self.dials.remove(&id) else { return self.start_dials() };
-        self.end_dial(dial, result);
-        self.start_dials();
+        if let Some(dial) = self.dials.remove(&id) {
+            self.end_dial(dial, result);
+        }
     }
 
     /// Says what became of a dial.
@@ -277,10 +327,17 @@ impl Peers {
     /// Begins dials while there is room for more.
     fn start_dials(&mut self) {
         while self.dialling < self.shared.config.dials_max as usize {
-            let Some(id) = self.waiting.pop_front() else { return };
-            let Some(dial) = self.dials.get(&id) else { continue };
+            let Some(id) = self.waiting.front().copied() else { return };
+            let Some(dial) = self.dials.get(&id) else {
+                self.waiting.pop_front();
+                continue;
+            };
             let stands = self.found(&dial.target).is_some();
             let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
+            if !stands && !is_late && !self.has_room(false) {
+                return;
+            }
+            self.waiting.pop_front();
             if stands || is_late {
                 if !stands {
                     self.shared.counters.dials_refused.one();
@@ -291,9 +348,13 @@ impl Peers {
                 }
                 continue;
             }
-            self.dialling += 1;
             let (shared, resolver) = (self.shared.clone(), self.resolver.clone());
             let (target, outbox) = (dial.target.clone(), dial.outbox.clone());
+            // The place is made before it is taken: open files are what is scarce.
+            if self.standing + self.dialling >= shared.config.links_max as usize {
+                self.crowd_out(false, target.grid.as_ref());
+            }
+            self.dialling += 1;
             let task = tokio::spawn(async move {
                 let result = self::dial(&shared, &*resolver, &target, outbox.as_ref()).await;
                 drop(outbox);
@@ -316,7 +377,7 @@ impl Peers {
             control.accept();
         }
         let decides = self.shared.grid < grid;
-        let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared));
+        let peer = self.peers.entry(grid).or_insert_with(|| Peer::new(&self.shared, self.now));
         let contact = match peer.contact.take() {
             Some(known) if known.supersedes(&greeted.contact) => known,
             _ => greeted.contact.clone(),
@@ -354,22 +415,48 @@ impl Peers {
         });
     }
 
-    /// Ends the idlest links while there are too many, but not that of `newest`.
-    fn make_room(&mut self, newest: &Grid) {
+    /// Whether there is a place for one more link that others have opened, or for one more dial; also that of an idle link.
+    fn has_room(&self, is_inbound: bool) -> bool {
         let config = &self.shared.config;
-        let (max, inbound_max) = (config.links_max as usize, config.links_inbound_max as usize);
+        let mut lacking = (self.standing + self.dialling + 1).saturating_sub(config.links_max as usize);
+        if is_inbound {
+            // Dials have a place of their own in what others leave.
+            let of_all = (self.standing + 1).saturating_sub(config.links_max as usize);
+            lacking = of_all.max((self.standing_inbound + 1).saturating_sub(config.links_inbound_max as usize));
+        }
+        let idle = self.peers.values().filter(|peer| !peer.is_awaited(self.now, config.answer_expected));
+        let idle = idle.flat_map(|peer| &peer.links).filter(|link| link.is_inbound || !is_inbound);
+        lacking == 0 || idle.take(lacking).count() == lacking
+    }
+
+    /// Ends links while there are too many, but not that of `newest`.
+    fn make_room(&mut self, newest: &Grid) {
+        let (max, inbound_max) = (self.shared.config.links_max as usize, self.shared.config.links_inbound_max as usize);
         while self.standing > max || self.standing_inbound > inbound_max {
             let is_inbound_only = self.standing_inbound > inbound_max;
-            let links = self.peers.iter().filter(|(grid, _)| *grid != newest);
-            let links = links.flat_map(|(grid, peer)| peer.links.iter().map(move |link| (grid, link)));
-            let links = links.filter(|(_, link)| link.is_inbound || !is_inbound_only);
-            let idlest = links.min_by_key(|(_, link)| link.control.last_used());
-            let Some((grid, id, control)) = idlest.map(|(grid, link)| (*grid, link.id, link.control.clone())) else {
+            if !self.crowd_out(is_inbound_only, Some(newest)) {
                 return;
-            };
-            control.end(EndReason::CrowdedOut);
-            self.forget_link(id, &grid, LossReason::Idle);
+            }
         }
+    }
+
+    /// Ends a link on which nobody waits for an answer, or any, if there is none of these: the idlest of them. Says whether
+    /// there was one.
+    fn crowd_out(&mut self, is_inbound_only: bool, except: Option<&Grid>) -> bool {
+        let patience = self.shared.config.answer_expected;
+        let links = self.peers.iter().filter(|(grid, _)| Some(*grid) != except);
+        let links = links.flat_map(|(grid, peer)| {
+            let is_awaited = peer.is_awaited(self.now, patience);
+            peer.links.iter().map(move |link| (grid, is_awaited, link))
+        });
+        let links = links.filter(|(.., link)| link.is_inbound || !is_inbound_only);
+        let idlest = links.min_by_key(|(_, is_awaited, link)| (*is_awaited, link.control.last_used()));
+        let Some((grid, id, control)) = idlest.map(|(grid, _, link)| (*grid, link.id, link.control.clone())) else {
+            return false;
+        };
+        control.end(EndReason::CrowdedOut);
+        self.forget_link(id, &grid, LossReason::Idle);
+        true
     }
 
     fn on_ended(&mut self, id: LinkId, grid: &Grid, reason: EndReason) {
@@ -499,14 +586,33 @@ impl Peers {
 }
 
 impl Peer {
-    fn new(shared: &Shared) -> Self {
+    fn new(shared: &Shared, now: Instant) -> Self {
         Self {
             contact: None,
             links: SmallVec::new(),
             outbox: Outbox::new(shared.outbound.clone()),
             found_at: SmallVec::new(),
             dialled: None,
+            asked: 0,
+            owed: 0,
+            asked_at: now,
         }
+    }
+
+    fn on_heard(&mut self, messages: &[Message], now: Instant) {
+        for message in messages {
+            if message.is_request() {
+                self.owed += 1;
+                self.asked_at = now;
+            } else {
+                self.asked = self.asked.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Whether somebody waits for an answer, here or there, be it only that it leaves.
+    fn is_awaited(&self, now: Instant, patience: Ticks) -> bool {
+        now < self.asked_at + duration(patience) && (self.asked + self.owed > 0 || self.outbox.len() > 0)
     }
 
     fn on_found(&mut self, address: &Address) {

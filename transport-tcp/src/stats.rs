@@ -60,6 +60,8 @@ counters! {
     dials_unanswered,
     /// Dials that found somebody else than the target said.
     dials_other_node,
+    /// Links that others opened and for which no place became free in time.
+    links_without_place,
     /// Dials back that did not find a peer where its card says: its own link stands, and it counts for nothing.
     callers_not_found,
     /// Dials not made, since nobody had answered there a moment ago, or too many were under way there.

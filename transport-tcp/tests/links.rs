@@ -250,6 +250,88 @@ async fn the_idlest_link_makes_room_for_a_new_one() {
     .await;
 }
 
+/// Few links, and nobody gives up an answer.
+fn few_links() -> TcpConfig {
+    TcpConfig { links_max: 16, links_inbound_max: 8, answer_expected: Ticks::hours(1), ..lab() }
+}
+
+fn question(number: u32) -> Message {
+    Message::Fetch(routing_core::message::Fetch { id: RequestId(number), keys: std::iter::empty().collect() })
+}
+
+#[tokio::test]
+async fn who_is_to_be_dialled_waits_until_an_answer_has_come_on_another_link() {
+    patient(async {
+        let mut a = Peer::new(1, few_links()).await;
+        let mut others = Vec::new();
+        for seed in 2..18 {
+            let mut b = Peer::new(seed, lab()).await;
+            a.request(&b.target()).await;
+            a.send(b.grid(), &question(seed.into())).await;
+            b.message().await;
+            assert!(matches!(a.hear().await, Heard::Linked(..)));
+            others.push(b);
+        }
+        let late = Peer::new(18, lab()).await;
+        a.request(&late.target()).await;
+        let answering = &mut others[5];
+        answering.send(a.grid(), &message(7)).await;
+        let heard = [a.hear().await, a.hear().await, a.hear().await];
+        let [Heard::Message(from, _), then @ ..] = &heard else { panic!("{heard:?}") };
+        assert_eq!(*from, answering.grid());
+        let is_linked = |heard: &Heard| matches!(heard, Heard::Linked(to, _) if *to == late.target());
+        let has_lapsed =
+            |heard: &Heard| matches!(heard, Heard::Lost(to, LossReason::Idle) if *to == answering.target());
+        assert!(then.iter().any(is_linked) && then.iter().any(has_lapsed), "{then:?}");
+        assert_eq!(a.handle.stats().links_now, 16);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_calls_waits_until_a_question_on_another_link_was_answered() {
+    patient(async {
+        let mut a = Peer::new(1, few_links()).await;
+        let mut callers = Vec::new();
+        for seed in 2..11 {
+            let mut b = Peer::new(seed, lab()).await;
+            b.request(&a.target()).await;
+            b.send(a.grid(), &question(seed.into())).await;
+            assert!(matches!(b.hear().await, Heard::Linked(..)), "its side of the link stands");
+            if seed < 10 {
+                assert!(matches!(a.hear().await, Heard::Requested(_)));
+                assert_eq!(a.message().await, (b.grid(), question(seed.into())));
+            }
+            callers.push(b);
+        }
+        a.send(callers[5].grid(), &message(7)).await;
+        let (heard, answer) = tokio::join!(async { [a.hear().await, a.hear().await] }, callers[5].message());
+        assert_eq!(answer, (a.contact.grid(), message(7)));
+        let is_new = |heard: &Heard| matches!(heard, Heard::Requested(by) if by.grid() == callers[8].grid());
+        assert!(heard.iter().any(is_new), "{heard:?}");
+        assert_eq!(a.message().await, (callers[8].grid(), question(10)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_never_answers_keeps_nobody_out() {
+    patient(async {
+        let hurried = TcpConfig { answer_expected: Ticks::millis(50), ..few_links() };
+        let mut a = Peer::new(1, hurried).await;
+        let mut others = Vec::new();
+        for seed in 2..20 {
+            let b = Peer::new(seed, lab()).await;
+            a.request(&b.target()).await;
+            a.send(b.grid(), &question(seed.into())).await;
+            while !matches!(a.hear().await, Heard::Linked(to, _) if to == b.target()) {}
+            others.push(b);
+        }
+        assert_eq!(a.handle.stats().links_now, 16);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_reads_nothing_loses_its_link_and_the_node_goes_on() {
     patient(async {

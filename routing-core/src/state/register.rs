@@ -33,10 +33,8 @@ use writing::Writing;
 
 /// How many searches for holders are under way at once.
 const LANES_MAX: usize = 8;
-/// How many bundles are in flight at once, over all peers.
-const BUNDLES_IN_FLIGHT_MAX: usize = 512;
-/// The same for an announcement, for which nobody is in a hurry: so many links are opened at once.
-const CHECKS_IN_FLIGHT_MAX: usize = 64;
+/// An announcement, for which nobody is in a hurry, does so much less at once.
+const CHECKS_SHARE: u32 = 8;
 /// How often a bundle is tried again before its peer counts as silent.
 const TRIES_MAX: u8 = 2;
 
@@ -513,8 +511,9 @@ impl Register {
 
     /// Sends the next bundle to each peer that awaits none.
     fn flush(&mut self, core: &mut Core, led_by: u8) {
-        let in_flight_max = if self.announcing.is_some() { CHECKS_IN_FLIGHT_MAX } else { BUNDLES_IN_FLIGHT_MAX };
-        while self.in_flight < in_flight_max {
+        let bundles = core.config.bundles_at_once_max;
+        let in_flight_max = if self.announcing.is_some() { (bundles / CHECKS_SHARE).max(1) } else { bundles };
+        while self.in_flight < in_flight_max as usize {
             let Some(index) = self.ready.pop() else { return };
             let index = index as usize;
             self.peers[index].is_ready = false;

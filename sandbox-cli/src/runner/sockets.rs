@@ -35,6 +35,8 @@ pub(super) fn federation(
     refuse(scenario, options)?;
     scenario.node.validate()?;
     let links_max = scenario.network.links_max;
+    let mut config = scenario.node.clone();
+    config.fit_links(Sockets::config(links_max).links_max);
     Sockets::config(links_max).validate().map_err(RunError::Links)?;
     let servers = Rosters::read(scenario)?;
     OpenFiles::provide(servers.nodes(scenario), links_max)?;
@@ -42,7 +44,7 @@ pub(super) fn federation(
         progress.note("on sockets messages take as long as they take: the delay of [network] is for the simulated one");
     }
     let sockets = Sockets::open(links_max, options.threads()).map_err(RunError::Start)?;
-    Ok((Loopback::on(sockets, scenario.seed, scenario.node.clone()), servers))
+    Ok((Loopback::on(sockets, scenario.seed, config), servers))
 }
 
 /// Refuses, by name, what would silently not happen.

@@ -76,7 +76,7 @@ impl Network {
     /// its state to itself, so it is gone.
     pub fn stop(&mut self, node: NodeIndex) {
         let kept = self.state(node).map(NodeState::kept);
-        let live = self.slots[node.0 as usize].live.take();
+        let live = self.take_live(node);
         if let (Some(kept), Some(live)) = (kept, live) {
             let Live { place, cadence, sequence, liar, .. } = *live;
             self.down.insert(node, Down { kept, place, cadence, sequence, liar });

@@ -2,11 +2,13 @@
 
 use super::{Condition, Event, FRAME_OVERHEAD, Finished, Live, Network, NodeIndex, Runner};
 use crate::network::DIAL_TIMEOUT;
+use routing_core::contact::Contact;
 use routing_core::effect::{Effect, Effects, Target};
 use routing_core::heard::{Heard, LossReason};
 use routing_core::id::Grid;
 use routing_core::message::Message;
 use routing_core::time::{Tick, Ticks};
+use std::sync::Arc;
 
 impl Network {
     /// Carries out what is for the links, in order. How the rest lies in between counts for nothing: the driver tells of
@@ -32,10 +34,20 @@ impl Network {
                         lengths.next().map_or_else(|| message.encoded_len() as u64, |length| u64::from(*length));
                     self.send(now, node, to, message, length, opens_link);
                 }
-                // Links hold no state here.
-                Effect::Accept(_) | Effect::Close(_) => {
+                Effect::Accept(_) => {
                     if let Some(target) = requested.take() {
                         self.request(now, node, target, false);
+                    }
+                }
+                Effect::Close(peer) => {
+                    if let Some(target) = requested.take() {
+                        self.request(now, node, target, false);
+                    }
+                    let peer = self.index_of(&peer);
+                    if let Some(peer) =
+                        peer.filter(|peer| self.links.as_mut().is_some_and(|links| links.close(node, *peer)))
+                    {
+                        self.lose_link(Tick(now.0 + 1), peer, node);
                     }
                 }
                 Effect::Complete(operation, outcome) => {
@@ -59,44 +71,121 @@ impl Network {
         self.finished[ended_before..].sort_by_key(|finished| finished.operation);
     }
 
-    /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
-    /// brings the news to the peer.
-    fn request(&mut self, now: Tick, node: NodeIndex, target: Target, is_followed: bool) {
-        self.counters.links_opened += 1;
+    /// Who can be reached at `target`, and its card.
+    fn reachable(&self, node: NodeIndex, target: &Target) -> Option<(NodeIndex, Arc<Contact>)> {
         let peer = match target.grid {
             Some(grid) => self.index_of(&grid),
             None => self.index_at(&target.address),
         };
-        let running = peer.filter(|peer| self.condition(*peer) == Condition::Running && !self.are_apart(node, *peer));
-        let contact = running.and_then(|peer| self.live(peer)).map(|live| live.contact.clone());
+        let peer = peer.filter(|peer| self.condition(*peer) == Condition::Running && !self.are_apart(node, *peer))?;
+        Some((peer, self.live(peer)?.contact.clone()))
+    }
+
+    /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
+    /// brings the news to the peer.
+    fn request(&mut self, now: Tick, node: NodeIndex, target: Target, is_followed: bool) {
+        let Some((peer, contact)) = self.reachable(node, &target) else {
+            self.counters.links_opened += 1;
+            return self.hear(now + DIAL_TIMEOUT, node, Heard::Lost(target, LossReason::Unreachable));
+        };
+        let lost = Heard::Lost(target.clone(), LossReason::Unreachable);
+        let heard = Heard::Linked(target, contact);
         let next = Tick(now.0 + 1);
-        let life = self.life(node);
-        match (running, contact) {
-            (Some(_), Some(contact)) if is_followed => {
-                let heard = Heard::Linked(target, contact);
-                match self.live_mut(node) {
-                    // Who knows what somebody's own code waits for?
-                    Some(Live { runner: Runner::Hosted(_), .. }) => {
-                        self.wheel.put(next, Event::Hear { to: node, life, heard: Box::new(heard) });
-                    }
-                    // In the state machine nothing waits for this but the message that follows, so it needs no turn.
-                    Some(live) => live.inbox.push((node, heard)),
-                    None => {}
-                }
+        if self.links.is_some() {
+            return match self.open_link(now, node, peer) {
+                Some(stands_at) => self.hear(stands_at.max(next), node, heard),
+                None => self.hear(now + DIAL_TIMEOUT, node, lost),
+            };
+        }
+        self.counters.links_opened += 1;
+        if is_followed {
+            match self.live_mut(node) {
+                // Who knows what somebody's own code waits for?
+                Some(Live { runner: Runner::Hosted(_), .. }) => self.hear(next, node, heard),
+                // In the state machine nothing waits for this but the message that follows, so it needs no turn.
+                Some(live) => live.inbox.push((node, heard)),
+                None => {}
             }
-            (Some(peer), Some(contact)) => {
-                if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
-                    let heard = Box::new(Heard::Requested(own));
-                    self.wheel.put(next, Event::Hear { to: peer, life: self.life(peer), heard });
-                }
-                let heard = Box::new(Heard::Linked(target, contact));
-                self.wheel.put(next, Event::Hear { to: node, life, heard });
-            }
-            _ => {
-                let heard = Box::new(Heard::Lost(target, LossReason::Unreachable));
-                self.wheel.put(now + DIAL_TIMEOUT, Event::Hear { to: node, life, heard });
+        } else {
+            self.announce_link(next, node, peer);
+            self.hear(next, node, heard);
+        }
+    }
+
+    fn hear(&mut self, at: Tick, node: NodeIndex, heard: Heard) {
+        let event = Event::Hear { to: node, life: self.life(node), heard: Box::new(heard) };
+        self.wheel.put(at, event);
+    }
+
+    /// `peer` hears that `node` has opened a link.
+    fn announce_link(&mut self, at: Tick, node: NodeIndex, peer: NodeIndex) {
+        if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
+            self.hear(at, peer, Heard::Requested(own));
+        }
+    }
+
+    /// When the link to `peer` stands: the one that there is, or a new one. `None` if there is no room for it in the time
+    /// that a dial may take.
+    fn open_link(&mut self, now: Tick, node: NodeIndex, peer: NodeIndex) -> Option<Tick> {
+        let links = self.links.as_mut()?;
+        if let Some(stands_at) = links.lasting(node, peer) {
+            return Some(stands_at);
+        }
+        self.counters.links_opened += 1;
+        let round_trips = links.round_trips();
+        let opening = links.make_room(now, node, peer);
+        for (one, other, at) in opening.lapsing {
+            self.wheel.put(at, Event::Lapse { to: one, peer: other });
+        }
+        if opening.begins_at > now + DIAL_TIMEOUT {
+            return None;
+        }
+        let took: u64 = (0..round_trips).map(|_| self.round_trip(node, peer)).sum();
+        let stands_at = opening.begins_at + Ticks(took.max(1));
+        if let Some(links) = &mut self.links {
+            links.open(node, peer, stands_at);
+        }
+        self.announce_link(stands_at, node, peer);
+        Some(stands_at)
+    }
+
+    /// The place of a link goes to another one.
+    pub(super) fn lapse(&mut self, now: Tick, node: NodeIndex, peer: NodeIndex) {
+        if self.links.as_mut().is_some_and(|links| links.lapse(now, node, peer)) {
+            for (one, other) in [(node, peer), (peer, node)] {
+                self.lose_link(Tick(now.0 + 1), one, other);
             }
         }
+    }
+
+    /// How long something takes to `peer` and back, drawn as messages draw it. In ticks, at least one each way.
+    fn round_trip(&mut self, node: NodeIndex, peer: NodeIndex) -> u64 {
+        let (Some(here), Some(there)) = (self.place(node), self.place(peer)) else { return 2 };
+        let Some(live) = self.live_mut(node) else { return 2 };
+        let sequence = live.sequence;
+        live.sequence += 2;
+        let sender = u64::from(node.0);
+        let forth = self.delay.one_way(here, there, sender, sequence).0.max(1);
+        forth + self.delay.one_way(there, here, sender, sequence + 1).0.max(1)
+    }
+
+    /// `node` hears that its link to `peer` is no more.
+    fn lose_link(&mut self, at: Tick, node: NodeIndex, peer: NodeIndex) {
+        if let Some(contact) = self.live(peer).map(|live| live.contact.clone()) {
+            self.hear(at, node, Heard::Lost(Target::contact(&contact), LossReason::Closed));
+        }
+    }
+
+    /// When a message to `peer` leaves: once its link stands. `None` if there is none, which its sender hears of where
+    /// somebody is there to say so.
+    fn departure(&mut self, now: Tick, node: NodeIndex, peer: NodeIndex, opens_link: bool) -> Option<Tick> {
+        let Some(links) = &self.links else { return Some(now) };
+        let stands_at = links.stands_at(node, peer);
+        if stands_at.is_none() && !opens_link && self.live(peer).is_some() {
+            let round_trip = self.round_trip(node, peer);
+            self.lose_link(now + Ticks(round_trip), node, peer);
+        }
+        Some(stands_at?.max(now))
     }
 
     fn send(&mut self, now: Tick, from: NodeIndex, to: Grid, message: Message, length: u64, opens_link: bool) {
@@ -124,13 +213,21 @@ impl Network {
             return;
         }
         let life = self.life(to);
+        let Some(departure) = self.departure(now, from, to, opens_link) else { return };
+        // The news of a link that has to be opened came when that stood.
+        let opens_link = opens_link && self.links.is_none();
         if self.duplicate > 0.0 && self.delay.doubled(self.duplicate, sender, sequence) {
             let delay = self.delay.one_way_again(place, there, sender, sequence).0.max(1);
             let again = message.clone();
             let event = Event::Deliver { to, life, from, sequence, opens_link: false, message: again };
-            self.wheel.put(now + Ticks(delay), event);
+            self.wheel.put(departure + Ticks(delay), event);
         }
         let delay = self.delay.one_way(place, there, sender, sequence).0.max(1);
-        self.wheel.put(now + Ticks(delay), Event::Deliver { to, life, from, sequence, opens_link, message });
+        if let Some(links) = &mut self.links {
+            // An answer takes about as long as its question, and whoever has it may have one more.
+            let busy = if message.is_request() { delay * 4 } else { delay };
+            links.on_used(from, to, departure + Ticks(busy));
+        }
+        self.wheel.put(departure + Ticks(delay), Event::Deliver { to, life, from, sequence, opens_link, message });
     }
 }
