@@ -52,7 +52,10 @@ impl Flavor for Same<'_> {
     type Output = bool;
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        // Ids come byte by byte.
+        let (expected, left) = self.left.split_first().ok_or(postcard::Error::SerializeBufferFull)?;
+        self.left = left;
+        if *expected == byte { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {

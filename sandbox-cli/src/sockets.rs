@@ -157,7 +157,7 @@ impl Sockets {
         TcpConfig {
             links_max,
             links_inbound_max: links_max.saturating_mul(3) / 4,
-            dials_max: lab.dials_max.min(links_max / 4).max(1),
+            dials_max: lab.dials_max.min(links_max / 8).max(1),
             ..lab
         }
     }

@@ -49,6 +49,9 @@ use tokio::time::Instant;
 /// At how many addresses a peer is remembered to have been found: its card's, an entry point's, and those before a move.
 const FOUND_AT_MAX: usize = 4;
 
+/// An eighth as many as there may be links may end or wait for a place, before nobody is dialled for another place.
+const BESIDE_SHARE: usize = 8;
+
 /// All peers of a node.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
@@ -57,6 +60,8 @@ pub(crate) struct Peers {
     /// How many links stand, and how many of them others opened.
     standing: usize,
     standing_inbound: usize,
+    /// How many links there are with those that are about to end.
+    running: usize,
     dials: HashMap<DialId, Dial>,
     by_target: HashMap<Target, DialId>,
     waiting: VecDeque<DialId>,
@@ -122,6 +127,7 @@ impl Peers {
             peers: HashMap::new(),
             standing: 0,
             standing_inbound: 0,
+            running: 0,
             dials: HashMap::new(),
             by_target: HashMap::new(),
             waiting: VecDeque::new(),
@@ -407,7 +413,8 @@ impl Peers {
         contact
     }
 
-    fn spawn_link(&self, id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>) {
+    fn spawn_link(&mut self, id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>) {
+        self.running += 1;
         let (shared, alive) = (self.shared.clone(), self.alive.clone());
         tokio::spawn(async move {
             link::run(id, greeted, control, outbox, shared).await;
@@ -419,6 +426,13 @@ impl Peers {
     fn has_room(&self, is_inbound: bool) -> bool {
         let config = &self.shared.config;
         let mut lacking = (self.standing + self.dialling + 1).saturating_sub(config.links_max as usize);
+        if !is_inbound && lacking > 0 {
+            // What is about to end has its file open yet, and who waits to be heard has one, too.
+            let beside = self.running - self.standing + self.newcomers.len();
+            if beside > config.links_max as usize / BESIDE_SHARE {
+                return false;
+            }
+        }
         if is_inbound {
             // Dials have a place of their own in what others leave.
             let of_all = (self.standing + 1).saturating_sub(config.links_max as usize);
@@ -460,6 +474,7 @@ impl Peers {
     }
 
     fn on_ended(&mut self, id: LinkId, grid: &Grid, reason: EndReason) {
+        self.running -= 1;
         let counters = &self.shared.counters;
         match reason {
             EndReason::Closed => counters.links_closed.one(),

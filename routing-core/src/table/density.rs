@@ -22,8 +22,9 @@ const REGIONS_LEAST: usize = 8;
 const NEAR_LEAST: usize = 16;
 /// By how much two nodes' estimates of the density may differ, in 256ths of a doubling: by a half.
 const DOUBT: u16 = 150;
-/// A region that nobody has spoken for.
-const UNHEARD: i16 = i16::MIN;
+/// By how much what the own neighbourhood says may change, in 256ths of a doubling, before what others said is compared no
+/// longer with what it says now: as much as an honest network grows before most of them have spoken again.
+const GROWTH: u16 = 256;
 
 /// What a node knows of the density.
 #[derive(Clone, Debug)]
@@ -35,12 +36,41 @@ pub(super) struct Density {
     is_whole: bool,
     /// What the own neighbourhood says.
     near: Scale,
-    /// By how much more the last word from each region of the keyspace said than the own neighbourhood did then, and the
-    /// median of it. Both grow with the network, so their difference holds longer than the word.
-    heard_offsets: [i16; REGIONS],
-    agreed_offset: Option<i16>,
+    /// The last word from each region of the keyspace.
+    heard: [Word; REGIONS],
+    agreed: Option<Word>,
     /// What a node that is not in yet was told.
     told: Option<Scale>,
+}
+
+/// By how much more others said than the own neighbourhood did then, in 256ths of a doubling. Both grow with the network, so
+/// their difference holds longer than what was said, until the own neighbourhood has changed by so much that it may have
+/// grown alone: then what was said holds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Word {
+    /// What the own neighbourhood said; unknown where nobody has spoken.
+    near: Scale,
+    offset: i16,
+}
+
+impl Word {
+    fn new(said: Scale, near: Scale) -> Self {
+        Self { near, offset: (i32::from(said.0) - i32::from(near.0)) as i16 }
+    }
+
+    fn is_heard(self) -> bool {
+        self.near != Scale::UNKNOWN
+    }
+
+    fn holds_beside(self, near: Scale) -> bool {
+        self.is_heard() && self.near.0.abs_diff(near.0) < GROWTH
+    }
+
+    /// What that says now.
+    fn said(self, near: Scale) -> Scale {
+        let base = if self.holds_beside(near) { near } else { self.near };
+        Scale(base.0.saturating_add_signed(self.offset).max(1))
+    }
 }
 
 impl Default for Density {
@@ -50,8 +80,8 @@ impl Default for Density {
             whole: Scale::UNKNOWN,
             is_whole: false,
             near: Scale::UNKNOWN,
-            heard_offsets: [UNHEARD; REGIONS],
-            agreed_offset: None,
+            heard: [Word::default(); REGIONS],
+            agreed: None,
             told: None,
         }
     }
@@ -66,7 +96,7 @@ impl Density {
     pub(super) fn on_filled(&mut self) {
         let told = self.told.take().filter(|_| self.near != Scale::UNKNOWN);
         if let Some(told) = told {
-            self.agreed_offset.get_or_insert((i32::from(told.0) - i32::from(self.near.0)) as i16);
+            self.agreed.get_or_insert(Word::new(told, self.near));
         }
     }
 
@@ -94,23 +124,26 @@ impl Density {
     }
 
     fn agreed(&self) -> Option<Scale> {
-        let offset = self.agreed_offset.filter(|_| self.near != Scale::UNKNOWN)?;
-        Some(Scale(self.near.0.saturating_add_signed(offset).max(1)))
+        let agreed = self.agreed.filter(|_| self.near != Scale::UNKNOWN)?;
+        Some(agreed.said(self.near))
     }
 
-    /// A node from elsewhere says what its table alone says. The latest word of each of 32 regions counts.
+    /// A node from elsewhere says what its table alone says. The latest word of each of 32 regions counts, unless it is
+    /// too old to be compared.
     pub(super) fn on_word(&mut self, from: &Grid, scale: Scale) {
-        let region = &mut self.heard_offsets[(from.0.prefix() >> (64 - REGION_BITS)) as usize];
-        let offset = (i32::from(scale.0) - i32::from(self.near.0)) as i16;
-        if !scale.is_plausible() || self.near == Scale::UNKNOWN || *region == offset {
+        if !scale.is_plausible() || self.near == Scale::UNKNOWN {
             return;
         }
-        *region = offset;
+        let (region, word) = ((from.0.prefix() >> (64 - REGION_BITS)) as usize, Word::new(scale, self.near));
+        if std::mem::replace(&mut self.heard[region], word) == word {
+            return;
+        }
         let mut heard: SmallVec<[i16; REGIONS]> =
-            self.heard_offsets.iter().copied().filter(|offset| *offset != UNHEARD).collect();
+            self.heard.iter().filter(|word| word.holds_beside(self.near)).map(|word| word.offset).collect();
         if heard.len() >= REGIONS_LEAST {
             let middle = heard.len() / 2;
-            self.agreed_offset = Some(*heard.select_nth_unstable(middle).1);
+            let offset = *heard.select_nth_unstable(middle).1;
+            self.agreed = Some(Word { near: self.near, offset });
         }
     }
 

@@ -314,6 +314,32 @@ fn ids_ground_next_to_the_own_place_do_not_raise_the_density_that_others_agree_u
 }
 
 #[test]
+fn ids_ground_next_to_the_own_place_after_others_have_spoken_are_no_growth() {
+    for (seed, budget) in [(1, 512), (2, 512), (3, 4_096)] {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        // The table is filled to three quarters yet, so that it does not know better by itself.
+        let mut table = filled(own, budget, &contacts(rng, 1_500));
+        for place in 0..64 {
+            table.offer(&contact(id_near(rng, &own, 5 + place % 3)));
+        }
+        let near = nodes_of(table.scale());
+        for region in 0..32u8 {
+            table.on_scale(&Grid(Id([region << 3; 32])), Scale::of_nodes(2_000));
+        }
+        // By and by, as those who have ground them can have them join.
+        for index in 0..64u32 {
+            table.offer(&contact(id_near(rng, &own, 9 + index.trailing_zeros())));
+            if index % 16 == 0 {
+                table.on_scale(&Grid(Id([index as u8; 32])), Scale::of_nodes(2_000));
+            }
+        }
+        let ratio = nodes_of(table.scale()) / 2_000.0;
+        assert!((0.6..2.1).contains(&ratio), "seed {seed}: {ratio}, near was {near}");
+    }
+}
+
+#[test]
 fn a_full_table_tells_the_density_of_its_neighbourhood_as_that_changes() {
     for seed in 0..20 {
         let rng = &mut rng(seed);
