@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A place in the 256-bit keyspace, most significant byte first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Id(pub [u8; 32]);
+pub struct Id(#[serde(with = "crate::words")] pub [u8; 32]);
 
 impl Id {
     /// The place of some content: its BLAKE3 hash.

@@ -4,13 +4,14 @@
 //! hash it follows, so that nothing signed for one purpose passes for another.
 
 use crate::id::Id;
+use crate::words;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// BLAKE3 of some canonical bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Hash(pub [u8; 32]);
+pub struct Hash(#[serde(with = "words")] pub [u8; 32]);
 
 impl Hash {
     /// The hash of `content`.
@@ -40,6 +41,7 @@ pub struct PublicKey {
     /// How signatures by this key are made.
     pub algorithm: Algorithm,
     /// The key itself.
+    #[serde(with = "words")]
     pub bytes: [u8; 32],
 }
 
@@ -49,31 +51,26 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A signature: 64 bytes, in two halves because serde knows arrays up to 32.
+/// A signature: 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Signature([[u8; 32]; 2]);
+pub struct Signature(#[serde(with = "words")] [u8; 64]);
 
 impl Signature {
     /// From the 64 bytes of RFC 8032.
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
-        let mut halves = [[0; 32]; 2];
-        halves[0].copy_from_slice(&bytes[..32]);
-        halves[1].copy_from_slice(&bytes[32..]);
-        Self(halves)
+        Self(bytes)
     }
 
     /// The 64 bytes of RFC 8032.
     pub fn to_bytes(self) -> [u8; 64] {
-        let mut bytes = [0; 64];
-        bytes[..32].copy_from_slice(&self.0[0]);
-        bytes[32..].copy_from_slice(&self.0[1]);
-        bytes
+        self.0
     }
 }
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signature:{:?}", Id(self.0[0]))
+        let start = self.0.first_chunk().copied().unwrap_or_default();
+        write!(f, "Signature:{:?}", Id(start))
     }
 }
 

@@ -25,3 +25,4 @@ pub mod table;
 pub(crate) mod testing;
 pub mod time;
 pub mod wire;
+mod words;

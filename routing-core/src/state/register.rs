@@ -35,6 +35,9 @@ use writing::Writing;
 const LANES_MAX: usize = 8;
 /// An announcement, for which nobody is in a hurry, does so much less at once.
 const CHECKS_SHARE: u32 = 8;
+/// In which part of the time for a registration a search for holders begins again that has not arrived. Where ids were ground
+/// into the place nobody near may be sure of knowing everybody, and one search of so crowded a place takes seconds.
+const SEARCH_SHARE: u64 = 4;
 /// How often a bundle is tried again before its peer counts as silent.
 const TRIES_MAX: u8 = 2;
 
@@ -140,8 +143,9 @@ struct Lane {
     next: usize,
     end: usize,
     search: Option<Search<()>>,
-    /// How often the search has begun again, and whether it waits to do so.
+    /// How often the search has begun again, since when, and whether it waits to do so.
     tries: u8,
+    began: Tick,
     is_paused: bool,
 }
 
@@ -184,7 +188,14 @@ impl Register {
         let lanes = records.len().div_ceil(usize::from(core.config.holders) * 4).clamp(1, LANES_MAX);
         let cut = |lane: usize| records.len() * lane / lanes;
         let lanes = (0..lanes)
-            .map(|lane| Lane { next: cut(lane), end: cut(lane + 1), search: None, tries: 0, is_paused: false })
+            .map(|lane| Lane {
+                next: cut(lane),
+                end: cut(lane + 1),
+                search: None,
+                tries: 0,
+                began: core.now,
+                is_paused: false,
+            })
             .collect();
         let mut homes: BTreeMap<Address, Vec<u32>> = BTreeMap::new();
         for (index, record) in records.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Who gets which record: its holders, found in the table or by a search along the keyspace, and its home-server.
 
 use super::writing::Stretch;
-use super::{HolderSaid, Lane, Register};
+use super::{HolderSaid, Lane, Register, SEARCH_SHARE};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Target};
 use crate::holders::Place;
@@ -81,6 +81,7 @@ impl Register {
                 if lane_state.search.as_ref().is_some_and(|search| !search.has_arrived())
                     && has_heard
                     && lane_state.tries < SEARCH_TRIES_MAX
+                    && core.now < lane_state.began + Ticks(core.config.register_deadline.0 / SEARCH_SHARE)
                 {
                     // As in a lookup: those who were asked know more in a moment.
                     lane_state.tries += 1;
@@ -89,6 +90,7 @@ impl Register {
                     return;
                 }
                 lane_state.tries = 0;
+                lane_state.began = core.now;
                 let Lane { next, end, search: Some(search), .. } = lane_state else { return };
                 let first = *next;
                 let kind = self.writings[first].kind();
