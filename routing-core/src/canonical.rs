@@ -51,16 +51,18 @@ struct Same<'a> {
 impl Flavor for Same<'_> {
     type Output = bool;
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        // Ids come byte by byte.
         let (expected, left) = self.left.split_first().ok_or(postcard::Error::SerializeBufferFull)?;
         self.left = left;
         if *expected == byte { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.left = self.left.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
-        Ok(())
+        let (expected, left) = self.left.split_at_checked(bytes.len()).ok_or(postcard::Error::SerializeBufferFull)?;
+        self.left = left;
+        if expected == bytes { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }
 
     fn finalize(self) -> postcard::Result<bool> {
