@@ -67,6 +67,11 @@ pub struct StepReport {
     pub links_opened: u64,
     /// How many copies of records were given to nodes outside an operation.
     pub records_moved: u64,
+    /// What of `bytes` no operation waited for.
+    pub upkeep_bytes: u64,
+    /// The most of that which one node sent within ten seconds, in bytes a second; null where nodes cannot be watched so
+    /// closely.
+    pub upkeep_peak: Option<f64>,
     /// The outcomes, for a step that consists of operations.
     #[serde(flatten)]
     pub operations: Option<Operations>,
@@ -213,7 +218,8 @@ mod tests {
 
     #[test]
     fn the_keys_of_the_json_are_those_agreed_upon() {
-        let always = "do at_seconds seconds wall_seconds nodes_alive messages bytes links_opened records_moved";
+        let always = "do at_seconds seconds wall_seconds nodes_alive messages bytes links_opened records_moved \
+                      upkeep_bytes upkeep_peak";
         let operations = "asked correct wrong absent unreachable conflict unsettled local regressions op_messages op_bytes \
                           round_trips latency_ms";
         let step = StepReport::default();

@@ -518,6 +518,8 @@ impl<'a, C: Carrier> Runner<'a, C> {
             bytes: sent.bytes,
             links_opened: counters.links_opened - before.links_opened,
             records_moved: counters.records_moved - before.records_moved,
+            upkeep_bytes: (counters.upkeep - before.upkeep).bytes,
+            upkeep_peak: self.sandbox.network().simulated().map(|network| network.upkeep_peak(step.begun.at)),
             operations: what.has_operations().then_some(operations),
             holders,
         }

@@ -19,6 +19,7 @@
 pub mod dishonest;
 mod faults;
 mod links;
+mod meter;
 mod nodes;
 mod standing;
 mod turns;
@@ -29,6 +30,7 @@ use crate::driven::{Bell, Driven, Hosted};
 use crate::wheel::Wheel;
 use dishonest::Liar;
 use faults::{Cut, Down};
+use meter::Meter;
 use routing_core::contact::{Address, Contact};
 use routing_core::effect::{Notice, Operation, OperationId, Outcome};
 use routing_core::heard::Heard;
@@ -113,6 +115,8 @@ impl std::ops::Sub for Traffic {
 pub struct Counters {
     /// All that was sent.
     pub sent: Traffic,
+    /// What of it no operation waited for.
+    pub upkeep: Traffic,
     /// Links that were asked for.
     pub links_opened: u64,
     /// Copies of records given to nodes outside an operation.
@@ -234,6 +238,8 @@ struct Slot {
     live: Option<Box<Live>>,
     /// How often it has come back.
     life: u32,
+    /// What it has sent outside operations in this window of the [`Meter`], in bytes.
+    spent: u32,
     /// Where it is while the network is cut.
     part: u16,
     /// Whether it said farewell before it went.
@@ -257,6 +263,7 @@ pub struct Network {
     by_grid: FxHashMap<Grid, NodeIndex>,
     by_address: FxHashMap<Address, NodeIndex>,
     counters: Counters,
+    meter: Meter,
     ledgers: Vec<Traffic>,
     finished: Vec<Finished>,
     notices: Vec<(NodeIndex, Notice)>,
@@ -289,6 +296,7 @@ impl Network {
             by_grid: FxHashMap::default(),
             by_address: FxHashMap::default(),
             counters: Counters::default(),
+            meter: Meter::default(),
             ledgers: vec![Traffic::default()],
             finished: Vec::new(),
             notices: Vec::new(),
@@ -341,6 +349,11 @@ impl Network {
     /// What was counted since the beginning.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The most that one node has sent outside operations in any ten seconds that ended after `since`, in bytes a second.
+    pub fn upkeep_peak(&self, since: Tick) -> f64 {
+        self.meter.peak(since, self.now(), self.slots.iter().map(|slot| slot.spent))
     }
 
     /// From now on the nodes of a tick take their turns on so many threads, the caller's among them. The run is the same
@@ -413,6 +426,9 @@ impl Network {
         let mut due = std::mem::take(&mut self.due);
         let now = self.wheel.advance(&mut due);
         self.time.set(now);
+        if meter::ends_at(now) {
+            self.meter.turn(self.slots.iter_mut().map(|slot| &mut slot.spent));
+        }
         due.sort_by_key(Event::rank);
         // (node, whether it wanted to run at this tick by itself)
         let mut called: Vec<(NodeIndex, bool)> = std::mem::take(&mut self.called);

@@ -78,6 +78,7 @@ impl Expect {
         };
         let regressions = asked.and(operations).map(|all| all.regressions as f64);
         let moved = Some(found.records_moved as f64);
+        let peak = found.upkeep_peak;
         let count = |bound: Option<u32>| bound.map(|bound| Bound::AtMost(bound.into()));
         let all_local = operations.is_some_and(|all| all.asked > 0 && all.local == all.asked);
         let trips = operations.and_then(|all| all.round_trips);
@@ -101,6 +102,7 @@ impl Expect {
             ("latency_ms p50", latency, None, self.latency_ms_p50_max.map(most)),
             ("holders_true_share", held, None, self.holders_true_share_min.map(least)),
             ("records_moved", moved, None, count(self.records_moved_max)),
+            ("upkeep_peak", peak, None, self.upkeep_peak_max.map(most)),
         ]
         .into_iter()
         .filter_map(|(what, value, of, bound)| {
@@ -130,7 +132,13 @@ mod tests {
             ..Operations::default()
         };
         operations.summarise();
-        StepReport { name: "lookup", operations: Some(operations), records_moved: 7, ..StepReport::default() }
+        StepReport {
+            name: "lookup",
+            operations: Some(operations),
+            records_moved: 7,
+            upkeep_peak: Some(512.5),
+            ..StepReport::default()
+        }
     }
 
     fn sentences(expect: Expect, found: &StepReport) -> Vec<String> {
@@ -169,6 +177,7 @@ mod tests {
             latency_ms_p50_max: Some(90.0),
             holders_true_share_min: Some(1.0),
             records_moved_max: Some(7),
+            upkeep_peak_max: Some(512.5),
         };
         let holders = Holders { records: 1, holders_mean: Some(16.0), holders_true_share: Some(1.0) };
         assert_eq!(met.failures(1, &StepReport { holders: Some(holders), ..found.clone() }), []);
@@ -180,6 +189,7 @@ mod tests {
             round_trips_p50_max: Some(0.0),
             round_trips_p99_max: Some(1.0),
             latency_ms_p50_max: Some(89.0),
+            upkeep_peak_max: Some(512.0),
             ..Expect::default()
         };
         let sentences = sentences(strict, &found);
@@ -187,7 +197,8 @@ mod tests {
         assert_eq!(sentences[2], "lookup (step 6): regressions 3 of 10 asked, expected at most 2");
         assert_eq!(sentences[4], "lookup (step 6): round_trips p99 2, expected at most 1");
         assert_eq!(sentences[6], "lookup (step 6): records_moved 7, expected at most 6");
-        assert_eq!(sentences.len(), 7);
+        assert_eq!(sentences[7], "lookup (step 6): upkeep_peak 512.5, expected at most 512");
+        assert_eq!(sentences.len(), 8);
     }
 
     #[test]

@@ -371,7 +371,7 @@ fn entry_points(keys: &mut Keys<'_>) -> Result<u32, ScenarioError> {
 }
 
 /// What may be expected of any step, and what only of those that consist of operations.
-const EXPECT_ALWAYS: [&str; 1] = ["records_moved_max"];
+const EXPECT_ALWAYS: [&str; 2] = ["records_moved_max", "upkeep_peak_max"];
 const EXPECT_OF_OPERATIONS: [&str; 11] = [
     "correct_min",
     "wrong_max",
@@ -402,6 +402,7 @@ fn expect(mut keys: Keys<'_>, has_operations: bool) -> Result<Expect, ScenarioEr
         latency_ms_p50_max: keys.optional("latency_ms_p50_max", value::not_negative)?,
         holders_true_share_min: keys.optional("holders_true_share_min", value::share)?,
         records_moved_max: keys.optional("records_moved_max", value::whole)?,
+        upkeep_peak_max: keys.optional("upkeep_peak_max", value::not_negative)?,
     };
     keys.finish()?;
     Ok(expect)

@@ -419,4 +419,6 @@ pub struct Expect {
     pub holders_true_share_min: Option<f64>,
     /// The most copies of records that are given to nodes outside an operation. Of any step.
     pub records_moved_max: Option<u32>,
+    /// The most that one node sends outside operations within ten seconds, in bytes a second. Of any step.
+    pub upkeep_peak_max: Option<f64>,
 }

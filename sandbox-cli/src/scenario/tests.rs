@@ -92,7 +92,7 @@ fn every_kind_of_step_is_read_with_every_key() {
             "count = 5\nof = \"all\"\nfrom = \"node\"\nentry_points = 4\nzipf = 0.8\nconsistency = \"confirmed\"\n\
              expect = { conflict_max = 0, unsettled_max = 0.01, regressions_max = 0, records_moved_max = 9 }",
         ),
-        ("wait", "time = \"2m\"\nexpect = { records_moved_max = 0 }"),
+        ("wait", "time = \"2m\"\nexpect = { records_moved_max = 0, upkeep_peak_max = 65792 }"),
         ("migrate", "users = 5\nfrom = \"node\"\nentry_points = 1"),
         ("close", "users = 5"),
         ("rotate", "users = 5"),
@@ -200,7 +200,7 @@ fn impossible_steps_are_refused_at_their_key() {
         ("do = \"wait\"\ntime = \"5s\"\nmeanwhile = 1", ":4: meanwhile = 1: must be true or false"),
         (
             "do = \"wait\"\ntime = \"5s\"\nexpect = { correct_min = 1 }",
-            ":4: correct_min: unknown key, expect of a wait step takes records_moved_max",
+            ":4: correct_min: unknown key, expect of a wait step takes records_moved_max, upkeep_peak_max",
         ),
         (
             "do = \"lookup\"\ncount = 1\nexpect = { regressions_max = 0.5 }",

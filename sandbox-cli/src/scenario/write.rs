@@ -125,6 +125,7 @@ fn step(step: &Step) -> String {
             ("round_trips_p99_max", expect.round_trips_p99_max),
             ("latency_ms_p50_max", expect.latency_ms_p50_max),
             ("holders_true_share_min", expect.holders_true_share_min),
+            ("upkeep_peak_max", expect.upkeep_peak_max),
         ] {
             if let Some(bound) = bound {
                 expected.put(key, bound);

@@ -90,6 +90,7 @@ impl Connection for Counted {
             let mut sums = lock(&self.tally.0);
             sums.counters.sent += traffic(&message);
             if !message.is_for_operation() {
+                sums.counters.upkeep += traffic(&message);
                 sums.counters.records_moved += message.copies() as u64;
             } else if message.is_request() {
                 self.count_for_operation(&mut sums, &message);

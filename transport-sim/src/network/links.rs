@@ -198,7 +198,10 @@ impl Network {
             let ledger = asker.and_then(|asker| self.live(asker)).map_or(0, |live| live.ledger);
             self.ledgers[ledger].add(bytes);
         } else {
+            self.counters.upkeep.add(bytes);
             self.counters.records_moved += message.copies() as u64;
+            let spent = &mut self.slots[from.0 as usize].spent;
+            *spent = spent.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
         let Some(live) = self.live_mut(from) else { return };
         let (sequence, place) = (live.sequence, live.place);

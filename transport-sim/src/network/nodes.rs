@@ -55,7 +55,7 @@ impl Network {
             self.by_address.insert(contact.address().clone(), index);
         }
         let live = Some(Box::new(Live::new(contact, place, runner)));
-        self.slots.push(Slot { grid, chain: 0, live, life: 0, part: 0, has_left: false });
+        self.slots.push(Slot { grid, chain: 0, live, life: 0, spent: 0, part: 0, has_left: false });
         index
     }
 
