@@ -151,6 +151,8 @@ pub struct Search<A> {
     own: Option<(Grid, Group)>,
     scale: Scale,
     candidates: Vec<Candidate<A>>,
+    /// Of which groups the candidates are, once there are as many as may be; till then nobody asks.
+    crowd: Option<Crowd>,
     /// How many holders have said who the holders are.
     vouchers: u8,
     /// How many questions that wait for long are not counted as in flight.
@@ -160,6 +162,45 @@ pub struct Search<A> {
     is_late: bool,
     /// The sets that holders were told by their names.
     told: Vec<(SetName, Vec<Grid>)>,
+}
+
+/// How many candidates each group has. Kept because looking at them all for each one too many, of whom an answer may name
+/// thousands, costs more than the whole rest of a search.
+#[derive(Clone, Default, Debug)]
+struct Crowd {
+    of_group: BTreeMap<Group, usize>,
+    /// How many are beyond the share of their group.
+    surplus: usize,
+}
+
+impl Crowd {
+    fn of<A>(candidates: &[Candidate<A>]) -> Self {
+        let mut crowd = Self::default();
+        candidates.iter().for_each(|candidate| crowd.add(candidate.contact.group()));
+        crowd
+    }
+
+    fn add(&mut self, group: Group) {
+        let count = self.of_group.entry(group).or_default();
+        *count += 1;
+        self.surplus += usize::from(*count > CANDIDATES_OF_ONE_GROUP);
+    }
+
+    fn remove(&mut self, group: Group) {
+        if let Some(count) = self.of_group.get_mut(&group) {
+            self.surplus -= usize::from(*count > CANDIDATES_OF_ONE_GROUP);
+            *count -= 1;
+            if *count == 0 {
+                self.of_group.remove(&group);
+            }
+        }
+    }
+
+    /// Whether one more of this group, farther than all others, would be the one to drop.
+    fn has_no_room_at_the_end(&self, group: Group) -> bool {
+        let count = self.of_group.get(&group).copied().unwrap_or(0);
+        self.surplus == 0 || count >= CANDIDATES_OF_ONE_GROUP
+    }
 }
 
 /// One seat of the window.
@@ -181,6 +222,7 @@ impl<A> Search<A> {
             own,
             scale,
             candidates: Vec::new(),
+            crowd: None,
             vouchers: 0,
             overdue: 0,
             has_arrived: false,
@@ -268,6 +310,13 @@ impl<A> Search<A> {
                 }
             }
             Err(index) => {
+                if self.candidates.len() == CANDIDATES_MAX {
+                    let crowd = self.crowd.get_or_insert_with(|| Crowd::of(&self.candidates));
+                    if index == CANDIDATES_MAX && crowd.has_no_room_at_the_end(contact.group()) {
+                        return;
+                    }
+                    crowd.add(contact.group());
+                }
                 self.candidates.insert(
                     index,
                     Candidate {
@@ -295,16 +344,21 @@ impl<A> Search<A> {
 
     /// Drops the farthest candidate of a group that has more than its share, else the farthest of all.
     fn drop_one(&mut self) {
-        let mut seen: BTreeMap<Group, usize> = BTreeMap::new();
         let mut farthest = self.candidates.len() - 1;
-        for (index, candidate) in self.candidates.iter().enumerate() {
-            let of_group = seen.entry(candidate.contact.group()).or_default();
-            *of_group += 1;
-            if *of_group > CANDIDATES_OF_ONE_GROUP {
-                farthest = index;
+        if self.crowd.as_ref().is_some_and(|crowd| crowd.surplus > 0) {
+            let mut seen = Crowd::default();
+            for (index, candidate) in self.candidates.iter().enumerate() {
+                let before = seen.surplus;
+                seen.add(candidate.contact.group());
+                if seen.surplus > before {
+                    farthest = index;
+                }
             }
         }
-        self.candidates.remove(farthest);
+        let dropped = self.candidates.remove(farthest);
+        if let Some(crowd) = &mut self.crowd {
+            crowd.remove(dropped.contact.group());
+        }
     }
 
     /// The nearest until k groups are among them, without those who were asked in vain: whom to ask.

@@ -324,6 +324,36 @@ fn candidates_are_the_nearest_and_bounded() {
     assert_eq!(kept, nearest);
 }
 
+/// Whom is dropped is decided with a count that is kept up to date; here it is looked up each time.
+#[test]
+fn who_is_dropped_is_the_farthest_of_a_group_with_more_than_its_share_else_the_farthest() {
+    for seed in 0..8 {
+        let rng = &mut rng(seed);
+        let target = id(rng);
+        let mut search = search(target);
+        let mut model: Vec<(crate::id::Distance, Group, Grid)> = Vec::new();
+        // Few groups at first: some have more than their share. Then more and more.
+        for number in 0..2_000 {
+            let group = Group(below(rng, 8 + number / 4) as u32);
+            let contact = contact_of(id(rng), group);
+            know(&mut search, &contact);
+            model.push((target.distance(&contact.grid().0), group, contact.grid()));
+            model.sort();
+            if model.len() > CANDIDATES_MAX {
+                let is_surplus = |index: &usize| {
+                    let nearer = model[..*index].iter().filter(|(_, group, _)| *group == model[*index].1);
+                    nearer.count() >= CANDIDATES_OF_ONE_GROUP
+                };
+                let dropped = (0..model.len()).rev().find(is_surplus).unwrap_or(model.len() - 1);
+                model.remove(dropped);
+            }
+        }
+        let kept: Vec<Grid> = search.candidates().iter().map(|candidate| candidate.contact().grid()).collect();
+        let expected: Vec<Grid> = model.into_iter().map(|(_, _, grid)| grid).collect();
+        assert_eq!(kept, expected, "seed {seed}");
+    }
+}
+
 #[test]
 fn guides_are_heard_to_the_end_though_a_liar_has_shown_the_way() {
     let mut rng = rng(9);
