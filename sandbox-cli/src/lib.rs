@@ -2,7 +2,7 @@
 //!
 //! A [`scenario`] file says what happens to a simulated federation, step by step. [`runner`] carries it out and hands
 //! back a [`report`], which is either printed as JSON or drawn for a person by [`render`]; [`trace`] writes down single
-//! lookups and explains them hop by hop. The [`shell`] does single things to a federation as they are typed. None of it knows how the network works: that is the simulator's affair.
+//! lookups and explains them hop by hop. [`compare`] says what differs between two reports. The [`shell`] does single things to a federation as they are typed. None of it knows how the network works: that is the simulator's affair.
 //!
 //! ```text
 //!   file.toml ─ scenario ─ options ─▶ runner ─▶ report ─┬─▶ JSON
@@ -12,6 +12,7 @@
 //!
 //! It is a library beside the program so that tests and benches can run the same scenarios without a second process.
 
+pub mod compare;
 pub mod options;
 pub mod progress;
 pub mod render;

@@ -4,6 +4,7 @@
 //! expectation failed (the report is printed all the same), 2 for bad usage or input.
 
 use clap::{Parser, Subcommand};
+use sandbox_cli::compare::{CompareError, TOLERANCE, compare_files};
 use sandbox_cli::options::Options;
 use sandbox_cli::progress::Progress;
 use sandbox_cli::render::{render, story};
@@ -32,6 +33,7 @@ Examples:
   sandbox-cli run scenarios/federation.toml --trace lookups.jsonl
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
   sandbox-cli check scenarios/*.toml                 scenarios as tests
+  sandbox-cli compare before.json after.json         what differs between two reports, and what is worse
   sandbox-cli swarm --runs 500                       random federations under random faults
   sandbox-cli shell --nodes 20                       a prompt: new, register, route, kill, …
 
@@ -83,6 +85,28 @@ Examples:
         /// Run on this many threads [default: all cores]
         #[arg(long, value_name = "N")]
         threads: Option<NonZeroUsize>,
+    },
+    /// Tell what differs between two reports of one scenario, and what has become worse
+    ///
+    /// Worse: messages or bytes of a step, or of its operations, that have grown by more than a tenth, and operations that do not
+    /// end right any more. Time and memory are told, and never judged. The exit code is 1 if anything is worse.
+    #[command(after_help = "\
+Examples:
+  sandbox-cli run scenarios/moves.toml --nodes 200 --json > before.json
+  (a change)
+  sandbox-cli run scenarios/moves.toml --nodes 200 --json > after.json
+  sandbox-cli compare before.json after.json")]
+    Compare {
+        /// The report before the change, as `run --json` printed it
+        before: PathBuf,
+        /// The report after it
+        after: PathBuf,
+        /// By which share costs may grow before that is worse
+        #[arg(long, value_name = "SHARE", default_value_t = TOLERANCE)]
+        tolerance: f64,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Draw random small federations and faults, and check that every promise is kept
     ///
@@ -139,6 +163,8 @@ enum Failure {
     #[error(transparent)]
     Trace(#[from] TraceError),
     #[error(transparent)]
+    Compare(#[from] CompareError),
+    #[error(transparent)]
     Swarm(#[from] SwarmError),
     #[error(transparent)]
     Shell(#[from] ShellError),
@@ -170,6 +196,7 @@ fn main() -> ExitCode {
         }
         Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options, story)),
         Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
+        Command::Compare { before, after, tolerance, json } => run_compare(&before, &after, tolerance, json),
         Command::Swarm(options) => run_swarm(&options),
         Command::Shell(options) => run_shell(&options),
         Command::Explain { trace, guid } => lookups_of(&trace, &guid)
@@ -193,12 +220,22 @@ fn run(mut scenario: Scenario, options: &Options, told: fn(&Scenario, &Report) -
     scenario.apply(options)?;
     let report = executed(&scenario, options)?;
     if options.json {
-        let json = serde_json::to_string_pretty(&report).map_err(|error| Failure::Print(error.into()))?;
-        print(&format!("{json}\n"))?;
+        print_json(&report)?;
     } else {
         print(&told(&scenario, &report))?;
     }
     Ok(Verdict::of(&report))
+}
+
+/// Compares two reports and prints what differs.
+fn run_compare(before: &Path, after: &Path, tolerance: f64, json: bool) -> Result<Verdict, Failure> {
+    let comparison = compare_files(before, after, tolerance)?;
+    if json {
+        print_json(&comparison)?;
+    } else {
+        print(&comparison.render())?;
+    }
+    Ok(if comparison.worse == 0 { Verdict::Done } else { Verdict::Failed })
 }
 
 /// Carries out a swarm and prints what it found.
@@ -209,8 +246,7 @@ fn run_swarm(options: &SwarmOptions) -> Result<Verdict, Failure> {
     progress.finish();
     let findings = result?;
     if options.json {
-        let json = serde_json::to_string_pretty(&findings).map_err(|error| Failure::Print(error.into()))?;
-        print(&format!("{json}\n"))?;
+        print_json(&findings)?;
     } else {
         print(&findings.render())?;
     }
@@ -297,6 +333,12 @@ fn check(files: &[PathBuf], options: &Options) -> Result<Verdict, Failure> {
     }
     print(&format!("{passed} passed, {failed} failed\n"))?;
     Ok(verdict)
+}
+
+/// Writes something to stdout as one JSON object.
+fn print_json(what: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(what).map_err(|error| Failure::Print(error.into()))?;
+    print(&format!("{json}\n"))
 }
 
 /// Writes to stdout, with colours where they are wanted. A reader that has seen enough is no error.

@@ -80,6 +80,25 @@ fn a_check_has_a_line_for_each_file_and_ends_with_the_sum() {
 }
 
 #[test]
+fn what_has_become_worse_ends_a_comparison_with_1_and_another_story_with_2() {
+    let report = |name: &str, step: &str, messages: u64| {
+        let steps = format!(r#"[{{ "do": "{step}", "messages": {messages} }}]"#);
+        scratch(name, &format!(r#"{{ "scenario": "s", "seed": 1, "transport": "sim", "nodes": 3, "steps": {steps} }}"#))
+    };
+    let before = report("before.json", "wait", 100);
+    for (after, code) in [
+        (report("equal.json", "wait", 100), 0),
+        (report("dearer.json", "wait", 120), 1),
+        (report("other.json", "kill", 100), 2),
+    ] {
+        let output = sandbox(&["compare", before.to_str().unwrap(), after.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(text(&output.stdout).contains("+20.0 %  worse"), code == 1, "{output:?}");
+        assert_eq!(text(&output.stderr).contains("cannot be compared"), code == 2, "{output:?}");
+    }
+}
+
+#[test]
 fn a_lookup_is_explained_without_colours_in_a_pipe() {
     let (key, peer) = ("ab".repeat(32), "cd".repeat(32));
     let line = format!(
