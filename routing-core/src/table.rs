@@ -464,6 +464,11 @@ impl RoutingTable {
         self.density.floor()
     }
 
+    /// Whether others have to be asked again how dense the keyspace is.
+    pub fn is_scale_in_doubt(&self) -> bool {
+        self.density.is_in_doubt()
+    }
+
     /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
         self.density.own()

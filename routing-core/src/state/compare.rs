@@ -43,6 +43,9 @@ pub(crate) struct Comparisons {
     has_moved: bool,
     /// Whether somebody was lost, so that all who share his range compare at the same time.
     pub(super) is_urgent: bool,
+    /// Whether fellows are given what they lack, though nobody was lost: not in the first round after joining, when somebody
+    /// may not be known yet who holds it in place of the fellow.
+    pub(super) gives: bool,
     /// How fellow holders vote on claims, while this node is new to its range.
     claims: ClaimVotes,
     fetching: Fetching,
@@ -169,7 +172,8 @@ impl Core {
             .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
-                None => self.is_clear_holder(&brief.key, &self.grid()),
+                // Who is only filling its table may know nobody there but itself.
+                None => self.table.is_complete_at(&brief.key.id) && self.is_clear_holder(&brief.key, &self.grid()),
             })
             .copied()
             .collect();
@@ -186,7 +190,9 @@ impl Core {
             if comparisons.is_urgent {
                 missing_there.retain(|key| self.is_heir(key, &fellow.grid()));
             }
-            self.hand_over(fellow, missing_there);
+            if comparisons.is_urgent || comparisons.gives {
+                self.hand_over(fellow, missing_there);
+            }
         }
         comparisons.has_moved |= !wanted.is_empty();
         self.want(comparisons, fellow, wanted);

@@ -30,6 +30,8 @@ const PASSED_OVER_MAX: usize = 64;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
+/// How many are asked at once how dense the keyspace is, when that is in doubt: more than have to answer.
+const WORDS_AT_ONCE: usize = 12;
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
 const REFILL_CONTACTS: usize = 512;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
@@ -70,6 +72,8 @@ pub(crate) struct Upkeep {
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
     round: VecDeque<Arc<Contact>>,
     haste: Haste,
+    /// Whether one round has begun since this node joined.
+    has_begun_rounds: bool,
     /// Up to which change of the fellowship it has compared.
     compared: Option<u64>,
     compare_wake: Option<Tick>,
@@ -104,6 +108,7 @@ impl Upkeep {
         core.budget.start(core.now, core.config.repair_bytes_per_second);
         let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
         self.compare_wake = Some(core.now + Ticks(first));
+        self.has_begun_rounds = false;
         self.revive_wake = Some(core.now + core.config.revive_every);
         self.has_near_changed = true;
         self.near_edge = u64::MAX;
@@ -222,6 +227,7 @@ impl Upkeep {
             core.hand_over_strays();
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
             comparisons.is_urgent = self.haste == Haste::Urgent;
+            comparisons.gives = std::mem::replace(&mut self.has_begun_rounds, true);
             core.begin_votes(comparisons);
             // Where nothing had to move, nothing has to until something changes here; whoever changes compares. Who holds
             // nothing has nothing to compare.
@@ -287,9 +293,16 @@ impl Upkeep {
     }
 
     /// Who joined while the network was small knows a small part of what there is now. Where far fewer are known than the
-    /// density tells, somebody is asked for more, as on joining.
+    /// density tells, somebody is asked for more, as on joining; and if the density itself is in doubt, many for that.
     fn refill(&mut self, core: &mut Core) {
         self.refill_wake = Some(core.now + self.refill_pause);
+        if core.table.is_scale_in_doubt() {
+            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            if core.closed_for(Account::Repair) == Ticks(0) {
+                (0..WORDS_AT_ONCE).for_each(|_| ask_for_a_word(core));
+            }
+            return;
+        }
         let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
         if lacking.is_empty() {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
@@ -306,12 +319,9 @@ impl Upkeep {
         if !is_quiet {
             self.refill_pause = REFILL_PAUSE;
         }
-        // Anybody may know those whom nobody around here knows: a drawn place, so that each attempt asks another. Asked only
-        // within that part, two groups that do not know of each other would never hear of each other.
-        let mut place = core.grid().0;
-        core.rng.fill_bytes(&mut place.0);
-        let informant = core.table.nearest(&place).find(|contact| contact.failures() == 0);
-        if let Some(informant) = informant.map(|entry| entry.contact().clone()) {
+        // Anybody may know those whom nobody around here knows: each attempt asks another. Asked only within that part, two
+        // groups that do not know of each other would never hear of each other.
+        if let Some(informant) = anybody(core) {
             let start = core.grid().0.flip(shared);
             let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
             let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
@@ -425,5 +435,22 @@ impl Upkeep {
         core.ask(contact, false, Purpose::Probe(account), 0, |id| {
             Message::Find(Find { id, target: place, want: Want::Contacts, groups, set })
         });
+    }
+}
+
+/// A drawn contact that has not fallen silent.
+fn anybody(core: &mut Core) -> Option<Arc<Contact>> {
+    let mut place = core.grid().0;
+    core.rng.fill_bytes(&mut place.0);
+    let found = core.table.nearest(&place).find(|contact| contact.failures() == 0);
+    found.map(|entry| entry.contact().clone())
+}
+
+/// Asks a drawn contact for nothing but what each answer tells: how dense the keyspace is where it lies.
+fn ask_for_a_word(core: &mut Core) {
+    if let Some(contact) = anybody(core) {
+        let find =
+            Find { id: RequestId(0), target: contact.grid().0, want: Want::Contacts, groups: 0, set: SetName::NONE };
+        core.ask(&contact, false, Purpose::Probe(Account::Repair), 0, |id| Message::Find(Find { id, ..find }));
     }
 }

@@ -123,6 +123,12 @@ impl Density {
         if self.is_whole { self.whole } else { self.near }
     }
 
+    /// Whether the own neighbourhood has changed by so much since others have spoken that nobody can tell from here whether
+    /// the network has: they have to be asked again.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.near != Scale::UNKNOWN && self.agreed.is_some_and(|agreed| !agreed.holds_beside(self.near))
+    }
+
     fn agreed(&self) -> Option<Scale> {
         let agreed = self.agreed.filter(|_| self.near != Scale::UNKNOWN)?;
         Some(agreed.said(self.near))
@@ -160,7 +166,9 @@ impl Density {
             (self.whole_count, self.whole) = (count, of_all(count, prefixes));
         }
         self.near = near;
-        let there = self.agreed().unwrap_or(near).nodes();
+        // In doubt others are told of the neighbourhood: if the network has grown, that is right, and what was agreed upon
+        // would take a part of the table for all of it.
+        let there = self.agreed().filter(|_| !self.is_in_doubt()).unwrap_or(near).nodes();
         self.is_whole = !is_partial && self.whole.nodes() >= there - there / 16;
     }
 }

@@ -340,6 +340,35 @@ fn ids_ground_next_to_the_own_place_after_others_have_spoken_are_no_growth() {
 }
 
 #[test]
+fn whose_neighbourhood_has_grown_fourfold_is_in_doubt_until_eight_regions_have_spoken_again() {
+    for seed in 0..8 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let nodes = contacts(rng, 1_000);
+        let mut table = filled(own, 4_096, &nodes[..250]);
+        let speak = |table: &mut RoutingTable, regions: std::ops::Range<u8>, count| {
+            regions.for_each(|region| table.on_scale(&Grid(Id([region << 3; 32])), Scale::of_nodes(count)));
+        };
+        speak(&mut table, 0..32, 250);
+        assert!(!table.is_scale_in_doubt(), "seed {seed}");
+        // It hears of all of its new neighbours, and of a few of the others.
+        let mut nearest: Vec<_> = nodes[250..].iter().collect();
+        nearest.sort_by_key(|node| own.distance(&node.grid().0));
+        nearest[..250].iter().for_each(|node| {
+            table.offer(node);
+        });
+        assert!(table.is_scale_in_doubt(), "seed {seed}");
+        let told = nodes_of(table.own_scale()) / 1_000.0;
+        assert!((0.6..1.6).contains(&told), "seed {seed}: others are told what the neighbourhood says: {told}");
+        speak(&mut table, 0..7, 1_000);
+        assert!(table.is_scale_in_doubt(), "seed {seed}");
+        speak(&mut table, 7..8, 1_000);
+        let ratio = nodes_of(table.scale()) / 1_000.0;
+        assert!(!table.is_scale_in_doubt() && (0.95..1.05).contains(&ratio), "seed {seed}: {ratio}");
+    }
+}
+
+#[test]
 fn a_full_table_tells_the_density_of_its_neighbourhood_as_that_changes() {
     for seed in 0..20 {
         let rng = &mut rng(seed);
