@@ -172,8 +172,9 @@ impl TcpConnection {
                         peers.on_event(said, heard);
                     }
                 }
-                if let Some(event) = line.add(event) {
-                    peers.on_event(event, heard);
+                match line.add(event) {
+                    Some(event) => peers.on_event(event, heard),
+                    None => shared.counters.heard_in_pieces.one(),
                 }
             }
             if heard.len() > before {

@@ -288,6 +288,7 @@ async fn who_says_little_is_heard_before_all_that_another_says() {
             _ => None,
         });
         assert!(numbers.eq(0..500));
+        assert_eq!(node.handle.stats().heard_in_pieces, 1);
     })
     .await;
 }
