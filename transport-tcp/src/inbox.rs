@@ -16,9 +16,10 @@ use std::task::{Context, Poll, Waker};
 
 /// What weighs no more than that is heard at once: some questions.
 const SHORT: usize = 1 << 10;
-/// Of what weighs more, so much of one peer is heard at a time, and of all peers: less than a millisecond's work.
-const PIECE: usize = 2 << 10;
-const AT_ONCE: usize = 8 << 10;
+/// Of what weighs more, so much of one peer is heard at a time, and of all peers: some milliseconds' work. Less would mean
+/// that answers leave in smaller pieces, and each takes a call of the system.
+const PIECE: usize = 8 << 10;
+const AT_ONCE: usize = 32 << 10;
 /// What a message weighs beside its bytes: however short, it takes its time.
 const MESSAGE: usize = 64;
 

@@ -266,8 +266,11 @@ async fn who_says_little_is_heard_before_all_that_another_says() {
             }
         };
         // A link hands over 512 messages at most, and the rest when these were heard.
+        let key = routing_core::id::Guid(routing_core::id::Id([7; 32])).into();
         for number in 0..500 {
-            loud.send(node.grid(), &message(number)).await;
+            let keys = std::iter::repeat_n(key, 3).collect();
+            let long = Message::Fetch(routing_core::message::Fetch { id: RequestId(number), keys });
+            loud.send(node.grid(), &long).await;
         }
         arrived(&node, 500).await;
         quiet.send(node.grid(), &message(1_000)).await;
