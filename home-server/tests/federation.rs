@@ -62,8 +62,9 @@ fn a_server_that_was_killed_comes_back_as_itself_with_its_records_and_nobody_to_
     for index in 0..3 {
         lab.wait_until_joined(index);
         let server = &lab.servers[index];
-        let metrics = server.metrics().unwrap();
-        assert_eq!((metrics["records"], metrics["contacts"]), (1.0, 2.0), "{}", server.domain);
+        assert_eq!(server.metrics().unwrap()["records"], 1.0, "{}", server.domain);
+        // It may have joined through one of the others before it meets the second.
+        common::until("it knows both others", || server.metrics().is_some_and(|all| all["contacts"] == 2.0));
         let grids = server.grids();
         assert_eq!((grids.len(), &grids[0]), (2, &grids[1]));
     }

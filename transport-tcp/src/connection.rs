@@ -1,7 +1,7 @@
 //! [`TcpConnection`]: the five verbs, over sockets.
 
 use crate::config::TcpConfig;
-use crate::inbox::Event;
+use crate::inbox::{Event, Line};
 use crate::listen::listen;
 use crate::peers::Peers;
 use crate::resolve::{Resolver, SystemResolver};
@@ -76,6 +76,8 @@ pub struct TcpConnection {
     handle: TcpHandle,
     /// Exchanged with what has happened, again and again.
     events: Vec<Event>,
+    /// What is not heard all at once.
+    line: Line,
     /// When to look again for the place that somebody waits for.
     look: Option<Pin<Box<Sleep>>>,
 }
@@ -128,6 +130,7 @@ impl TcpConnection {
             shared,
             listeners,
             events: Vec::new(),
+            line: Line::default(),
             look: None,
         })
     }
@@ -157,17 +160,29 @@ impl TcpConnection {
 
     fn poll_listen(&mut self, cx: &mut Context<'_>, heard: &mut Vec<Heard>) -> Poll<()> {
         let before = heard.len();
-        let Self { peers, shared, events, look, .. } = self;
+        let Self { peers, shared, events, line, look, .. } = self;
         let peers = peers.as_mut().expect("only dropping takes it");
         peers.set_now(Instant::now());
         heard.append(&mut peers.ready);
         while shared.inbox.poll_take(cx, events).is_ready() {
             for event in events.drain(..) {
-                peers.on_event(event, heard);
+                // A link's end is heard after all that was said on it.
+                if let Event::Ended(_, grid, _) = &event {
+                    while let Some(said) = line.take_of(grid) {
+                        peers.on_event(said, heard);
+                    }
+                }
+                match line.add(event) {
+                    Some(event) => peers.on_event(event, heard),
+                    None => shared.counters.heard_in_pieces.one(),
+                }
             }
             if heard.len() > before {
                 break;
             }
+        }
+        for event in line.take_some() {
+            peers.on_event(event, heard);
         }
         // Who waits for an answer that does not come says nothing when it has waited long enough.
         while heard.len() == before && peers.is_crowded() {

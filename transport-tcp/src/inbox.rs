@@ -9,8 +9,19 @@ use crate::handshake::Greeted;
 use crate::link::{Batch, EndReason, LinkId};
 use crate::lock;
 use routing_core::id::Grid;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+
+/// What weighs no more than that is heard at once: some questions.
+const SHORT: usize = 1 << 10;
+/// Of what weighs more, so much of one peer is heard at a time, and of all peers: some milliseconds' work. Less would mean
+/// that answers leave in smaller pieces, and each takes a call of the system.
+const PIECE: usize = 8 << 10;
+const AT_ONCE: usize = 32 << 10;
+/// What a message weighs beside its bytes: however short, it takes its time.
+const MESSAGE: usize = 64;
 
 /// What happened.
 #[derive(Debug)]
@@ -19,8 +30,8 @@ pub(crate) enum Event {
     Dialled(DialId, Result<Box<Greeted>, DialError>),
     /// Somebody who dialled has proven who it is.
     Greeted(Box<Greeted>),
-    /// Messages of a link, which waits until they are heard.
-    Messages(Batch, Arc<Control>),
+    /// Messages of a link, and the link, if it waits until they are heard.
+    Messages(Batch, Option<Arc<Control>>),
     /// A link has ended.
     Ended(LinkId, Grid, EndReason),
 }
@@ -71,5 +82,52 @@ impl Inbox {
         }
         std::mem::swap(&mut events.list, empty);
         Poll::Ready(())
+    }
+}
+
+/// Long batches that wait to be heard, one of a link at most. Each peer's turn brings a piece, so that whoever says much
+/// keeps nobody waiting who says little. What one link brings stays in its order.
+#[derive(Default, Debug)]
+pub(crate) struct Line {
+    waiting: VecDeque<(Batch, Option<Arc<Control>>)>,
+}
+
+impl Line {
+    /// Gives back what is to be heard at once.
+    pub(crate) fn add(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Messages(batch, control) if batch.bytes + batch.messages.len() * MESSAGE > SHORT => {
+                self.waiting.push_back((batch, control));
+                None
+            }
+            event => Some(event),
+        }
+    }
+
+    /// What waits of this peer, whose link has ended.
+    pub(crate) fn take_of(&mut self, from: &Grid) -> Option<Event> {
+        let index = self.waiting.iter().position(|(batch, _)| batch.from == *from)?;
+        self.waiting.remove(index).map(|(batch, control)| Event::Messages(batch, control))
+    }
+
+    /// What is to be heard next of all that waits.
+    pub(crate) fn take_some(&mut self) -> SmallVec<[Event; 4]> {
+        let (mut events, mut room) = (SmallVec::new(), AT_ONCE);
+        while room > 0
+            && let Some((mut batch, control)) = self.waiting.pop_front()
+        {
+            let each = batch.bytes / batch.messages.len().max(1);
+            let count = (PIECE / (each + MESSAGE)).max(1).min(batch.messages.len());
+            room = room.saturating_sub(count * (each + MESSAGE));
+            if count == batch.messages.len() {
+                events.push(Event::Messages(batch, control));
+                continue;
+            }
+            let (messages, bytes) = (batch.messages.drain(..count).collect(), each * count);
+            events.push(Event::Messages(Batch { from: batch.from, messages, bytes }, None));
+            batch.bytes -= bytes;
+            self.waiting.push_back((batch, control));
+        }
+        events
     }
 }

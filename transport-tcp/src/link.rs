@@ -474,7 +474,7 @@ impl Link {
         self.shared.inbound.fetch_add(bytes, Ordering::Relaxed);
         self.control.on_batch();
         let batch = Batch { from: self.grid, messages: std::mem::take(&mut self.batch), bytes };
-        self.shared.inbox.push(Event::Messages(batch, self.control.clone()));
+        self.shared.inbox.push(Event::Messages(batch, Some(self.control.clone())));
     }
 
     fn use_at(&mut self, now: Instant) {

@@ -220,7 +220,9 @@ impl Peers {
         match event {
             Event::Messages(batch, control) => {
                 self.shared.inbound.fetch_sub(batch.bytes, Ordering::Relaxed);
-                control.on_heard();
+                if let Some(control) = control {
+                    control.on_heard();
+                }
                 if let Some(peer) = self.peers.get_mut(&batch.from) {
                     peer.on_heard(&batch.messages, self.now);
                     heard.extend(batch.messages.into_iter().map(|message| Heard::Message(batch.from, message)));

@@ -114,6 +114,8 @@ counters! {
     reads_throttled,
     /// Times that a peer was read no further for a while because too much had arrived for the node.
     reads_delayed,
+    /// Batches of messages that were too long to be heard at once, and were heard a piece at a time between those of others.
+    heard_in_pieces,
     /// Messages dropped because nothing was known of a link to their receiver.
     messages_without_link,
     /// Messages dropped because too many waited for a link.

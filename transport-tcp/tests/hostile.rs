@@ -251,6 +251,52 @@ async fn a_flood_of_valid_requests_is_slowed_down_and_others_are_answered() {
 }
 
 #[tokio::test]
+async fn who_says_little_is_heard_before_all_that_another_says() {
+    patient(async {
+        let mut node = Peer::new(1, lab()).await;
+        let (mut loud, mut quiet) = (Peer::new(2, lab()).await, Peer::new(3, lab()).await);
+        for peer in [&mut loud, &mut quiet] {
+            peer.request(&node.target()).await;
+            assert!(matches!(node.hear().await, Heard::Requested(_)));
+            assert!(matches!(peer.hear().await, Heard::Linked(..)));
+        }
+        let arrived = async |node: &Peer, count| {
+            while node.handle.stats().frames_in < count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // A link hands over 512 messages at most, and the rest when these were heard.
+        let key = routing_core::id::Guid(routing_core::id::Id([7; 32])).into();
+        for number in 0..500 {
+            let keys = std::iter::repeat_n(key, 3).collect();
+            let long = Message::Fetch(routing_core::message::Fetch { id: RequestId(number), keys });
+            loud.send(node.grid(), &long).await;
+        }
+        arrived(&node, 500).await;
+        quiet.send(node.grid(), &message(1_000)).await;
+        arrived(&node, 501).await;
+
+        let mut heard = Vec::new();
+        node.connection.listen(&mut heard).await.unwrap();
+        let is_quiet = |heard: &Heard| matches!(heard, Heard::Message(from, _) if *from == quiet.grid());
+        assert!(heard.iter().any(is_quiet), "it waits for nobody");
+        assert!(heard.len() < 500, "{} at once", heard.len());
+        // The other one is heard, too, in order and to the end, also if that has come meanwhile.
+        drop(loud);
+        while !matches!(heard.last(), Some(Heard::Lost(..))) {
+            node.connection.listen(&mut heard).await.unwrap();
+        }
+        let numbers = heard.iter().filter(|heard| !is_quiet(heard)).filter_map(|heard| match heard {
+            Heard::Message(_, message) => message.id().map(|id| id.0),
+            _ => None,
+        });
+        assert!(numbers.eq(0..500));
+        assert_eq!(node.handle.stats().heard_in_pieces, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn idle_connections_without_end_keep_nobody_out() {
     patient(async {
         let count: usize = std::env::var("IDLE_CONNECTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
