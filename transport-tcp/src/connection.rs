@@ -181,8 +181,11 @@ impl TcpConnection {
                 break;
             }
         }
-        for event in line.take_some() {
-            peers.on_event(event, heard);
+        // Pieces of those who are not linked any more bring nothing.
+        while heard.len() == before && !line.is_empty() {
+            for event in line.take_some() {
+                peers.on_event(event, heard);
+            }
         }
         // Who waits for an answer that does not come says nothing when it has waited long enough.
         while heard.len() == before && peers.is_crowded() {

@@ -104,6 +104,11 @@ impl Line {
         }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// What waits of this peer, whose link has ended.
     pub(crate) fn take_of(&mut self, from: &Grid) -> Option<Event> {
         let index = self.waiting.iter().position(|(batch, _)| batch.from == *from)?;
@@ -129,5 +134,60 @@ impl Line {
             self.waiting.push_back((batch, control));
         }
         events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing_core::id::Id;
+    use routing_core::message::{Message, RequestId};
+
+    fn batch(from: u8, count: u32, bytes: usize) -> Event {
+        let messages = (0..count).map(|number| Message::Unknown(RequestId(number))).collect();
+        Event::Messages(Batch { from: Grid(Id([from; 32])), messages, bytes }, None)
+    }
+
+    fn said(event: &Event) -> (u8, Vec<u32>, usize) {
+        let Event::Messages(batch, _) = event else { panic!("{event:?}") };
+        let numbers = batch.messages.iter().map(|message| match message {
+            Message::Unknown(RequestId(number)) => *number,
+            other => panic!("{other:?}"),
+        });
+        (batch.from.0.0[0], numbers.collect(), batch.bytes)
+    }
+
+    #[test]
+    fn whoever_says_little_is_heard_before_all_that_another_says() {
+        let mut line = Line::default();
+        assert!(line.add(batch(1, 1_000, 50_000)).is_none() && line.add(batch(2, 500, 9_000)).is_none());
+        let short = line.add(batch(3, 2, 20));
+        assert_eq!(short.as_ref().map(said), Some((3, vec![0, 1], 20)));
+        let (mut heard, mut turns) = ([Vec::new(), Vec::new()], Vec::new());
+        let mut bytes = 0;
+        while !line.is_empty() {
+            let events = line.take_some();
+            assert!(!events.is_empty() && events.len() <= AT_ONCE.div_ceil(PIECE) + 1);
+            for (from, numbers, weight) in events.iter().map(said) {
+                turns.push(from);
+                heard[usize::from(from) - 1].extend(numbers);
+                bytes += weight;
+            }
+        }
+        for (numbers, count) in heard.iter().zip([1_000, 500]) {
+            assert!(numbers.iter().copied().eq(0..count), "in the order in which it was said");
+        }
+        assert_eq!(turns[..4], [1, 2, 1, 2], "each in its turn");
+        assert_eq!(bytes, 59_000, "what was counted when it came is counted off as it is heard");
+    }
+
+    #[test]
+    fn what_a_peer_has_said_is_heard_before_its_end() {
+        let mut line = Line::default();
+        assert!(line.add(batch(1, 1_000, 50_000)).is_none());
+        assert!(line.take_of(&Grid(Id([2; 32]))).is_none());
+        let rest = line.take_of(&Grid(Id([1; 32])));
+        assert_eq!(rest.as_ref().map(said).map(|(_, numbers, _)| numbers.len()), Some(1_000));
+        assert!(line.is_empty());
     }
 }
