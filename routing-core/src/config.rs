@@ -77,7 +77,8 @@ pub struct NodeConfig {
     pub bundles_at_once_max: u32,
     /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
     pub bundle_bytes_max: u32,
-    /// Whether this is a lab: each node counts as its own group, whatever its domain.
+    /// Whether this is a lab, where addresses may be dialled that lead nowhere from outside. Transports heed it; the core has no
+    /// need to, since a node at such an address is a group of its own by itself.
     pub lab: bool,
 }
 

@@ -140,6 +140,9 @@ impl Versions {
 
 /// Nodes that may well be one operator: of one registrable domain, else of one IP prefix (/24 or /48).
 ///
+/// Addresses that lead nowhere from outside (loopback, link-local, private) are dialled in labs alone, where each node is a group
+/// of its own.
+///
 /// The first four bytes of BLAKE3 over a tag for the kind (`d`, `4`, `6`, `g`) and the domain or prefix. What has
 /// neither is a group of its own, by its GRID. Two groups may share a number by chance, which at worst counts two
 /// operators as one.
@@ -157,7 +160,7 @@ impl Group {
         if let Some(domain) = address.domain() {
             return Self::of_domain(&domain);
         }
-        match address.ip().map(|ip| ip.to_canonical()) {
+        match address.ip().map(|ip| ip.to_canonical()).filter(|ip| !is_local(ip)) {
             Some(IpAddr::V4(ip)) => Self::of(b'4', &ip.octets()[..3]),
             Some(IpAddr::V6(ip)) => Self::of(b'6', &ip.octets()[..6]),
             None => Self::alone(grid),
@@ -174,6 +177,14 @@ impl Group {
         hasher.update(&[kind]).update(what);
         let [a, b, c, d, ..] = *hasher.finalize().as_bytes();
         Group(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+/// Whether nobody but neighbours on the same network can be at this address.
+fn is_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -473,6 +484,16 @@ mod tests {
         let other = Group::at(&Address::none(), &Grid(Id([2; 32])));
         assert_ne!(group(""), other);
         assert_eq!(other, Group::alone(&Grid(Id([2; 32]))));
+    }
+
+    #[test]
+    fn nodes_at_addresses_of_a_lab_are_groups_of_their_own() {
+        for text in
+            ["127.0.0.1:4001", "10.1.2.3", "169.254.0.9", "[::1]:4001", "[fd00::7]", "[fe80::7]", "[::ffff:127.0.0.1]"]
+        {
+            let group = |node: u8| Group::at(&address(text), &Grid(Id([node; 32])));
+            assert_ne!(group(1), group(2), "{text}");
+        }
     }
 
     #[test]
