@@ -371,7 +371,12 @@ impl RoutingTable {
     /// Whether everybody near `target` is likely to be known. A hint that saves round trips; nothing rests on it.
     pub fn is_complete_at(&self, target: &Id) -> bool {
         let shared = self.own.common_bits(target);
-        (!self.partial || shared as usize >= self.shares.depth) && !self.lacks(shared)
+        (!self.partial || shared as usize >= self.shares.depth) && self.is_filled_at(target)
+    }
+
+    /// Whether about as many are known near `target` as there should be, by the density and by the budget.
+    pub fn is_filled_at(&self, target: &Id) -> bool {
+        !self.lacks(self.own.common_bits(target))
     }
 
     /// Whether far fewer contacts are known than there should be in the part of the keyspace that shares exactly `shared`

@@ -173,7 +173,7 @@ impl Core {
             .filter(|brief| match self.store.brief(&brief.key) {
                 Some(own) => own != **brief,
                 // Who is only filling its table may know nobody there but itself.
-                None => self.table.is_complete_at(&brief.key.id) && self.is_clear_holder(&brief.key, &self.grid()),
+                None => self.table.is_filled_at(&brief.key.id) && self.is_clear_holder(&brief.key, &self.grid()),
             })
             .copied()
             .collect();
