@@ -306,6 +306,10 @@ impl<A> Search<A> {
                     known.named = known.named.saturating_add(1);
                 }
                 if contact.supersedes(&known.contact) {
+                    if let Some(crowd) = &mut self.crowd {
+                        crowd.remove(known.contact.group());
+                        crowd.add(contact.group());
+                    }
                     known.contact = contact.clone();
                 }
             }
