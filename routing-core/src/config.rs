@@ -77,8 +77,8 @@ pub struct NodeConfig {
     pub bundles_at_once_max: u32,
     /// How many bytes of records travel in one message. Below the frame limit of 1 MiB.
     pub bundle_bytes_max: u32,
-    /// Whether this is a lab, where addresses may be dialled that lead nowhere from outside. Transports heed it; the core has no
-    /// need to, since a node at such an address is a group of its own by itself.
+    /// Whether this is a lab, where addresses may be dialled that lead nowhere from outside. The core does nothing about it, since a
+    /// node at such an address is a group of its own by itself; what is dialled is for the transport's own settings to say.
     pub lab: bool,
 }
 

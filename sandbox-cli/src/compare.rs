@@ -10,7 +10,6 @@
 use crate::scenario::grouped;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// By how much costs may grow before that is worse: a tenth.
@@ -204,11 +203,10 @@ impl Comparison {
             text += "\nthis machine\n";
             self.differences.iter().filter(machine).for_each(|difference| text += &difference.line());
         }
-        let _ = writeln!(
-            text,
-            "\n{} worse",
-            if self.worse == 0 { "nothing is".to_owned() } else { format!("{} are", self.worse) }
-        );
+        text += &match self.worse {
+            0 => "\nnothing is worse\n".to_owned(),
+            count => format!("\n{count} are worse\n"),
+        };
         text
     }
 }
