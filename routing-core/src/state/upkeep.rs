@@ -400,7 +400,8 @@ impl Upkeep {
     }
 
     /// The next contact of the table that was not heard from since the last round. Bins are walked in bit-reversed
-    /// order, so that each part of the keyspace is met early.
+    /// order, so that each part of the keyspace is met early, and each node begins with its own, so that those who joined at
+    /// one time do not all come to the same contacts at one time.
     fn next_far(&mut self, core: &mut Core) -> Option<Arc<Contact>> {
         for _ in 0..PASSED_OVER_MAX {
             let bins = core.table.bins();
@@ -408,7 +409,8 @@ impl Upkeep {
             if self.far_bin >= bins {
                 self.far_bin = 0;
             }
-            let bin = self.far_bin.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0);
+            let step = self.far_bin.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0);
+            let bin = step ^ core.grid().0.prefix().checked_shr(64 - bits).unwrap_or(0) as usize;
             let Some(entry) = core.table.bin(bin).get(self.far_index) else {
                 self.far_index = 0;
                 self.far_bin += 1;
