@@ -17,7 +17,6 @@ use crate::id::Grid;
 use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How many are kept in mind. Of more, those with the greatest ids lose their places at once.
 const ABSENT_MAX: usize = 1_024;
@@ -104,13 +103,15 @@ impl Core {
         self.fellowship.on_change(&self.contact.grid(), &grid);
     }
 
-    /// Somebody is said to be away: if so, it keeps its place for as long as it has said, but not without end.
-    pub(super) fn on_away(&mut self, contact: &Arc<Contact>) {
-        self.meet(contact);
-        let is_away = self.table.entry(&contact.grid()).is_some_and(Entry::is_away);
-        if let Standing::Away { for_ms } = contact.standing()
-            && is_away
-        {
+    /// Somebody's card that is new here says that it is away. A neighbour keeps its place for as long as it has said, but not
+    /// without end, whoever showed the card: others have heard its farewell, and nothing moves at theirs.
+    pub(super) fn note_away(&mut self, contact: &Contact) {
+        let Standing::Away { for_ms } = contact.standing() else { return };
+        let neighbourhood = usize::from(self.config.holders) * 4;
+        let mut neighbours = self.table.nearest(&self.contact.grid().0).take(neighbourhood);
+        let is_neighbour = neighbours.any(|entry| entry.contact().grid() == contact.grid());
+        drop(neighbours);
+        if is_neighbour {
             let span = Core::bounded_absence(Ticks(for_ms)).max(self.config.grace);
             self.on_absent(contact.grid(), self.now + span);
         }

@@ -240,6 +240,9 @@ impl Core {
         if offered == Offered::Renewed {
             self.on_back_if_available(&contact.grid());
         }
+        if matches!(offered, Offered::New | Offered::Renewed) {
+            self.note_away(contact);
+        }
         offered
     }
 

@@ -147,13 +147,7 @@ impl NodeState {
                 self.upkeep.hurry(self.core.now);
                 self.core.notify(Notice::NeighbourLeft(from));
             }
-            Standing::Away { .. } => {
-                self.meet(contact);
-                if self.is_near(&from) {
-                    self.core.on_away(contact);
-                }
-            }
-            Standing::Here => self.meet(contact),
+            Standing::Away { .. } | Standing::Here => self.meet(contact),
         }
         self.core.table.set_linked(&from, false);
     }

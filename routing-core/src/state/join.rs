@@ -142,10 +142,6 @@ impl Join {
     ) -> Progress {
         let informant = pending.peer.grid();
         if let Some(contacts) = &found.contacts {
-            let away = contacts.iter().map(|named| &named.contact).filter(|contact| contact.is_away());
-            for contact in away {
-                core.on_away(contact);
-            }
             for contact in core.meet_all(contacts) {
                 self.search.add_named(&contact, informant, core.acquaintance(&contact.grid()));
             }

@@ -76,6 +76,24 @@ fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
 }
 
 #[test]
+fn who_has_missed_a_farewell_keeps_the_place_all_the_same_once_anybody_shows_the_card() {
+    let (mut world, _) = world_with_records(12);
+    world.run(world.config.compare_every.0 * 2);
+    let before = world.sent.len();
+    let deaf = world.nodes[4].take();
+    assert!(matches!(world.perform(5, Operation::Away(Ticks::minutes(40))), Outcome::Departed(Ok(()))));
+    let card = world.node(5).contact().clone();
+    world.nodes[5] = None;
+    world.nodes[4] = deaf;
+    let state = world.nodes[4].as_mut().unwrap();
+    assert!(card.is_away() && !state.core.absent.contains(&card.grid()));
+    state.meet(&card);
+    assert!(state.core.absent.keeps_place(&card.grid()));
+    world.run(Ticks::minutes(35).0);
+    assert_eq!(moved(&world, before), 0);
+}
+
+#[test]
 fn who_was_given_up_is_taken_up_again_on_nobodys_word_but_its_own() {
     let (mut world, _) = world_with_records(12);
     let gone = world.contacts[5].clone();
