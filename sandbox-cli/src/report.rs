@@ -69,6 +69,8 @@ pub struct StepReport {
     pub records_moved: u64,
     /// What of `bytes` no operation waited for.
     pub upkeep_bytes: u64,
+    /// The most of that which one node sent, in bytes a second of the step; null where nodes cannot be watched so closely.
+    pub upkeep_most: Option<f64>,
     /// The most of that which one node sent within ten seconds, in bytes a second; null where nodes cannot be watched so
     /// closely.
     pub upkeep_peak: Option<f64>,
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn the_keys_of_the_json_are_those_agreed_upon() {
         let always = "do at_seconds seconds wall_seconds nodes_alive messages bytes links_opened records_moved \
-                      upkeep_bytes upkeep_peak";
+                      upkeep_bytes upkeep_most upkeep_peak";
         let operations = "asked correct wrong absent unreachable conflict unsettled local regressions op_messages op_bytes \
                           round_trips latency_ms";
         let step = StepReport::default();

@@ -256,6 +256,8 @@ struct Begun {
     wall: Instant,
     counters: Counters,
     ledger: usize,
+    /// What each node had sent outside operations.
+    upkeep: Option<Vec<u64>>,
 }
 
 impl<'a, C: Carrier> Runner<'a, C> {
@@ -274,6 +276,7 @@ impl<'a, C: Carrier> Runner<'a, C> {
                 wall: Instant::now(),
                 counters: self.sandbox.network().counters(),
                 ledger: self.sandbox.network_mut().open_ledger(),
+                upkeep: self.sandbox.network().simulated().map(Network::upkeep_of_each),
             };
             let plan = self.plan(index, &mut busy)?;
             let outstanding = 0;
@@ -508,6 +511,12 @@ impl<'a, C: Carrier> Runner<'a, C> {
                 holders_true_share: shares.map(|shares| shares.0),
             }
         });
+        let network = self.sandbox.network().simulated();
+        let upkeep_most = network.zip(step.begun.upkeep.take()).map(|(network, before)| {
+            let before = before.into_iter().chain(std::iter::repeat(0));
+            let sent = network.upkeep_of_each().into_iter().zip(before).map(|(now, before)| now - before);
+            rate(sent.max().unwrap_or(0), took.as_seconds())
+        });
         StepReport {
             name: what.name(),
             at_seconds: step.begun.at.since(self.start).as_seconds(),
@@ -519,7 +528,8 @@ impl<'a, C: Carrier> Runner<'a, C> {
             links_opened: counters.links_opened - before.links_opened,
             records_moved: counters.records_moved - before.records_moved,
             upkeep_bytes: (counters.upkeep - before.upkeep).bytes,
-            upkeep_peak: self.sandbox.network().simulated().map(|network| network.upkeep_peak(step.begun.at)),
+            upkeep_most,
+            upkeep_peak: network.map(|network| network.upkeep_peak(step.begun.at)),
             operations: what.has_operations().then_some(operations),
             holders,
         }

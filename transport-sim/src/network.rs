@@ -356,6 +356,11 @@ impl Network {
         self.meter.peak(since, self.now(), self.slots.iter().map(|slot| slot.spent))
     }
 
+    /// How many bytes each node has sent outside operations since it was added, in order of their numbers.
+    pub fn upkeep_of_each(&self) -> Vec<u64> {
+        self.meter.totals(self.slots.iter().map(|slot| slot.spent))
+    }
+
     /// From now on the nodes of a tick take their turns on so many threads, the caller's among them. The run is the same
     /// on any number.
     pub fn set_threads(&mut self, threads: usize) {

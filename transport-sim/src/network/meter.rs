@@ -2,7 +2,7 @@
 //! which a mean over nodes and hours does not show.
 //!
 //! Each node counts what it sends within a window of ten seconds, for as long as it may save of its budget for repair; of
-//! each window the most that one node has sent is kept.
+//! each window the most that one node has sent is kept, and of each node what it has sent in all windows.
 
 use routing_core::time::{Tick, Ticks};
 
@@ -14,6 +14,8 @@ const WINDOW: Ticks = Ticks::seconds(10);
 pub(super) struct Meter {
     /// The most that one node has sent, in bytes.
     most: Vec<u32>,
+    /// What each node has sent in them, in bytes.
+    totals: Vec<u64>,
 }
 
 /// Whether a window ends, and the next begins, with this tick.
@@ -24,7 +26,22 @@ pub(super) fn ends_at(now: Tick) -> bool {
 impl Meter {
     /// A window has ended, in which each node spent so much; they begin anew.
     pub(super) fn turn<'a>(&mut self, spent: impl Iterator<Item = &'a mut u32>) {
-        self.most.push(spent.map(std::mem::take).max().unwrap_or(0));
+        let mut most = 0;
+        for (index, spent) in spent.enumerate() {
+            let spent = std::mem::take(spent);
+            most = most.max(spent);
+            match self.totals.get_mut(index) {
+                Some(total) => *total += u64::from(spent),
+                None => self.totals.push(spent.into()),
+            }
+        }
+        self.most.push(most);
+    }
+
+    /// How much each node has sent since it was added, with what it has spent in the window that has not ended.
+    pub(super) fn totals(&self, spent: impl Iterator<Item = u32>) -> Vec<u64> {
+        let ended = self.totals.iter().copied().chain(std::iter::repeat(0));
+        spent.zip(ended).map(|(spent, ended)| ended + u64::from(spent)).collect()
     }
 
     /// The most in any window that ended after `since`, or has not ended at `now`, in which each node has spent so much yet;
@@ -55,5 +72,6 @@ mod tests {
         assert_eq!(peak(10_000), 30.0);
         assert_eq!(peak(20_000), 2.0, "so does the one that is now");
         assert_eq!(peak(25_000), 0.0);
+        assert_eq!(meter.totals([10, 20, 0, 7].into_iter()), [410, 5_220, 0, 7], "and of each node all is kept");
     }
 }
