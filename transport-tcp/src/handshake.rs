@@ -11,6 +11,7 @@
 //! The hello is written before the handshake begins, and TLS sends it as soon as it may: after the peer has proven its
 //! key. What is in it is no secret.
 
+use crate::cards::Cards;
 use crate::gate::Slot;
 use crate::shared::Shared;
 use crate::stats::Counters;
@@ -131,19 +132,19 @@ pub(crate) async fn hear_hello(
     let length = payload_len(header, HELLO_MAX).map_err(|_| HelloError::Unreadable)?;
     let mut payload = vec![0; length];
     stream.read_exact(&mut payload).await?;
-    judge(&shared.hello, &payload, grid)
+    judge(&shared.hello, &shared.cards, &payload, grid)
 }
 
 /// What a hello is worth from somebody who is proven to be `grid`. Separate from the sockets, so that it can be fed with
 /// anything.
-pub(crate) fn judge(ours: &Hello, payload: &[u8], grid: Grid) -> Result<Arc<Contact>, HandshakeError> {
+pub(crate) fn judge(ours: &Hello, cards: &Cards, payload: &[u8], grid: Grid) -> Result<Arc<Contact>, HandshakeError> {
     let theirs = Hello::decode(payload)?;
     // There is one version so far; with the next, the link keeps which.
     agree(ours, &theirs)?;
-    if theirs.contact.grid() != grid || !theirs.contact.verify() {
+    if theirs.contact.grid() != grid {
         return Err(HandshakeError::ForeignCard);
     }
-    Ok(theirs.contact)
+    cards.check(theirs.contact).ok_or(HandshakeError::ForeignCard)
 }
 
 fn proven(tls: &CommonState) -> Result<Grid, HandshakeError> {
@@ -175,24 +176,24 @@ mod tests {
 
     #[test]
     fn a_hello_counts_if_its_card_is_that_of_the_key_that_the_link_has_proven() {
-        let (ours, theirs) = (hello("main", 1), hello("main", 2));
+        let (ours, theirs, cards) = (hello("main", 1), hello("main", 2), Cards::default());
         let grid = theirs.contact.grid();
-        assert_eq!(judge(&ours, &theirs.encode(), grid).unwrap().grid(), grid);
-        let foreign = judge(&ours, &theirs.encode(), ours.contact.grid());
+        assert_eq!(judge(&ours, &cards, &theirs.encode(), grid).unwrap().grid(), grid);
+        let foreign = judge(&ours, &cards, &theirs.encode(), ours.contact.grid());
         assert!(matches!(foreign, Err(HandshakeError::ForeignCard)));
-        let other = judge(&ours, &hello("other", 2).encode(), grid);
+        let other = judge(&ours, &cards, &hello("other", 2).encode(), grid);
         assert!(matches!(other, Err(HandshakeError::Hello(HelloError::OtherNetwork { .. }))));
         let mut forged = theirs.encode();
         let last = forged.len() - 1;
         forged[last] ^= 1;
-        assert!(matches!(judge(&ours, &forged, grid), Err(HandshakeError::ForeignCard)));
+        assert!(matches!(judge(&ours, &cards, &forged, grid), Err(HandshakeError::ForeignCard)));
     }
 
     /// `HELLO_CASES` is how many are tried (100,000); a failure names the seed that repeats it.
     #[test]
     fn no_damaged_hello_is_taken_for_another_or_makes_a_panic() {
         let cases = std::env::var("HELLO_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-        let (ours, theirs) = (hello("main", 1), hello("main", 2));
+        let (ours, theirs, cards) = (hello("main", 1), hello("main", 2), Cards::default());
         let (grid, whole) = (theirs.contact.grid(), theirs.encode());
         for seed in 0..cases {
             let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -207,7 +208,7 @@ mod tests {
                 }
             }
             // Of a hello that was changed, only the versions may differ and be agreed upon all the same.
-            if let Ok(contact) = judge(&ours, &bytes, grid) {
+            if let Ok(contact) = judge(&ours, &cards, &bytes, grid) {
                 assert_eq!(contact.hash(), theirs.contact.hash(), "seed {seed}");
             }
         }

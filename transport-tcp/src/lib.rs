@@ -57,6 +57,7 @@
 //! # }
 //! ```
 
+mod cards;
 mod config;
 mod connection;
 mod control;

@@ -1,5 +1,6 @@
 //! What all tasks of a connection share.
 
+use crate::cards::Cards;
 use crate::config::TcpConfig;
 use crate::gate::Gate;
 use crate::inbox::Inbox;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) hello: Hello,
     /// The hello as it is written.
     pub(crate) hello_frame: Vec<u8>,
+    pub(crate) cards: Cards,
     pub(crate) connector: TlsConnector,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) inbox: Inbox,
@@ -60,6 +62,7 @@ impl Shared {
             grid,
             hello,
             hello_frame,
+            cards: Cards::default(),
             connector,
             acceptor,
             inbox: Inbox::default(),
