@@ -166,14 +166,10 @@ impl TcpConnection {
         heard.append(&mut peers.ready);
         while shared.inbox.poll_take(cx, events).is_ready() {
             for event in events.drain(..) {
-                // A link's end is heard after all that was said on it.
-                if let Event::Ended(_, grid, _) = &event {
-                    while let Some(said) = line.take_of(grid) {
-                        peers.on_event(said, heard);
-                    }
-                }
+                let is_end = matches!(event, Event::Ended(..));
                 match line.add(event) {
                     Some(event) => peers.on_event(event, heard),
+                    None if is_end => {}
                     None => shared.counters.heard_in_pieces.one(),
                 }
             }

@@ -22,6 +22,8 @@ const PIECE: usize = 8 << 10;
 const AT_ONCE: usize = 32 << 10;
 /// What a message weighs beside its bytes: however short, it takes its time.
 const MESSAGE: usize = 64;
+/// Of so many links that have ended what they said last waits for its turn, at most.
+const ENDED_MAX: usize = 64;
 
 /// What happened.
 #[derive(Debug)]
@@ -86,18 +88,35 @@ impl Inbox {
 }
 
 /// Long batches that wait to be heard, one of a link at most. Each peer's turn brings a piece, so that whoever says much
-/// keeps nobody waiting who says little. What one link brings stays in its order.
+/// keeps nobody waiting who says little. What one link brings stays in its order, and its end comes last.
 #[derive(Default, Debug)]
 pub(crate) struct Line {
-    waiting: VecDeque<(Batch, Option<Arc<Control>>)>,
+    waiting: VecDeque<Waiting>,
+    /// How many ends wait.
+    ends: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    batch: Batch,
+    control: Option<Arc<Control>>,
+    end: Option<Event>,
 }
 
 impl Line {
-    /// Gives back what is to be heard at once.
+    /// Gives back what is to be heard at once. The end of a link that this node has crowded out is, and so is one too many:
+    /// what such a link said and still waits is heard of nobody then.
     pub(crate) fn add(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Messages(batch, control) if batch.bytes + batch.messages.len() * MESSAGE > SHORT => {
-                self.waiting.push_back((batch, control));
+                self.waiting.push_back(Waiting { batch, control, end: None });
+                None
+            }
+            Event::Ended(_, from, reason) if reason != EndReason::CrowdedOut && self.ends < ENDED_MAX => {
+                let is_of_it = |waiting: &&mut Waiting| waiting.batch.from == from && waiting.end.is_none();
+                let Some(last) = self.waiting.iter_mut().rev().find(is_of_it) else { return Some(event) };
+                last.end = Some(event);
+                self.ends += 1;
                 None
             }
             event => Some(event),
@@ -109,29 +128,25 @@ impl Line {
         self.waiting.is_empty()
     }
 
-    /// What waits of this peer, whose link has ended.
-    pub(crate) fn take_of(&mut self, from: &Grid) -> Option<Event> {
-        let index = self.waiting.iter().position(|(batch, _)| batch.from == *from)?;
-        self.waiting.remove(index).map(|(batch, control)| Event::Messages(batch, control))
-    }
-
     /// What is to be heard next of all that waits.
     pub(crate) fn take_some(&mut self) -> SmallVec<[Event; 4]> {
         let (mut events, mut room) = (SmallVec::new(), AT_ONCE);
         while room > 0
-            && let Some((mut batch, control)) = self.waiting.pop_front()
+            && let Some(Waiting { mut batch, control, end }) = self.waiting.pop_front()
         {
             let each = batch.bytes / batch.messages.len().max(1);
             let count = (PIECE / (each + MESSAGE)).max(1).min(batch.messages.len());
             room = room.saturating_sub(count * (each + MESSAGE));
             if count == batch.messages.len() {
                 events.push(Event::Messages(batch, control));
+                self.ends -= usize::from(end.is_some());
+                events.extend(end);
                 continue;
             }
             let (messages, bytes) = (batch.messages.drain(..count).collect(), each * count);
             events.push(Event::Messages(Batch { from: batch.from, messages, bytes }, None));
             batch.bytes -= bytes;
-            self.waiting.push_back((batch, control));
+            self.waiting.push_back(Waiting { batch, control, end });
         }
         events
     }
@@ -182,12 +197,33 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_has_said_is_heard_before_its_end() {
+    fn what_a_peer_has_said_is_heard_before_its_end_unless_it_was_crowded_out() {
+        let end = |from: u8, reason| Event::Ended(LinkId(from.into()), Grid(Id([from; 32])), reason);
         let mut line = Line::default();
         assert!(line.add(batch(1, 1_000, 50_000)).is_none());
-        assert!(line.take_of(&Grid(Id([2; 32]))).is_none());
-        let rest = line.take_of(&Grid(Id([1; 32])));
-        assert_eq!(rest.as_ref().map(said).map(|(_, numbers, _)| numbers.len()), Some(1_000));
-        assert!(line.is_empty());
+        assert!(line.add(end(2, EndReason::Closed)).is_some(), "of which nothing waits");
+        assert!(line.add(end(1, EndReason::CrowdedOut)).is_some());
+        assert!(line.add(end(1, EndReason::Closed)).is_none());
+        let mut heard = 0;
+        while !line.is_empty() {
+            for event in line.take_some() {
+                match event {
+                    Event::Ended(LinkId(1), ..) => assert_eq!(heard, 1_000),
+                    event => heard += said(&event).1.len(),
+                }
+            }
+        }
+        assert_eq!((heard, line.ends), (1_000, 0));
+    }
+
+    #[test]
+    fn only_so_many_of_those_who_are_gone_are_heard_to_the_end() {
+        let mut line = Line::default();
+        let ends = (0..=ENDED_MAX).map(|number| {
+            let from = Grid(Id([number as u8; 32]));
+            assert!(line.add(batch(number as u8, 100, 5_000)).is_none());
+            line.add(Event::Ended(LinkId(number as u64), from, EndReason::Closed)).is_some()
+        });
+        assert_eq!(ends.filter(|is_at_once| *is_at_once).count(), 1);
     }
 }
