@@ -18,11 +18,12 @@ use crate::stats::Counters;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// How many addresses are remembered that have nothing open; their rates begin anew afterwards.
-const QUIET_MAX: usize = 4_096;
+const QUIET_MAX: usize = 16_384;
 /// How many seconds' worth of connections one address may open at once.
 const BURST: u32 = 10;
 
@@ -42,6 +43,9 @@ pub(crate) struct Gate {
 struct State {
     all: Bucket,
     addresses: HashMap<IpAddr, Address>,
+    /// With how many addresses they are looked through for those that may be forgotten: so rarely that each newcomer pays
+    /// for a few.
+    forgets_at: usize,
     /// In order of arrival, with what ends them.
     pending: BTreeMap<u64, Option<AbortHandle>>,
     proven: usize,
@@ -71,6 +75,7 @@ impl Gate {
             state: Mutex::new(State {
                 all: Bucket::new(rate, rate.saturating_mul(2), now),
                 addresses: HashMap::new(),
+                forgets_at: QUIET_MAX,
                 pending: BTreeMap::new(),
                 proven: 0,
                 arrived: 0,
@@ -89,17 +94,11 @@ impl Gate {
     pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, now: Instant, counters: &Counters) -> Option<Slot> {
         let address = prefix(ip);
         let mut state = lock(&self.state);
-        let State { all, addresses, pending, proven, arrived } = &mut *state;
+        state.forget_quiet(now);
+        let State { all, addresses, pending, proven, arrived, .. } = &mut *state;
         if *proven >= self.all_max {
             counters.inbound_refused_full.one();
             return None;
-        }
-        if addresses.len() > QUIET_MAX {
-            addresses.retain(|_, address| address.pending + address.proven > 0 || !address.rate.is_full(now));
-        }
-        // As many as that at once are more than a table; those that are quiet go, whatever they had used up.
-        if addresses.len() > QUIET_MAX * 4 {
-            addresses.retain(|_, address| address.pending + address.proven > 0);
         }
         let rate = self.per_address_per_second;
         let entry = addresses.entry(address).or_insert_with(|| Address {
@@ -137,6 +136,12 @@ impl Gate {
         Some(Slot { gate: self.clone(), address, number, is_proven: false })
     }
 
+    /// For how long nobody is let in, because as many came lately as may come from all addresses: whoever waits outside
+    /// meanwhile costs nothing.
+    pub(crate) fn closed_for(&self, now: Instant) -> Option<Duration> {
+        if self.is_lab { None } else { lock(&self.state).all.wait_for(1, now) }
+    }
+
     /// `task` is what to end if the place of connection `number` is needed.
     pub(crate) fn attach(&self, number: u64, task: AbortHandle) {
         // Not there any more: it has ended or has proven itself, or its place was needed before it had begun. The last is
@@ -144,6 +149,20 @@ impl Gate {
         if let Some(place) = lock(&self.state).pending.get_mut(&number) {
             *place = Some(task);
         }
+    }
+}
+
+impl State {
+    fn forget_quiet(&mut self, now: Instant) {
+        if self.addresses.len() < self.forgets_at {
+            return;
+        }
+        self.addresses.retain(|_, address| address.pending + address.proven > 0 || !address.rate.is_full(now));
+        // So many at once are more than a table; those that are quiet go, whatever they had used up.
+        if self.addresses.len() >= QUIET_MAX {
+            self.addresses.retain(|_, address| address.pending + address.proven > 0);
+        }
+        self.forgets_at = QUIET_MAX.max(self.addresses.len() * 2);
     }
 }
 
@@ -188,7 +207,6 @@ fn prefix(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn gate(config: TcpConfig) -> (Arc<Gate>, Counters, Instant) {
         let now = Instant::now();
@@ -233,6 +251,30 @@ mod tests {
         assert_eq!((taken, counters.inbound_refused_rate.get()), (10, 10));
         assert!(gate.admit(ip("9.9.9.9"), now + Duration::from_secs(1), &counters).is_some());
         assert!(gate.admit(ip("9.9.9.10"), now, &counters).is_some());
+    }
+
+    #[tokio::test]
+    async fn once_too_many_came_from_everywhere_nobody_is_let_in_for_a_moment() {
+        let (gate, counters, now) = gate(TcpConfig { handshakes_per_second: 100, ..TcpConfig::default() });
+        let from = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+        for number in 0..200 {
+            assert_eq!(gate.closed_for(now), None);
+            assert!(gate.admit(from(number), now, &counters).is_some());
+        }
+        assert_eq!(gate.closed_for(now), Some(Duration::from_millis(10)));
+        assert!(gate.admit(from(200), now, &counters).is_none());
+        assert!(gate.admit(from(201), now + Duration::from_millis(11), &counters).is_some());
+    }
+
+    #[tokio::test]
+    async fn of_addresses_that_came_and_went_so_many_are_remembered() {
+        let (gate, counters, now) = gate(TcpConfig { handshakes_per_second: 0, ..TcpConfig::default() });
+        let _stays = gate.admit(ip("9.9.9.9"), now, &counters);
+        for number in 0..QUIET_MAX as u32 * 3 {
+            drop(gate.admit(IpAddr::from(number.to_be_bytes()), now, &counters));
+            assert!(lock(&gate.state).addresses.len() <= QUIET_MAX);
+        }
+        assert!(lock(&gate.state).addresses.contains_key(&ip("9.9.9.9")));
     }
 
     #[tokio::test]

@@ -6,15 +6,26 @@ use crate::shared::{Shared, duration};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 /// How long nobody is let in after the system refused to: it has no open files left, or no memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many are let in, or refused, before others of this node have their turn: each takes tens of microseconds.
+const AT_ONCE: u32 = 4;
+
 /// Lets in who comes, for ever. Meant to be aborted.
 pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
-    loop {
+    for number in (0..AT_ONCE).cycle() {
+        if number == 0 {
+            yield_now().await;
+        }
+        while let Some(wait) = shared.gate.closed_for(Instant::now()) {
+            shared.counters.inbound_held_back.one();
+            sleep(wait).await;
+        }
         let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
