@@ -4,6 +4,8 @@
 //! Small unless told otherwise. `ATTACKERS=10000 ATTACK_SECONDS=60 cargo test --release -p transport-tcp --test attacks --
 //! --nocapture --test-threads=1` prints the rows of the table in `docs/experiments/0008-links.md`. What is measured there is not
 //! judged here, since no test depends on how long anything takes; that each attack is counted, and that memory is bounded, is.
+//! `ATTACKERS_ON=1`, with `taskset --cpu-list 0` before the command, gives attackers processors of their own, as they have when
+//! they come from elsewhere: what is left is what they cost the node, without what they take from it as one of its programs.
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
@@ -104,7 +106,15 @@ struct Attackers(Child);
 
 impl Attackers {
     fn start(attack: &str, victim: &TcpHandle) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let own = std::env::current_exe().unwrap();
+        let mut command = match std::env::var("ATTACKERS_ON") {
+            Ok(processors) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &processors]).arg(own);
+                command
+            }
+            Err(_) => Command::new(own),
+        };
         command.args(["--exact", "attackers", "--ignored", "--nocapture"]).stdout(Stdio::null());
         Self(command.env("ATTACK", attack).env("VICTIM", victim.addresses()[0].to_string()).spawn().unwrap())
     }
@@ -156,48 +166,47 @@ async fn suffer(attack: &'static str, counter: &'static str, counts: impl Fn(&Tc
 
 /// Suffers those who prove nothing, and only take places.
 async fn suffer_those_who_take_places(attack: &'static str) {
-    let counted = "handshakes_crowded_out, handshakes_timed_out, inbound_refused_rate";
-    let count =
-        |stats: &TcpStats| stats.handshakes_crowded_out + stats.handshakes_timed_out + stats.inbound_refused_rate;
+    let counted = "inbound_held_back, handshakes_crowded_out, handshakes_timed_out";
+    let count = |stats: &TcpStats| stats.inbound_held_back + stats.handshakes_crowded_out + stats.handshakes_timed_out;
     suffer(attack, counted, count).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_say_nothing() {
     suffer_those_who_take_places("idle").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn handshakes_a_byte_a_minute() {
     suffer_those_who_take_places("slow").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage() {
     suffer("garbage", "handshakes_failed", |stats| stats.handshakes_failed).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn another_networks_name() {
     suffer("network", "handshakes_other_network", |stats| stats.handshakes_other_network).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_names_anothers_id() {
     suffer("card", "hellos_invalid", |stats| stats.hellos_invalid).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn frames_beyond_the_limit() {
     suffer("long", "frames_too_long", |stats| stats.frames_too_long).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn floods_of_valid_requests() {
     suffer("flood", "heard_in_pieces, reads_throttled", |stats| stats.heard_in_pieces + stats.reads_throttled).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_that_never_end() {
     suffer("endless", "heard_in_pieces, reads_throttled", |stats| stats.heard_in_pieces + stats.reads_throttled).await;
 }
