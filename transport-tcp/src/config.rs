@@ -72,9 +72,9 @@ pub struct TcpConfig {
     pub handshakes_per_address_max: u32,
     /// How many connections of all kinds from one address or /64. A guess: several servers behind one address.
     pub inbound_per_address_max: u32,
-    /// How many connections a second are let in at all; twice as many at once. Each costs about 200 µs of CPU, so this is a
-    /// tenth of one core. Much more would crowd out honest handshakes before they can end: with `handshakes_max` of 256,
-    /// each has half a second.
+    /// How many connections a second are let in at all; others wait outside. Each costs about 200 µs of CPU, so this is a
+    /// twentieth of one core. Much more would crowd out honest handshakes before they can end: with `handshakes_max` of
+    /// 256, each has a second.
     pub handshakes_per_second: u32,
     /// How many connections a second are let in from one address or /64; ten times as many at once.
     pub handshakes_per_address_per_second: u32,
@@ -95,7 +95,8 @@ pub struct TcpConfig {
     /// together. Beyond that peers wait. At least 16 MiB.
     pub inbound_bytes_max: u32,
     /// How many bytes of messages one peer may have waiting to be heard. It is read no further until those are heard, so
-    /// each peer gets its share of a busy node. At least 1 KiB; one message may be longer.
+    /// each peer gets its share of a busy node, and nobody waits for long while another is read. At least 1 KiB; one
+    /// message may be longer.
     pub batch_bytes_max: u32,
 
     /// How many bytes a second are read from one peer; four times as many at once. 0: no limit. The default is what a
@@ -104,6 +105,11 @@ pub struct TcpConfig {
     /// How many messages a second are read from one peer; four times as many at once. 0: no limit. A guess: far more than
     /// a busy home-server asks of one other, far less than a core can answer.
     pub peer_messages_per_second: u32,
+    /// How many bytes a second are heard of all peers together that say much at a time, which is more than a few questions;
+    /// each message counts 64 bytes more. 0: no limit, as in a lab. The default is a tenth of a core for questions, so
+    /// that whoever says little has its answer in a moment, however many others ask as fast as they can; or the records of
+    /// five thousand users a second, whose signatures take a quarter of one.
+    pub long_bytes_per_second: u32,
     /// How many frames that are no messages one peer may send before its link is ended.
     pub malformed_max: u32,
 }
@@ -133,7 +139,7 @@ impl Default for TcpConfig {
             handshakes_max: 256,
             handshakes_per_address_max: 16,
             inbound_per_address_max: 64,
-            handshakes_per_second: 512,
+            handshakes_per_second: 256,
             handshakes_per_address_per_second: 8,
             handshake_timeout: Ticks::seconds(10),
             frame_timeout: Ticks::seconds(30),
@@ -142,18 +148,19 @@ impl Default for TcpConfig {
             held_bytes_max: 1 << 20,
             outbound_bytes_max: 128 << 20,
             inbound_bytes_max: 128 << 20,
-            batch_bytes_max: 64 << 10,
+            batch_bytes_max: 16 << 10,
             peer_bytes_per_second: 4 << 20,
             peer_messages_per_second: 4_096,
+            long_bytes_per_second: 2 << 20,
             malformed_max: 16,
         }
     }
 }
 
 impl TcpConfig {
-    /// The defaults for nodes that all live on one machine.
+    /// The defaults for nodes that all live on one machine, and have it to themselves.
     pub fn lab() -> Self {
-        Self { lab: true, ..Self::default() }
+        Self { lab: true, long_bytes_per_second: 0, ..Self::default() }
     }
 
     /// Checks each field and their relations. Called once, where a configuration enters.

@@ -78,6 +78,8 @@ pub struct TcpConnection {
     events: Vec<Event>,
     /// What is not heard all at once.
     line: Line,
+    /// When something of it may be heard again.
+    turn: Option<Pin<Box<Sleep>>>,
     /// When to look again for the place that somebody waits for.
     look: Option<Pin<Box<Sleep>>>,
 }
@@ -124,13 +126,15 @@ impl TcpConnection {
         let spawn = |listener| tokio::spawn(listen(shared.clone(), listener)).abort_handle();
         let listeners = listeners.into_iter().map(spawn).collect();
         let (alive, is_alive) = watch::channel(());
+        let line = Line::new(shared.config.long_bytes_per_second, shared.start);
         Ok(Self {
             peers: Some(Peers::new(shared.clone(), Arc::new(SystemResolver), alive)),
             handle: TcpHandle { shared: shared.clone(), addresses, alive: is_alive },
             shared,
             listeners,
             events: Vec::new(),
-            line: Line::default(),
+            line,
+            turn: None,
             look: None,
         })
     }
@@ -160,7 +164,7 @@ impl TcpConnection {
 
     fn poll_listen(&mut self, cx: &mut Context<'_>, heard: &mut Vec<Heard>) -> Poll<()> {
         let before = heard.len();
-        let Self { peers, shared, events, line, look, .. } = self;
+        let Self { peers, shared, events, line, turn, look, .. } = self;
         let peers = peers.as_mut().expect("only dropping takes it");
         peers.set_now(Instant::now());
         heard.append(&mut peers.ready);
@@ -179,7 +183,16 @@ impl TcpConnection {
         }
         // Pieces of those who are not linked any more bring nothing.
         while heard.len() == before && !line.is_empty() {
-            for event in line.take_some() {
+            let now = Instant::now();
+            if let Some(wait) = line.closed_for(now) {
+                let next = turn.get_or_insert_with(|| Box::pin(sleep(wait)));
+                if next.as_mut().poll(cx).is_pending() {
+                    break;
+                }
+                *turn = None;
+                continue;
+            }
+            for event in line.take_some(now) {
                 peers.on_event(event, heard);
             }
         }

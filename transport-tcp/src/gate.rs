@@ -24,6 +24,10 @@ use tokio::time::Instant;
 
 /// How many addresses are remembered that have nothing open; their rates begin anew afterwards.
 const QUIET_MAX: usize = 16_384;
+/// How many connections from everywhere are let in at once: a millisecond's work, as nothing else is done meanwhile.
+const AT_ONCE: u32 = 4;
+/// How long until a full node looks again whether there is a place.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// How many seconds' worth of connections one address may open at once.
 const BURST: u32 = 10;
 
@@ -73,7 +77,7 @@ impl Gate {
         let rate = config.handshakes_per_second;
         Arc::new(Self {
             state: Mutex::new(State {
-                all: Bucket::new(rate, rate.saturating_mul(2), now),
+                all: Bucket::new(rate, AT_ONCE, now),
                 addresses: HashMap::new(),
                 forgets_at: QUIET_MAX,
                 pending: BTreeMap::new(),
@@ -136,10 +140,14 @@ impl Gate {
         Some(Slot { gate: self.clone(), address, number, is_proven: false })
     }
 
-    /// For how long nobody is let in, because as many came lately as may come from all addresses: whoever waits outside
-    /// meanwhile costs nothing.
+    /// For how long nobody is let in, because there are no places, or as many came lately as may come from all addresses:
+    /// whoever waits outside meanwhile costs nothing.
     pub(crate) fn closed_for(&self, now: Instant) -> Option<Duration> {
-        if self.is_lab { None } else { lock(&self.state).all.wait_for(1, now) }
+        let mut state = lock(&self.state);
+        if state.proven >= self.all_max {
+            return Some(FULL_PAUSE);
+        }
+        if self.is_lab { None } else { state.all.wait_for(1, now) }
     }
 
     /// `task` is what to end if the place of connection `number` is needed.
@@ -240,24 +248,30 @@ mod tests {
             }
         }
         assert_eq!((slots.len(), counters.inbound_refused_full.get()), (5, 4));
+        assert!(gate.closed_for(now).is_some());
         slots.pop();
+        assert_eq!(gate.closed_for(now), None);
         assert!(gate.admit(ip("127.0.0.1"), now, &counters).is_some());
     }
 
     #[tokio::test]
     async fn an_address_that_comes_too_often_is_refused_for_a_while() {
-        let (gate, counters, now) = gate(TcpConfig { handshakes_per_address_per_second: 1, ..TcpConfig::default() });
-        let taken = (0..20).filter(|_| gate.admit(ip("9.9.9.9"), now, &counters).is_some()).count();
-        assert_eq!((taken, counters.inbound_refused_rate.get()), (10, 10));
-        assert!(gate.admit(ip("9.9.9.9"), now + Duration::from_secs(1), &counters).is_some());
+        let (gate, counters, start) = gate(TcpConfig { handshakes_per_address_per_second: 1, ..TcpConfig::default() });
+        let mut now = start;
+        let taken = (0..20).filter(|_| {
+            now += Duration::from_millis(4);
+            gate.admit(ip("9.9.9.9"), now, &counters).is_some()
+        });
+        assert_eq!((taken.count(), counters.inbound_refused_rate.get()), (10, 10));
         assert!(gate.admit(ip("9.9.9.10"), now, &counters).is_some());
+        assert!(gate.admit(ip("9.9.9.9"), now + Duration::from_secs(1), &counters).is_some());
     }
 
     #[tokio::test]
     async fn once_too_many_came_from_everywhere_nobody_is_let_in_for_a_moment() {
         let (gate, counters, now) = gate(TcpConfig { handshakes_per_second: 100, ..TcpConfig::default() });
         let from = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
-        for number in 0..200 {
+        for number in 0..AT_ONCE {
             assert_eq!(gate.closed_for(now), None);
             assert!(gate.admit(from(number), now, &counters).is_some());
         }
@@ -268,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_addresses_that_came_and_went_so_many_are_remembered() {
-        let (gate, counters, now) = gate(TcpConfig { handshakes_per_second: 0, ..TcpConfig::default() });
+        let (gate, counters, now) = gate(TcpConfig { handshakes_per_second: 1_000_000, ..TcpConfig::default() });
         let _stays = gate.admit(ip("9.9.9.9"), now, &counters);
         for number in 0..QUIET_MAX as u32 * 3 {
             drop(gate.admit(IpAddr::from(number.to_be_bytes()), now, &counters));

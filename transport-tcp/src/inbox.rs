@@ -8,11 +8,14 @@ use crate::dial::{DialError, DialId};
 use crate::handshake::Greeted;
 use crate::link::{Batch, EndReason, LinkId};
 use crate::lock;
+use crate::rate::Bucket;
 use routing_core::id::Grid;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What weighs no more than that is heard at once: some questions.
 const SHORT: usize = 1 << 10;
@@ -20,6 +23,8 @@ const SHORT: usize = 1 << 10;
 /// that answers leave in smaller pieces, and each takes a call of the system.
 const PIECE: usize = 8 << 10;
 const AT_ONCE: usize = 32 << 10;
+/// The same where it is limited how much is heard: a tenth of a millisecond's work, since others are not to wait longer.
+const AT_ONCE_LIMITED: usize = 2 << 10;
 /// What a message weighs beside its bytes: however short, it takes its time.
 const MESSAGE: usize = 64;
 /// Of so many links that have ended what they said last waits for its turn, at most.
@@ -89,9 +94,11 @@ impl Inbox {
 
 /// Long batches that wait to be heard, one of a link at most. Each peer's turn brings a piece, so that whoever says much
 /// keeps nobody waiting who says little. What one link brings stays in its order, and its end comes last.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Line {
     waiting: VecDeque<Waiting>,
+    /// How much may be heard of it.
+    rate: Bucket,
     /// How many ends wait.
     ends: usize,
 }
@@ -104,6 +111,11 @@ struct Waiting {
 }
 
 impl Line {
+    /// Nobody waits, and so many bytes a second may be heard.
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        Self { waiting: VecDeque::new(), rate: Bucket::new(per_second, per_second / 4, now), ends: 0 }
+    }
+
     /// Gives back what is to be heard at once. The end of a link that this node has crowded out is, and so is one too many:
     /// what such a link said and still waits is heard of nobody then.
     pub(crate) fn add(&mut self, event: Event) -> Option<Event> {
@@ -128,15 +140,22 @@ impl Line {
         self.waiting.is_empty()
     }
 
+    /// How long nothing of it is to be heard.
+    pub(crate) fn closed_for(&mut self, now: Instant) -> Option<Duration> {
+        self.rate.wait_for(0, now)
+    }
+
     /// What is to be heard next of all that waits.
-    pub(crate) fn take_some(&mut self) -> SmallVec<[Event; 4]> {
-        let (mut events, mut room) = (SmallVec::new(), AT_ONCE);
+    pub(crate) fn take_some(&mut self, now: Instant) -> SmallVec<[Event; 4]> {
+        let at_once = if self.rate.is_limited() { AT_ONCE_LIMITED } else { AT_ONCE };
+        let (mut events, mut room) = (SmallVec::new(), at_once);
         while room > 0
             && let Some(Waiting { mut batch, control, end }) = self.waiting.pop_front()
         {
             let each = batch.bytes / batch.messages.len().max(1);
-            let count = (PIECE / (each + MESSAGE)).max(1).min(batch.messages.len());
+            let count = (PIECE.min(at_once) / (each + MESSAGE)).max(1).min(batch.messages.len());
             room = room.saturating_sub(count * (each + MESSAGE));
+            self.rate.spend((count * (each + MESSAGE)) as u64, now);
             if count == batch.messages.len() {
                 events.push(Event::Messages(batch, control));
                 self.ends -= usize::from(end.is_some());
@@ -174,14 +193,14 @@ mod tests {
 
     #[test]
     fn whoever_says_little_is_heard_before_all_that_another_says() {
-        let mut line = Line::default();
+        let mut line = Line::new(0, Instant::now());
         assert!(line.add(batch(1, 1_000, 50_000)).is_none() && line.add(batch(2, 500, 9_000)).is_none());
         let short = line.add(batch(3, 2, 20));
         assert_eq!(short.as_ref().map(said), Some((3, vec![0, 1], 20)));
         let (mut heard, mut turns) = ([Vec::new(), Vec::new()], Vec::new());
         let mut bytes = 0;
         while !line.is_empty() {
-            let events = line.take_some();
+            let events = line.take_some(Instant::now());
             assert!(!events.is_empty() && events.len() <= AT_ONCE.div_ceil(PIECE) + 1);
             for (from, numbers, weight) in events.iter().map(said) {
                 turns.push(from);
@@ -199,14 +218,14 @@ mod tests {
     #[test]
     fn what_a_peer_has_said_is_heard_before_its_end_unless_it_was_crowded_out() {
         let end = |from: u8, reason| Event::Ended(LinkId(from.into()), Grid(Id([from; 32])), reason);
-        let mut line = Line::default();
+        let mut line = Line::new(0, Instant::now());
         assert!(line.add(batch(1, 1_000, 50_000)).is_none());
         assert!(line.add(end(2, EndReason::Closed)).is_some(), "of which nothing waits");
         assert!(line.add(end(1, EndReason::CrowdedOut)).is_some());
         assert!(line.add(end(1, EndReason::Closed)).is_none());
         let mut heard = 0;
         while !line.is_empty() {
-            for event in line.take_some() {
+            for event in line.take_some(Instant::now()) {
                 match event {
                     Event::Ended(LinkId(1), ..) => assert_eq!(heard, 1_000),
                     event => heard += said(&event).1.len(),
@@ -218,12 +237,35 @@ mod tests {
 
     #[test]
     fn only_so_many_of_those_who_are_gone_are_heard_to_the_end() {
-        let mut line = Line::default();
+        let mut line = Line::new(0, Instant::now());
         let ends = (0..=ENDED_MAX).map(|number| {
             let from = Grid(Id([number as u8; 32]));
             assert!(line.add(batch(number as u8, 100, 5_000)).is_none());
             line.add(Event::Ended(LinkId(number as u64), from, EndReason::Closed)).is_some()
         });
         assert_eq!(ends.filter(|is_at_once| *is_at_once).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_who_say_much_no_more_is_heard_than_may_be() {
+        let start = Instant::now();
+        let mut line = Line::new(40_000, start);
+        for from in 1..=9 {
+            assert!(line.add(batch(from, 500, 32_000)).is_none());
+        }
+        let (mut heard, mut now) = ([0; 9], start);
+        while now < start + Duration::from_secs(4) {
+            if let Some(wait) = line.closed_for(now) {
+                now += wait.max(Duration::from_millis(1));
+                continue;
+            }
+            for (from, numbers, _) in line.take_some(now).iter().map(said) {
+                heard[usize::from(from) - 1] += numbers.len();
+            }
+        }
+        // A second's quarter was saved up, and each message weighs 64 bytes and itself.
+        let all: usize = heard.iter().sum();
+        assert!((1_300..=1_350).contains(&all), "{all}");
+        assert!(heard.iter().all(|of_one| (100..=200).contains(of_one)), "{heard:?}");
     }
 }

@@ -62,8 +62,8 @@ pub(crate) enum EndReason {
     Misbehaved,
 }
 
-/// How many messages a batch has at most: each takes more memory than the least of frames.
-const BATCH_FRAMES: u64 = 512;
+/// How many messages a batch has at most: each takes more memory than the least of frames, and reading them takes its time.
+const BATCH_FRAMES: u64 = 128;
 /// A frame that has begun with so many bytes here waits if all peers together have too much here.
 const LARGE: usize = 16 << 10;
 /// How long it waits then until it looks again.

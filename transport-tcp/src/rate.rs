@@ -45,6 +45,11 @@ impl Bucket {
         (self.per_second > 0 && lacking > 0.0).then(|| Duration::from_secs_f64(lacking / f64::from(self.per_second)))
     }
 
+    /// Whether there is a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.per_second > 0
+    }
+
     /// How long until the debt is paid; nothing if there is none.
     pub(crate) fn wait(&self) -> Option<Duration> {
         (self.level < 0.0).then(|| Duration::from_secs_f64(-self.level / f64::from(self.per_second.max(1))))

@@ -80,7 +80,7 @@ counters! {
     inbound_refused_address,
     /// Connections refused because of their rate, from one address or from all.
     inbound_refused_rate,
-    /// Times that whoever arrived was left to wait outside for a moment, because of their rate from all addresses.
+    /// Times that whoever arrived was left to wait outside for a moment, because of their number or rate from all addresses.
     inbound_held_back,
     /// Connections that could not be taken, since the system refused: open files, memory.
     inbound_failed,
