@@ -152,7 +152,7 @@ async fn suffer(attack: &'static str, counter: &'static str, counts: impl Fn(&Tc
         drop(attackers);
         let memory = most.get().saturating_sub(before);
         println!(
-            "| {attack} | {undisturbed:.0?} | {attacked:.0?} | {:.1} MB | {counter} {} | inbound {}, links {} |",
+            "| {attack} | {undisturbed:.1?} | {attacked:.1?} | {:.1} MB | {counter} {} | inbound {}, links {} |",
             memory as f64 / 1e6,
             counts(&stats),
             stats.inbound,
