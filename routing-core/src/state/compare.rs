@@ -165,7 +165,13 @@ impl Core {
         self.end_one(comparisons, fellow.grid(), true);
     }
 
-    fn on_listing(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, theirs: &[Brief], range: (Id, u8)) {
+    pub(super) fn on_listing(
+        &mut self,
+        comparisons: &mut Comparisons,
+        fellow: &Arc<Contact>,
+        theirs: &[Brief],
+        range: (Id, u8),
+    ) {
         self.note_votes(&mut comparisons.claims, fellow, theirs);
         let wanted: Vec<Brief> = theirs
             .iter()

@@ -4,6 +4,7 @@ mod absence;
 mod announcing;
 mod claims;
 mod comeback;
+mod comparing;
 mod confirmed;
 mod hostile;
 

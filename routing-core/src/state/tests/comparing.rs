@@ -1,0 +1,67 @@
+//! What a comparison with a fellow holder makes a node give and take.
+
+use super::*;
+use crate::holders::Scale;
+use crate::message::Brief;
+use crate::state::compare::Comparisons;
+
+/// A holder of a record together with a fellow that holds it, too, and the record's key.
+fn holder_and_fellow() -> (NodeState, Arc<Contact>, Key) {
+    let mut world = World::of(12, 4);
+    let record = place(&mut user(1), "n1.example");
+    world.register(0, std::slice::from_ref(&record));
+    world.run(1_000);
+    let key = record.key();
+    let holders = world.nearest(&key.id);
+    let fellow = world.contacts[holders[1]].clone();
+    let mut node = world.nodes[holders[0]].take().unwrap();
+    node.core.effects.clear();
+    node.core.find_fellows();
+    (node, fellow, key)
+}
+
+fn comparisons(gives: bool, is_urgent: bool) -> Comparisons {
+    let mut comparisons = Comparisons::default();
+    (comparisons.gives, comparisons.is_urgent) = (gives, is_urgent);
+    comparisons
+}
+
+/// How many copies it sends.
+fn given(node: &mut NodeState) -> usize {
+    let effects = std::mem::take(&mut node.core.effects);
+    effects.iter().map(|effect| if let Effect::Send(_, message) = effect { message.copies() } else { 0 }).sum()
+}
+
+fn fetches(node: &mut NodeState) -> bool {
+    let effects = std::mem::take(&mut node.core.effects);
+    effects.iter().any(|effect| matches!(effect, Effect::Send(_, Message::Fetch(_))))
+}
+
+#[test]
+fn who_has_just_joined_gives_nothing_before_its_first_round_of_comparisons_has_ended_unless_somebody_was_lost() {
+    let (mut node, fellow, key) = holder_and_fellow();
+    let everywhere = (node.grid().0, 0);
+    for (gives, is_urgent, expected) in [(false, false, 0), (true, false, 1), (false, true, 1)] {
+        let mut comparisons = comparisons(gives, is_urgent);
+        node.core.on_listing(&mut comparisons, &fellow, &[], everywhere);
+        assert_eq!(given(&mut node), expected, "{key:?} with gives {gives}, urgent {is_urgent}");
+        assert!(!comparisons.take_were_equal(), "in any case the next round is not left out");
+    }
+}
+
+#[test]
+fn nobody_takes_what_others_list_where_it_knows_far_fewer_than_there_are() {
+    let (mut node, fellow, _) = holder_and_fellow();
+    let mut takes = |record: &Arc<Record>| {
+        let mut comparisons = comparisons(true, false);
+        let listed = [Brief { key: record.key(), hash: 7 }];
+        node.core.on_listing(&mut comparisons, &fellow, &listed, (node.core.grid().0, 0));
+        let is_clear = node.core.is_clear_holder(&record.key(), &node.grid());
+        node.core.table.set_told(Scale::of_nodes(10_000));
+        (is_clear, fetches(&mut node))
+    };
+    let records: Vec<Arc<Record>> = (2..12).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    let before = takes(&records[0]);
+    assert!(records.iter().map(&mut takes).all(|(_, takes)| !takes), "it is told of ten thousand and knows eleven");
+    assert_eq!(before, (true, true));
+}
