@@ -182,7 +182,7 @@ impl TcpConnection {
             }
         }
         // Pieces of those who are not linked any more bring nothing.
-        while heard.len() == before && !line.is_empty() {
+        while line.is_due(heard.len() > before) {
             let now = Instant::now();
             if let Some(wait) = line.closed_for(now) {
                 let next = turn.get_or_insert_with(|| Box::pin(sleep(wait)));

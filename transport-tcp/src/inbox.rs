@@ -27,6 +27,8 @@ const AT_ONCE: usize = 32 << 10;
 const AT_ONCE_LIMITED: usize = 2 << 10;
 /// What a message weighs beside its bytes: however short, it takes its time.
 const MESSAGE: usize = 64;
+/// So many times in a row what is short is heard before it.
+const PASSED_OVER_MAX: u32 = 8;
 /// Of so many links that have ended what they said last waits for its turn, at most.
 const ENDED_MAX: usize = 64;
 
@@ -101,6 +103,8 @@ pub(crate) struct Line {
     rate: Bucket,
     /// How many ends wait.
     ends: usize,
+    /// How many times in a row something else was heard instead.
+    passed_over: u32,
 }
 
 #[derive(Debug)]
@@ -113,7 +117,7 @@ struct Waiting {
 impl Line {
     /// Nobody waits, and so many bytes a second may be heard.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        Self { waiting: VecDeque::new(), rate: Bucket::new(per_second, per_second / 4, now), ends: 0 }
+        Self { waiting: VecDeque::new(), rate: Bucket::new(per_second, per_second / 4, now), ends: 0, passed_over: 0 }
     }
 
     /// Gives back what is to be heard at once. The end of a link that this node has crowded out is, and so is one too many:
@@ -135,9 +139,10 @@ impl Line {
         }
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether something waits and has its turn: nothing else was heard, or something else was too many times in a row.
+    pub(crate) fn is_due(&mut self, has_heard: bool) -> bool {
+        self.passed_over = if has_heard && self.passed_over < PASSED_OVER_MAX { self.passed_over + 1 } else { 0 };
+        self.passed_over == 0 && !self.waiting.is_empty()
     }
 
     /// How long nothing of it is to be heard.
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!(short.as_ref().map(said), Some((3, vec![0, 1], 20)));
         let (mut heard, mut turns) = ([Vec::new(), Vec::new()], Vec::new());
         let mut bytes = 0;
-        while !line.is_empty() {
+        while line.is_due(false) {
             let events = line.take_some(Instant::now());
             assert!(!events.is_empty() && events.len() <= AT_ONCE.div_ceil(PIECE) + 1);
             for (from, numbers, weight) in events.iter().map(said) {
@@ -224,7 +229,7 @@ mod tests {
         assert!(line.add(end(1, EndReason::CrowdedOut)).is_some());
         assert!(line.add(end(1, EndReason::Closed)).is_none());
         let mut heard = 0;
-        while !line.is_empty() {
+        while line.is_due(false) {
             for event in line.take_some(Instant::now()) {
                 match event {
                     Event::Ended(LinkId(1), ..) => assert_eq!(heard, 1_000),
@@ -267,5 +272,15 @@ mod tests {
         let all: usize = heard.iter().sum();
         assert!((1_300..=1_350).contains(&all), "{all}");
         assert!(heard.iter().all(|of_one| (100..=200).contains(of_one)), "{heard:?}");
+    }
+
+    #[test]
+    fn whoever_says_much_is_heard_though_others_say_little_without_end() {
+        let mut line = Line::new(0, Instant::now());
+        assert!(!line.is_due(false), "nothing waits");
+        assert!(line.add(batch(1, 1_000, 50_000)).is_none());
+        let turns = (0..90).filter(|_| line.is_due(true)).count();
+        assert_eq!(turns, 10);
+        assert!(line.is_due(false));
     }
 }
