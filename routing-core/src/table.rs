@@ -19,6 +19,7 @@ use crate::holders::Scale;
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
 use density::Density;
+pub(crate) use density::{REGION_BITS, REGIONS};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::effect::Notice;
 use crate::holders::SetName;
 use crate::id::Id;
 use crate::message::{Find, Message, RequestId, Sample, Want};
-use crate::table::Entry;
+use crate::table::{Entry, REGION_BITS, REGIONS};
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
 use std::collections::VecDeque;
@@ -30,8 +30,6 @@ const PASSED_OVER_MAX: usize = 64;
 /// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
-/// How many are asked at once how dense the keyspace is, when that is in doubt: more than have to answer.
-const WORDS_AT_ONCE: usize = 12;
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
 const REFILL_CONTACTS: usize = 512;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
@@ -299,7 +297,8 @@ impl Upkeep {
         if core.table.is_scale_in_doubt() {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             if core.closed_for(Account::Repair) == Ticks(0) {
-                (0..WORDS_AT_ONCE).for_each(|_| ask_for_a_word(core));
+                // From everywhere at once: ids ground into some places are a majority of a few words, and none of all.
+                (0..REGIONS).for_each(|region| ask_for_a_word(core, region));
             }
             return;
         }
@@ -442,15 +441,27 @@ impl Upkeep {
 
 /// A drawn contact that has not fallen silent.
 fn anybody(core: &mut Core) -> Option<Arc<Contact>> {
+    let place = anywhere(core);
+    nearest_to(core, &place)
+}
+
+fn anywhere(core: &mut Core) -> Id {
     let mut place = core.grid().0;
     core.rng.fill_bytes(&mut place.0);
-    let found = core.table.nearest(&place).find(|contact| contact.failures() == 0);
+    place
+}
+
+/// A place is drawn, and not a contact: however many ids are ground into a few places, few places lie next to them.
+fn nearest_to(core: &Core, place: &Id) -> Option<Arc<Contact>> {
+    let found = core.table.nearest(place).find(|contact| contact.failures() == 0);
     found.map(|entry| entry.contact().clone())
 }
 
-/// Asks a drawn contact for nothing but what each answer tells: how dense the keyspace is where it lies.
-fn ask_for_a_word(core: &mut Core) {
-    if let Some(contact) = anybody(core) {
+/// Asks a drawn contact of this region for nothing but what each answer tells: how dense the keyspace is where it lies.
+fn ask_for_a_word(core: &mut Core, region: usize) {
+    let mut place = anywhere(core);
+    place.0[0] = (region << (8 - REGION_BITS)) as u8 | place.0[0] >> REGION_BITS;
+    if let Some(contact) = nearest_to(core, &place) {
         let find =
             Find { id: RequestId(0), target: contact.grid().0, want: Want::Contacts, groups: 0, set: SetName::NONE };
         core.ask(&contact, false, Purpose::Probe(Account::Repair), 0, |id| Message::Find(Find { id, ..find }));

@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 /// growing table is looked at that many times in all.
 const WHOLE_AGAIN: usize = 128;
 /// In how many regions the keyspace is divided to hear how dense it is, and from how many it must be heard.
-const REGIONS: usize = 1 << REGION_BITS;
-const REGION_BITS: u32 = 5;
+pub(crate) const REGIONS: usize = 1 << REGION_BITS;
+pub(crate) const REGION_BITS: u32 = 5;
 const REGIONS_LEAST: usize = 8;
 /// Fewer contacts say nothing about a density.
 const NEAR_LEAST: usize = 16;
