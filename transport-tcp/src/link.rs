@@ -419,7 +419,7 @@ impl Link {
 
     /// Whether the peer is over its rate, and is read no further for a while.
     fn throttle(&mut self, now: Instant) -> bool {
-        let wait = self.bytes_rate.wait().max(self.messages_rate.wait());
+        let wait = self.bytes_rate.wait_for(0, now).max(self.messages_rate.wait_for(0, now));
         if let Some(wait) = wait {
             self.shared.counters.reads_throttled.one();
             self.paused_until = Some(now + wait);

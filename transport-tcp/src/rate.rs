@@ -38,7 +38,7 @@ impl Bucket {
         is_there
     }
 
-    /// How long until `amount` is there; nothing if it is.
+    /// How long until `amount` is there, or for 0 until the debt is paid; nothing if it is.
     pub(crate) fn wait_for(&mut self, amount: u32, now: Instant) -> Option<Duration> {
         self.fill(now);
         let lacking = f64::from(amount) - self.level;
@@ -48,11 +48,6 @@ impl Bucket {
     /// Whether there is a limit.
     pub(crate) fn is_limited(&self) -> bool {
         self.per_second > 0
-    }
-
-    /// How long until the debt is paid; nothing if there is none.
-    pub(crate) fn wait(&self) -> Option<Duration> {
-        (self.level < 0.0).then(|| Duration::from_secs_f64(-self.level / f64::from(self.per_second.max(1))))
     }
 
     /// Whether nothing was used lately.
@@ -77,15 +72,15 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket::new(10, 40, start);
         bucket.spend(40, start);
-        assert_eq!(bucket.wait(), None);
+        assert_eq!(bucket.wait_for(0, start), None);
         assert_eq!(bucket.wait_for(2, start), Some(Duration::from_millis(200)));
         bucket.spend(5, start);
-        assert_eq!(bucket.wait(), Some(Duration::from_millis(500)));
+        assert_eq!(bucket.wait_for(0, start), Some(Duration::from_millis(500)));
         assert!(!bucket.take(1, start + Duration::from_millis(500)));
         assert!(bucket.take(1, start + Duration::from_millis(600)));
         assert!(bucket.is_full(start + Duration::from_secs(9)));
         let mut boundless = Bucket::new(0, 0, start);
         boundless.spend(u64::MAX, start);
-        assert_eq!((boundless.wait(), boundless.wait_for(9, start), boundless.take(9, start)), (None, None, true));
+        assert_eq!((boundless.wait_for(9, start), boundless.take(9, start)), (None, true));
     }
 }
