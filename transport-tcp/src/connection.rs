@@ -254,9 +254,11 @@ impl Drop for TcpConnection {
             shared.inbox.close();
             return peers.end();
         };
+        let mut events = self.line.take_ends();
         runtime.spawn(async move {
             let end = Instant::now() + duration(shared.config.farewell_timeout);
-            let (mut events, mut heard) = (Vec::new(), Vec::new());
+            let mut heard = Vec::new();
+            events.drain(..).for_each(|event| peers.on_event(event, &mut heard));
             while peers.has_work() && Instant::now() < end {
                 let happens = poll_fn(|cx| shared.inbox.poll_take(cx, &mut events));
                 tokio::select! {

@@ -150,6 +150,12 @@ impl Line {
         self.rate.wait_for(0, now)
     }
 
+    /// Nobody hears any more: only the ends of links are left of what waits.
+    pub(crate) fn take_ends(&mut self) -> Vec<Event> {
+        self.ends = 0;
+        self.waiting.drain(..).filter_map(|waiting| waiting.end).collect()
+    }
+
     /// What is to be heard next of all that waits.
     pub(crate) fn take_some(&mut self, now: Instant) -> SmallVec<[Event; 4]> {
         let at_once = if self.rate.is_limited() { AT_ONCE_LIMITED } else { AT_ONCE };
@@ -238,6 +244,17 @@ mod tests {
             }
         }
         assert_eq!((heard, line.ends), (1_000, 0));
+    }
+
+    #[test]
+    fn once_nobody_hears_any_more_the_ends_are_told_at_once() {
+        let mut line = Line::new(1, Instant::now());
+        for from in [1, 2] {
+            assert!(line.add(batch(from, 1_000, 50_000)).is_none());
+        }
+        assert!(line.add(Event::Ended(LinkId(2), Grid(Id([2; 32])), EndReason::Closed)).is_none());
+        assert!(matches!(line.take_ends().as_slice(), [Event::Ended(LinkId(2), ..)]));
+        assert!(line.take_ends().is_empty() && !line.is_due(false));
     }
 
     #[test]
