@@ -15,7 +15,7 @@
 use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
-use crate::id::{Id, Key};
+use crate::id::{Grid, Id, Key};
 use crate::key::Hash;
 use crate::record::Record;
 use crate::time::Ticks;
@@ -102,6 +102,8 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
 pub const CONTACTS_MAX: usize = 4_096;
 /// The most records in one message; what they weigh is bounded by the frame.
 pub const COPIES_MAX: usize = 4_096;
+/// The most marks in one question.
+pub const MARKS_MAX: usize = 512;
 /// The most keys in one listing or fetch.
 pub const KEYS_MAX: usize = 8_192;
 
@@ -358,13 +360,42 @@ pub struct Fetched {
 pub struct Sample {
     /// Echoed by the answer.
     pub id: RequestId,
-    /// The part that shares the leading `bits` of this place.
+    /// Which ones.
+    pub part: Arc<Part>,
+}
+
+/// Contacts that are wanted: from a part of the keyspace, and not those who are known.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// The part shares the leading `bits` of this place. Its last eight bytes are the salt of the marks.
     pub start: Id,
     /// How many leading bits; 0 for all.
     pub bits: u8,
     /// At most so many contacts.
     pub count: u16,
+    /// The marks of those whom the asker knows there, who need not be named.
+    pub known: List<Mark, MARKS_MAX>,
 }
+
+/// Stands for a contact where both sides know it: two bytes instead of a card. Two contacts have the same mark once in 65,536
+/// times; the salt is drawn anew for each question, so that nobody stays hidden behind another, and nobody can grind an id to
+/// hide somebody.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Mark([u8; 2]);
+
+impl Mark {
+    /// The mark of `grid` in a question about a part that begins with `start`, by whose last eight bytes it is salted: the
+    /// leading two bytes of the product of a constant with the leading eight bytes of the id, XOR the salt.
+    pub fn new(start: &Id, grid: &Grid) -> Self {
+        let salt = start.0.last_chunk().map_or(0, |salt| u64::from_be_bytes(*salt));
+        let [first, second, ..] = (grid.0.prefix() ^ salt).wrapping_mul(MARK_FACTOR).to_be_bytes();
+        Self([first, second])
+    }
+}
+
+/// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, 6.4): leading bits of a product depend on all
+/// bits of what is multiplied.
+const MARK_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Some contacts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -500,7 +531,9 @@ impl Message {
             }
             Message::Fetch(fetch) => varint(fetch.id.0) + list(&fetch.keys, |_| 33),
             Message::Fetched(fetched) => varint(fetched.id.0) + list(&fetched.copies, Copy::encoded_len),
-            Message::Sample(sample) => varint(sample.id.0) + 33 + varint(sample.count.into()),
+            Message::Sample(Sample { id, part }) => {
+                varint(id.0) + 33 + varint(part.count.into()) + list(&part.known, |_| size_of::<Mark>())
+            }
             Message::Sampled(sampled) => varint(sampled.id.0) + 1 + list(&sampled.contacts, Named::encoded_len),
             Message::Farewell(farewell) => {
                 farewell.contact.encoded_len() + list(&farewell.acquainted, |contact| contact.encoded_len())
@@ -562,5 +595,21 @@ mod tests {
     #[test]
     fn a_message_is_at_most_64_bytes_in_memory() {
         assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
+    }
+
+    /// Of 200 ids, some pair has the same mark in about every third question.
+    #[test]
+    fn nobody_is_hidden_behind_another_in_two_questions() {
+        let grids: Vec<Grid> = (0..200u8).map(|byte| Grid(Id::of(&[byte]))).collect();
+        let mut hidden = std::collections::BTreeSet::new();
+        for question in 0..64u8 {
+            let start = Id::of(&[question, 1]);
+            let mut marks: Vec<(Mark, Grid)> = grids.iter().map(|grid| (Mark::new(&start, grid), *grid)).collect();
+            marks.sort_unstable();
+            for pair in marks.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+                assert!(hidden.insert((pair[0].1, pair[1].1)), "{pair:?} again");
+            }
+        }
+        assert!((5..60).contains(&hidden.len()), "{} pairs in 64 questions", hidden.len());
     }
 }

@@ -388,8 +388,19 @@ impl RoutingTable {
         expected >= EXPECTED_LEAST && u64::from(known) * SHORTAGE < expected
     }
 
-    /// How many contacts there should be in that part.
-    fn expected_in(&self, shared: u32) -> u64 {
+    /// Whether some contact was left out for want of room.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The contacts that share the leading `bits` of `start`.
+    pub fn known_in(&self, start: &Id, bits: u8) -> impl Iterator<Item = Grid> {
+        self.in_range(start.prefix(), bits.into()).map(|entry| entry.contact.grid())
+    }
+
+    /// How many contacts there should be in the part of the keyspace that shares exactly `shared` leading bits with the own
+    /// id.
+    pub fn expected_in(&self, shared: u32) -> u64 {
         let nodes = self.scale().nodes().checked_shr(shared + 1).unwrap_or(0);
         if !self.partial {
             return nodes;

@@ -137,6 +137,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         let range = Range { start: target, bits: 16, digest: digest(1), users };
         Message::Compare(Compare { id, range: Arc::new(range) })
     };
+    let known = contacts.iter().map(|named| Mark::new(&target, &named.contact.grid())).collect();
+    let part = Part { start: target, bits: 255, count: 1_000, known };
     let keys = [Kind::User, Kind::Claim, Kind::Blinded].map(|kind| Key { kind, id: target });
     let brief = |hash| Brief { key: keys[0], hash };
     let compared = |difference| Message::Compared(Compared { id, difference });
@@ -159,7 +161,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("compared-split", compared(Difference::Split(Arc::new(std::array::from_fn(|part| digest(part as u8)))))),
         ("fetch", Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })),
         ("fetched", Message::Fetched(Fetched { id, copies: [copy(&closed, None, 5)].into_iter().collect() })),
-        ("sample", Message::Sample(Sample { id, start: target, bits: 255, count: 1_000 })),
+        ("sample", Message::Sample(Sample { id, part: Arc::new(part) })),
         ("sampled", Message::Sampled(Sampled { id, has_more: true, contacts })),
         ("farewell-left", Message::Farewell(left)),
         ("farewell-away", Message::Farewell(Farewell { contact: two.contact, acquainted })),

@@ -8,7 +8,7 @@ use crate::holders::{Place, SetName};
 use crate::id::{Grid, Guid, Id, Key, Kind};
 use crate::message::{
     Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Copy, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
-    Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
+    Mark, Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::record::Record;
 use crate::store::{Origin, digest};
@@ -245,9 +245,16 @@ impl Core {
 
     pub(super) fn on_sample(&mut self, from: Grid, sample: &Sample) {
         let offset = self.rng.next_u64();
-        let count = usize::from(sample.count).min(CONTACTS_MAX);
-        let admit = |entry: &Entry| entry.failures() == 0 && entry.contact().grid() != from;
-        let (entries, has_more) = self.table.sample(&sample.start, sample.bits, count, offset, admit);
+        let part = &sample.part;
+        let count = usize::from(part.count).min(CONTACTS_MAX);
+        let mut known = part.known.to_vec();
+        known.sort_unstable();
+        let is_known = |grid: &Grid| !known.is_empty() && known.binary_search(&Mark::new(&part.start, grid)).is_ok();
+        let admit = |entry: &Entry| {
+            let grid = entry.contact().grid();
+            entry.failures() == 0 && grid != from && !is_known(&grid)
+        };
+        let (entries, has_more) = self.table.sample(&part.start, part.bits, count, offset, admit);
         let contacts = fitting(entries.into_iter().map(named), 0);
         self.reply(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
     }

@@ -15,7 +15,7 @@ use crate::contact::Contact;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::error::JoinError;
 use crate::holders::{Scale, agreed};
-use crate::message::{CONTACTS_MAX, Find, Found, Message, Sample, Sampled, Want};
+use crate::message::{CONTACTS_MAX, Find, Found, List, Message, Part, Sample, Sampled, Want};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
@@ -265,10 +265,10 @@ impl Join {
                 });
                 let count = wanted.div_ceil(pieces).min(CONTACTS_MAX as u64) as u16;
                 let informant = &answered[core.rng.next_u64() as usize % answered.len()];
-                let sample =
-                    Sample { id: crate::message::RequestId(0), start, bits: (shared + 1 + piece_bits) as u8, count };
+                let bits = (shared + 1 + piece_bits) as u8;
+                let part = Arc::new(Part { start, bits, count, known: List::default() });
                 core.ask(informant, false, Purpose::Operation(self.id), depth, |id| {
-                    Message::Sample(Sample { id, ..sample })
+                    Message::Sample(Sample { id, part: part.clone() })
                 });
                 awaited += 1;
             }

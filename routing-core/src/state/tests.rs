@@ -7,6 +7,7 @@ mod comeback;
 mod comparing;
 mod confirmed;
 mod hostile;
+mod refilling;
 
 use super::*;
 use crate::account::Account;

@@ -1,10 +1,14 @@
 //! Keeping the table true in the background, within a budget of bytes.
 //!
 //! Two sweeps probe contacts one by one. The *near* sweep goes round the own neighbourhood every minute and asks each
-//! node whether it sees the same nodes around us: that is how later arrivals and departures are heard of. The *far*
-//! sweep goes round the whole table, asking each contact about its own surroundings, so that hearsay proves itself and
-//! what nobody told us comes to light. Who was heard from since the last round is passed over (as a page in use is by
-//! the clock algorithm), so two nodes that know each other do not both probe.
+//! node whether it sees the same nodes around us: that is how later arrivals and departures there are heard of. The *far*
+//! sweep goes round the whole table, so that hearsay proves itself and who is gone is noticed. Who was heard from since the
+//! last round is passed over (as a page in use is by the clock algorithm), so two nodes that know each other do not both
+//! probe.
+//!
+//! *Refills* bring whom this node does not know: whoever comes next in the far sweep is asked about a part of the keyspace,
+//! and told by two bytes each who is known there, so that the answer holds nobody else. Everybody is asked as often as
+//! anybody. Reasons: decision 0024.
 
 use super::budget::Account;
 use super::compare::Comparisons;
@@ -14,7 +18,7 @@ use crate::contact::Contact;
 use crate::effect::Notice;
 use crate::holders::SetName;
 use crate::id::Id;
-use crate::message::{Find, Message, RequestId, Sample, Want};
+use crate::message::{Find, Mark, Message, Part, Sample, Want};
 use crate::table::{Entry, REGION_BITS, REGIONS};
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
@@ -27,11 +31,15 @@ const COMPARISON_BYTES: usize = 96;
 const PROBE_PAUSE: Ticks = Ticks(100);
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
-/// How often the table is looked over for parts in which too few are known: soon while some are found, seldom else.
+/// How often somebody is asked whom this node does not know: soon while that brings somebody, seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
+/// How many contacts are expected at most in a part about which somebody is asked: their marks cost as much as four cards.
+const REFILL_PART: u64 = 256;
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
-const REFILL_CONTACTS: usize = 512;
+const REFILL_CONTACTS: u64 = 512;
+/// A table that lacks more than one in so many is in a hurry; the last few may come as upkeep allows.
+const REFILL_SHORTAGE: u64 = 16;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -64,9 +72,11 @@ pub(crate) struct Upkeep {
     far_bin: usize,
     far_index: usize,
     pub(crate) far_wake: Option<Tick>,
-    /// When the table is looked over for parts in which too few are known, and how long to wait after a vain attempt.
+    /// When somebody is asked whom this node does not know, and how long to wait after a vain attempt.
     pub(crate) refill_wake: Option<Tick>,
     refill_pause: Ticks,
+    /// How many parts have been asked about.
+    pub(super) refill_part: u32,
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
     round: VecDeque<Arc<Contact>>,
     haste: Haste,
@@ -245,10 +255,7 @@ impl Upkeep {
     fn revive_one(&mut self, core: &mut Core) {
         self.revive_wake = Some(core.now + core.config.revive_every);
         if let Some(contact) = core.dead.next() {
-            let place = core.grid().0;
-            core.ask(&contact, false, Purpose::Revive, 0, |id| {
-                Message::Find(Find { id, target: place, want: Want::Contacts, groups: 0, set: SetName::NONE })
-            });
+            ask_for_a_word(core, &contact, Purpose::Revive);
         }
     }
 
@@ -290,41 +297,77 @@ impl Upkeep {
         }
     }
 
-    /// Who joined while the network was small knows a small part of what there is now. Where far fewer are known than the
-    /// density tells, somebody is asked for more, as on joining; and if the density itself is in doubt, many for that.
+    /// Who joined while the network was small knows a small part of what there is now, and nobody tells a node of those who
+    /// come later, unless they are neighbours: so it asks. If the density itself is in doubt, it asks many for that.
     fn refill(&mut self, core: &mut Core) {
         self.refill_wake = Some(core.now + self.refill_pause);
         if core.table.is_scale_in_doubt() {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             if core.closed_for(Account::Repair) == Ticks(0) {
                 // From everywhere at once: ids ground into some places are a majority of a few words, and none of all.
-                (0..REGIONS).for_each(|region| ask_for_a_word(core, region));
+                for region in 0..REGIONS {
+                    if let Some(contact) = anybody_of_region(core, region) {
+                        ask_for_a_word(core, &contact, Purpose::Probe(Account::Repair));
+                    }
+                }
             }
             return;
         }
-        let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
-        if lacking.is_empty() {
+        let Some((part, bits, count)) = self.next_part(core) else {
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             return;
-        }
-        // Where nothing was lacking for long nothing has happened: the estimates differ, and nobody is in a hurry.
-        let is_quiet = self.refill_pause == REFILL_PAUSE_MAX;
-        let account = if is_quiet { Account::Far } else { Account::Repair };
-        if core.closed_for(account) > Ticks(0) {
+        };
+        let nodes = core.table.scale().nodes();
+        let is_short = core.table.is_partial() || (core.table.len() as u64) < nodes - nodes / REFILL_SHORTAGE;
+        let account = if is_short { Account::Repair } else { Account::Far };
+        let closed = core.closed_for(account);
+        if closed > Ticks(0) {
+            self.refill_wake = Some(core.now + closed);
             return;
         }
-        // One of them, drawn: of the farthest perhaps nobody is known yet who knows anybody.
-        let shared = lacking[core.rng.next_u64() as usize % lacking.len()];
-        if !is_quiet {
-            self.refill_pause = REFILL_PAUSE;
-        }
-        // Anybody may know those whom nobody around here knows: each attempt asks another. Asked only within that part, two
+        // Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that part, two
         // groups that do not know of each other would never hear of each other.
-        if let Some(informant) = anybody(core) {
-            let start = core.grid().0.flip(shared);
-            let count = core.table.share_of(shared).min(REFILL_CONTACTS) as u16;
-            let sample = Sample { id: RequestId(0), start, bits: (shared + 1) as u8, count };
-            core.ask(&informant, false, Purpose::Refill(account), 0, |id| Message::Sample(Sample { id, ..sample }));
+        if let Some(informant) = self.next_far(core) {
+            self.refill_part = self.refill_part.wrapping_add(1);
+            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            let start = drawn_within(core, &part, bits);
+            let marks = core.table.known_in(&start, bits).map(|grid| Mark::new(&start, &grid));
+            let part = Arc::new(Part { start, bits, count, known: marks.collect() });
+            core.ask(&informant, false, Purpose::Refill(account), 0, |id| {
+                Message::Sample(Sample { id, part: part.clone() })
+            });
+        }
+    }
+
+    /// The part of the keyspace about which somebody is asked next, by leading bits, and how many contacts are wanted there.
+    /// While there is room for everybody, all parts in turn; else a drawn one of those in which too few are known, as of the
+    /// farthest perhaps nobody is known yet who knows anybody.
+    pub(super) fn next_part(&self, core: &mut Core) -> Option<(Id, u8, u16)> {
+        let own = core.grid().0;
+        let parts_of = |contacts: u64| contacts.div_ceil(REFILL_PART).max(1).next_power_of_two();
+        if core.table.is_partial() {
+            let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
+            let shared = *lacking.get(core.rng.next_u64() as usize % lacking.len().max(1))?;
+            let expected = core.table.expected_in(shared);
+            let parts = parts_of(expected);
+            let part = drawn_within(core, &own.flip(shared), (shared + 1) as u8);
+            return Some((part, (shared + 1 + parts.ilog2()) as u8, (expected / parts).min(REFILL_CONTACTS) as u16));
+        }
+        let nodes = core.table.scale().nodes().min(core.config.neighbours_max.into());
+        let bits = parts_of(nodes).ilog2();
+        let turn = self.refill_part.reverse_bits();
+        let mut part = own;
+        for bit in (0..bits).filter(|bit| turn << bit >> 31 == 1) {
+            part = part.flip(bit);
+        }
+        Some((part, bits as u8, REFILL_CONTACTS as u16))
+    }
+
+    /// Somebody was asked for contacts that this node does not know, and has named so many of them.
+    pub(super) fn on_refilled(&mut self, now: Tick, brought: usize) {
+        if brought > 0 {
+            self.refill_pause = REFILL_PAUSE;
+            self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
         }
     }
 
@@ -392,8 +435,7 @@ impl Upkeep {
         if closed == Ticks(0)
             && let Some(contact) = self.next_far(core)
         {
-            let place = contact.grid().0;
-            self.probe(core, &contact, place, Account::Far);
+            ask_for_a_word(core, &contact, Purpose::Probe(Account::Far));
         }
         self.far_wake = Some(core.now + pause.max(core.closed_for(Account::Far)));
     }
@@ -439,31 +481,29 @@ impl Upkeep {
     }
 }
 
-/// A drawn contact that has not fallen silent.
-fn anybody(core: &mut Core) -> Option<Arc<Contact>> {
-    let place = anywhere(core);
-    nearest_to(core, &place)
-}
-
-fn anywhere(core: &mut Core) -> Id {
-    let mut place = core.grid().0;
+/// A drawn place that shares so many leading bits with `part`.
+fn drawn_within(core: &mut Core, part: &Id, bits: u8) -> Id {
+    let (low, high) = part.slice(bits);
+    let mut place = low;
     core.rng.fill_bytes(&mut place.0);
+    for (byte, (low, high)) in place.0.iter_mut().zip(low.0.iter().zip(&high.0)) {
+        *byte = low | (*byte & (low ^ high));
+    }
     place
 }
 
-/// A place is drawn, and not a contact: however many ids are ground into a few places, few places lie next to them.
-fn nearest_to(core: &Core, place: &Id) -> Option<Arc<Contact>> {
-    let found = core.table.nearest(place).find(|contact| contact.failures() == 0);
+/// A drawn contact of this region. A place is drawn, and not a contact: however many ids are ground into a few places, few
+/// places lie next to them.
+fn anybody_of_region(core: &mut Core, region: usize) -> Option<Arc<Contact>> {
+    let mut part = core.grid().0;
+    part.0[0] = (region << (8 - REGION_BITS)) as u8;
+    let place = drawn_within(core, &part, REGION_BITS as u8);
+    let found = core.table.nearest(&place).find(|contact| contact.failures() == 0);
     found.map(|entry| entry.contact().clone())
 }
 
-/// Asks a drawn contact of this region for nothing but what each answer tells: how dense the keyspace is where it lies.
-fn ask_for_a_word(core: &mut Core, region: usize) {
-    let mut place = anywhere(core);
-    place.0[0] = (region << (8 - REGION_BITS)) as u8 | place.0[0] >> REGION_BITS;
-    if let Some(contact) = nearest_to(core, &place) {
-        let find =
-            Find { id: RequestId(0), target: contact.grid().0, want: Want::Contacts, groups: 0, set: SetName::NONE };
-        core.ask(&contact, false, Purpose::Probe(Account::Repair), 0, |id| Message::Find(Find { id, ..find }));
-    }
+/// Asks a contact for nothing but what each answer tells: that it is there, and how dense the keyspace is where it lies.
+fn ask_for_a_word(core: &mut Core, contact: &Arc<Contact>, purpose: Purpose) {
+    let (target, set) = (contact.grid().0, SetName::NONE);
+    core.ask(contact, false, purpose, 0, |id| Message::Find(Find { id, target, want: Want::Contacts, groups: 0, set }));
 }

@@ -248,8 +248,8 @@ impl Liar {
                 *contacts = friends.map(named).collect();
             }
             (Message::Sample(sample), Message::Sampled(sampled)) => {
-                let friends = self.friends.sharing(&sample.start, sample.bits.into()).iter();
-                sampled.contacts = friends.take(sample.count.into()).cloned().map(named).collect();
+                let friends = self.friends.sharing(&sample.part.start, sample.part.bits.into()).iter();
+                sampled.contacts = friends.take(sample.part.count.into()).cloned().map(named).collect();
                 sampled.has_more = true;
             }
             (Message::Compare(_), Message::Compared(compared)) => compared.difference = Difference::Same,

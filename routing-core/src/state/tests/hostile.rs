@@ -5,7 +5,7 @@ use crate::holders::{Scale, SetName};
 use crate::id::Guid;
 use crate::key::Hash;
 use crate::message::{
-    Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Range, RequestId, Sample, Sampled,
+    Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Part, Range, RequestId, Sample, Sampled,
     Standing as Weight, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::testing;
@@ -66,7 +66,8 @@ fn who_talks_and_never_answers_is_asked_no_more_than_upkeep_may_cost() {
     world.lookup(0, Key::from(Guid(mute.0)), Consistency::All);
     let before = world.sent.len();
     for id in 0..600 {
-        let sample = Sample { id: RequestId(id * 2), start: Id([0; 32]), bits: 0, count: 1 };
+        let part = Part { start: Id([0; 32]), bits: 0, count: 1, known: List::default() };
+        let sample = Sample { id: RequestId(id * 2), part: Arc::new(part) };
         say(&mut world, 1, 0, Message::Sample(sample));
         assert!(world.node(0).core.doubted.len() < 8, "each is in doubt once");
         world.run(100);
@@ -140,8 +141,10 @@ fn numbers_out_of_all_proportion_are_answered_calmly() {
     for extreme in [0, 1, 64, 252, 253, 255] {
         let range = Arc::new(Range { start, bits: extreme, digest: Hash([0; 32]), users: None });
         messages.push(Message::Compare(Compare { id, range }));
-        messages.push(Message::Sample(Sample { id, start, bits: extreme, count: 0 }));
-        messages.push(Message::Sample(Sample { id, start, bits: extreme, count: u16::MAX }));
+        for count in [0, u16::MAX] {
+            let part = Arc::new(Part { start, bits: extreme, count, known: List::default() });
+            messages.push(Message::Sample(Sample { id, part }));
+        }
     }
     for groups in [0, 1, u16::MAX] {
         for want in [Want::Contacts, Want::Introductions, Want::Record, Want::Claim] {

@@ -1,0 +1,93 @@
+//! How a node hears of those who are not its neighbours.
+
+use super::*;
+use crate::message::{Mark, Part, RequestId, Sample, Sampled};
+use crate::state::upkeep::Upkeep;
+
+/// A network of which everybody knows everybody, at rest.
+fn at_rest() -> World {
+    let mut world = World::of(60, 4);
+    world.run(600_000);
+    assert!((0..60).all(|node| world.node(node).table().len() == 59));
+    world
+}
+
+/// Whom `node` was named in answers about parts of the keyspace since `before`.
+fn named_to(world: &World, node: usize, before: usize) -> Vec<Grid> {
+    let to = world.grid(node);
+    let answers = world.sent[before..].iter().filter(|(_, receiver, _)| *receiver == to);
+    let sampled = answers.filter_map(|(.., message)| match message {
+        Message::Sampled(Sampled { contacts, .. }) => Some(contacts),
+        _ => None,
+    });
+    sampled.flat_map(|contacts| contacts.iter()).map(|named| named.contact.grid()).collect()
+}
+
+#[test]
+fn who_is_not_known_is_heard_of_and_nobody_else_is_named() {
+    let mut world = at_rest();
+    let near: Vec<usize> = world.nearest(&world.grid(0).0);
+    let forgotten: Vec<Grid> = near[40..].iter().map(|index| world.grid(*index)).collect();
+    for grid in &forgotten {
+        world.nodes[0].as_mut().unwrap().core.table.remove(grid);
+    }
+    let before = world.sent.len();
+    world.run(60_000);
+    assert_eq!(world.node(0).table().len(), 59, "all are known again");
+    let named = named_to(&world, 0, before);
+    assert!(forgotten.iter().all(|grid| named.contains(grid)));
+    assert!(named.len() <= forgotten.len() + 1, "and only they were named: {}", named.len());
+}
+
+#[test]
+fn where_everybody_is_known_little_is_asked_and_nobody_is_named() {
+    let mut world = at_rest();
+    let before = world.sent.len();
+    world.run(300_000);
+    let is_question =
+        |(from, _, message): &&(usize, Grid, Message)| *from == 0 && matches!(message, Message::Sample(_));
+    let asked = world.sent[before..].iter().filter(is_question).count();
+    assert!((9..=11).contains(&asked), "{asked} questions in five minutes");
+    assert!((0..60).all(|node| named_to(&world, node, before).is_empty()));
+}
+
+/// All parts of a network of 4,000 are asked about before one is asked about again.
+#[test]
+fn each_part_of_the_keyspace_has_its_turn() {
+    let mut world = World::of(2, 4);
+    let core = &mut world.nodes[0].as_mut().unwrap().core;
+    for contact in crate::testing::contacts(&mut crate::testing::rng(1), 4_000) {
+        core.table.offer(&contact);
+    }
+    let mut upkeep = Upkeep::default();
+    let mut met = std::collections::BTreeSet::new();
+    let mut asked = || {
+        let (start, bits, _) = upkeep.next_part(core).unwrap();
+        upkeep.refill_part += 1;
+        (start.slice(bits).0, bits)
+    };
+    let (_, bits) = asked();
+    assert_eq!(bits, 4);
+    for _ in 0..1 << bits {
+        met.insert(asked());
+    }
+    assert_eq!(met.len(), 1 << bits);
+}
+
+#[test]
+fn marked_contacts_are_not_named_and_all_others_are() {
+    let mut world = at_rest();
+    let start = Id::of(b"part");
+    let grids: Vec<Grid> = (0..60).map(|index| world.grid(index)).collect();
+    let known = grids[2..30].iter().map(|grid| Mark::new(&start, grid)).collect();
+    let part = Arc::new(Part { start, bits: 0, count: 100, known });
+    let before = world.sent.len();
+    let from = world.grid(1);
+    let sample = Message::Sample(Sample { id: RequestId(2), part });
+    world.hear(0, Heard::Message(from, sample));
+    let mut named = named_to(&world, 1, before);
+    let mut expected = grids[30..].to_vec();
+    named.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(named, expected);
+}
