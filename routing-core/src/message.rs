@@ -373,6 +373,8 @@ pub struct Part {
     pub bits: u8,
     /// At most so many contacts.
     pub count: u16,
+    /// Whether those who have not answered the peer are wanted, too, marked as hearsay: by somebody who joins.
+    pub with_hearsay: bool,
     /// The marks of those whom the asker knows there, who need not be named.
     pub known: List<Mark, MARKS_MAX>,
 }
@@ -532,7 +534,7 @@ impl Message {
             Message::Fetch(fetch) => varint(fetch.id.0) + list(&fetch.keys, |_| 33),
             Message::Fetched(fetched) => varint(fetched.id.0) + list(&fetched.copies, Copy::encoded_len),
             Message::Sample(Sample { id, part }) => {
-                varint(id.0) + 33 + varint(part.count.into()) + list(&part.known, |_| size_of::<Mark>())
+                varint(id.0) + 34 + varint(part.count.into()) + list(&part.known, |_| size_of::<Mark>())
             }
             Message::Sampled(sampled) => varint(sampled.id.0) + 1 + list(&sampled.contacts, Named::encoded_len),
             Message::Farewell(farewell) => {

@@ -352,7 +352,10 @@ impl Dice {
             8 => {
                 let (start, bits, count) = (Id(self.bytes()), self.number() as u8, self.number() as u16);
                 let known = self.list(|dice| Mark::new(&Id([7; 32]), &Grid(Id(dice.bytes()))));
-                Message::Sample(Sample { id, part: Arc::new(Part { start, bits, count, known }) })
+                Message::Sample(Sample {
+                    id,
+                    part: Arc::new(Part { start, bits, count, with_hearsay: self.coin(), known }),
+                })
             }
             9 => Message::Sampled(Sampled { id, has_more: self.coin(), contacts: self.list(Self::named) }),
             10 => {

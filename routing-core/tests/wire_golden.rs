@@ -138,7 +138,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         Message::Compare(Compare { id, range: Arc::new(range) })
     };
     let known = contacts.iter().map(|named| Mark::new(&target, &named.contact.grid())).collect();
-    let part = Part { start: target, bits: 255, count: 1_000, known };
+    let part = Part { start: target, bits: 255, count: 1_000, with_hearsay: true, known };
     let keys = [Kind::User, Kind::Claim, Kind::Blinded].map(|kind| Key { kind, id: target });
     let brief = |hash| Brief { key: keys[0], hash };
     let compared = |difference| Message::Compared(Compared { id, difference });

@@ -252,7 +252,8 @@ impl Core {
         let is_known = |grid: &Grid| !known.is_empty() && known.binary_search(&Mark::new(&part.start, grid)).is_ok();
         let admit = |entry: &Entry| {
             let grid = entry.contact().grid();
-            entry.failures() == 0 && grid != from && !is_known(&grid)
+            let may_be_named = entry.has_answered() || part.with_hearsay;
+            may_be_named && entry.failures() == 0 && grid != from && !is_known(&grid)
         };
         let (entries, has_more) = self.table.sample(&part.start, part.bits, count, offset, admit);
         let contacts = fitting(entries.into_iter().map(named), 0);

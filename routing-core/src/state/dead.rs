@@ -58,6 +58,11 @@ impl Dead {
         dead.is_some_and(|(dead, joined)| *joined == self.joined && contact.sequence() <= dead.sequence())
     }
 
+    /// Those whom it refuses by the card they had.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = Grid> {
+        self.contacts.iter().filter(|(_, (_, joined))| *joined == self.joined).map(|(grid, _)| *grid)
+    }
+
     /// This node joins once more: whom it has given up may be there, and others may know.
     pub(crate) fn on_rejoin(&mut self) {
         self.joined = self.joined.wrapping_add(1);
@@ -95,8 +100,9 @@ mod tests {
         dead.add(card(1, 5));
         assert!(dead.refuses(&card(1, 5)) && dead.refuses(&card(1, 4)));
         assert!(!dead.refuses(&card(1, 6)) && !dead.refuses(&card(2, 5)));
+        assert!(dead.refused().eq([card(1, 5).grid()]));
         dead.on_rejoin();
-        assert!(!dead.refuses(&card(1, 5)));
+        assert!(!dead.refuses(&card(1, 5)) && dead.refused().next().is_none());
         assert_eq!(dead.next(), Some(card(1, 5)), "it is still tried");
         dead.add(card(1, 5));
         assert!(dead.refuses(&card(1, 5)), "given up once more");

@@ -266,7 +266,7 @@ impl Join {
                 let count = wanted.div_ceil(pieces).min(CONTACTS_MAX as u64) as u16;
                 let informant = &answered[core.rng.next_u64() as usize % answered.len()];
                 let bits = (shared + 1 + piece_bits) as u8;
-                let part = Arc::new(Part { start, bits, count, known: List::default() });
+                let part = Arc::new(Part { start, bits, count, with_hearsay: true, known: List::default() });
                 core.ask(informant, false, Purpose::Operation(self.id), depth, |id| {
                     Message::Sample(Sample { id, part: part.clone() })
                 });

@@ -17,7 +17,7 @@ use super::requests::Purpose;
 use crate::contact::Contact;
 use crate::effect::Notice;
 use crate::holders::SetName;
-use crate::id::Id;
+use crate::id::{Grid, Id};
 use crate::message::{Find, Mark, Message, Part, Sample, Want};
 use crate::table::{Entry, REGION_BITS, REGIONS};
 use crate::time::{Tick, Ticks};
@@ -331,8 +331,10 @@ impl Upkeep {
             self.refill_part = self.refill_part.wrapping_add(1);
             self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
             let start = drawn_within(core, &part, bits);
-            let marks = core.table.known_in(&start, bits).map(|grid| Mark::new(&start, &grid));
-            let part = Arc::new(Part { start, bits, count, known: marks.collect() });
+            let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
+            let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
+            let known = known.map(|grid| Mark::new(&start, &grid)).collect();
+            let part = Arc::new(Part { start, bits, count, with_hearsay: false, known });
             core.ask(&informant, false, Purpose::Refill(account), 0, |id| {
                 Message::Sample(Sample { id, part: part.clone() })
             });

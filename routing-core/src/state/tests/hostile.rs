@@ -66,7 +66,7 @@ fn who_talks_and_never_answers_is_asked_no_more_than_upkeep_may_cost() {
     world.lookup(0, Key::from(Guid(mute.0)), Consistency::All);
     let before = world.sent.len();
     for id in 0..600 {
-        let part = Part { start: Id([0; 32]), bits: 0, count: 1, known: List::default() };
+        let part = Part { start: Id([0; 32]), bits: 0, count: 1, with_hearsay: true, known: List::default() };
         let sample = Sample { id: RequestId(id * 2), part: Arc::new(part) };
         say(&mut world, 1, 0, Message::Sample(sample));
         assert!(world.node(0).core.doubted.len() < 8, "each is in doubt once");
@@ -142,7 +142,7 @@ fn numbers_out_of_all_proportion_are_answered_calmly() {
         let range = Arc::new(Range { start, bits: extreme, digest: Hash([0; 32]), users: None });
         messages.push(Message::Compare(Compare { id, range }));
         for count in [0, u16::MAX] {
-            let part = Arc::new(Part { start, bits: extreme, count, known: List::default() });
+            let part = Arc::new(Part { start, bits: extreme, count, with_hearsay: true, known: List::default() });
             messages.push(Message::Sample(Sample { id, part }));
         }
     }

@@ -74,20 +74,31 @@ fn each_part_of_the_keyspace_has_its_turn() {
     assert_eq!(met.len(), 1 << bits);
 }
 
+/// Somebody asks `node` 0 of a network at rest for contacts; whom it names.
+fn named_by_first(world: &mut World, start: Id, known: &[Grid], with_hearsay: bool) -> Vec<Grid> {
+    let known = known.iter().map(|grid| Mark::new(&start, grid)).collect();
+    let part = Arc::new(Part { start, bits: 0, count: 100, with_hearsay, known });
+    let (before, from) = (world.sent.len(), world.grid(1));
+    world.hear(0, Heard::Message(from, Message::Sample(Sample { id: RequestId(2), part })));
+    let mut named = named_to(world, 1, before);
+    named.sort_unstable();
+    named
+}
+
 #[test]
 fn marked_contacts_are_not_named_and_all_others_are() {
     let mut world = at_rest();
-    let start = Id::of(b"part");
     let grids: Vec<Grid> = (0..60).map(|index| world.grid(index)).collect();
-    let known = grids[2..30].iter().map(|grid| Mark::new(&start, grid)).collect();
-    let part = Arc::new(Part { start, bits: 0, count: 100, known });
-    let before = world.sent.len();
-    let from = world.grid(1);
-    let sample = Message::Sample(Sample { id: RequestId(2), part });
-    world.hear(0, Heard::Message(from, sample));
-    let mut named = named_to(&world, 1, before);
     let mut expected = grids[30..].to_vec();
-    named.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(named, expected);
+    assert_eq!(named_by_first(&mut world, Id::of(b"part"), &grids[2..30], false), expected);
+}
+
+#[test]
+fn hearsay_is_named_to_nobody_but_who_joins() {
+    let mut world = at_rest();
+    let hearsay = crate::testing::contact(Id::of(b"hearsay"));
+    world.nodes[0].as_mut().unwrap().core.table.offer(&hearsay);
+    assert!(!named_by_first(&mut world, Id::of(b"part"), &[], false).contains(&hearsay.grid()));
+    assert!(named_by_first(&mut world, Id::of(b"part"), &[], true).contains(&hearsay.grid()));
 }
