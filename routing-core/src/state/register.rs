@@ -440,7 +440,9 @@ impl Register {
     fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
         let scale = self.scale(core);
         self.writings[writing as usize].on_said(peer, said);
-        if said == HolderSaid::Silent {
+        // What is announced again needs nobody to stand in for those who are away, while most have it.
+        let is_replaced = self.announcing.is_none() || !self.writings[writing as usize].is_mostly_kept();
+        if said == HolderSaid::Silent && is_replaced {
             self.replace_silent(core, writing);
         }
         let writing = &mut self.writings[writing as usize];

@@ -131,6 +131,11 @@ impl Writing {
         slot.said = said;
     }
 
+    /// Whether most of those who get it keep it.
+    pub(super) fn is_mostly_kept(&self) -> bool {
+        self.kept * 2 > self.slots.len()
+    }
+
     /// Whether the record is acknowledged; `None` while that is open.
     pub(super) fn decide(&self, own: Option<(Grid, Group)>, holders: u16, scale: Scale) -> Option<bool> {
         if self.greater.as_ref().is_some_and(|greater| greater.record != self.record) {

@@ -118,6 +118,33 @@ fn what_most_holders_have_the_announcement_leaves_to_them_and_what_most_lack_it_
     }
 }
 
+/// One of two users is unknown to most, so that the server asks the way to the holders of both.
+#[test]
+fn nobody_stands_in_for_a_holder_that_is_away_while_most_have_what_is_announced() {
+    let mut world = World::of(24, 4);
+    let nearest = |world: &World, record: &Arc<Record>| {
+        let nodes = world.nearest(&record.key().id);
+        nodes.into_iter().filter(|node| *node != 5).take(5).collect::<Vec<usize>>()
+    };
+    let records: Vec<_> = (0..100).map(|seed| place(&mut user(seed), "n5.example")).collect();
+    let lost = nearest(&world, &records[0]);
+    let held = records.iter().find(|record| nearest(&world, record).iter().all(|node| !lost.contains(node))).unwrap();
+    let places = nearest(&world, held);
+    world.register(5, &[records[0].clone(), held.clone()]);
+    world.run(60_000);
+    for node in &lost {
+        world.nodes[*node].as_mut().unwrap().core.store.remove(&records[0].key());
+    }
+    world.nodes[places[0]] = None;
+    let before = world.sent.len();
+    world.announce(5);
+    let stands_in = world.grid(places[4]);
+    assert!(world.sent[before..].iter().any(|(_, to, _)| *to == world.grid(places[3])));
+    assert!(!world.sent[before..].iter().any(|(_, to, message)| {
+        *to == stands_in && matches!(message, Message::Compare(compare) if compare.range.users.is_some())
+    }));
+}
+
 #[test]
 fn a_server_hears_from_holders_of_users_that_it_has_missed() {
     let mut world = World::of(6, 8);
