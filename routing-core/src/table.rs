@@ -388,6 +388,11 @@ impl RoutingTable {
         expected >= EXPECTED_LEAST && u64::from(known) * SHORTAGE < expected
     }
 
+    /// Whether far fewer are known than the density tells there are.
+    pub fn is_short(&self) -> bool {
+        self.len() as u64 * SHORTAGE < self.scale().nodes()
+    }
+
     /// Whether some contact was left out for want of room.
     pub fn is_partial(&self) -> bool {
         self.partial

@@ -200,13 +200,13 @@ impl NodeState {
                 self.core.on_fetched(&mut self.comparisons, pending, fetched);
                 self.after_comparison();
             }
-            (Purpose::Refill(_), Message::Sampled(sampled)) => {
+            (Purpose::Refill(account), Message::Sampled(sampled)) => {
                 let before = self.core.table.len();
                 for named in sampled.contacts.iter() {
                     self.meet(&named.contact);
                 }
                 let brought = self.core.table.len().saturating_sub(before);
-                self.upkeep.on_refilled(self.core.now, brought);
+                self.upkeep.on_refilled(self.core.now, *account, brought);
             }
             (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),
             (Purpose::Revive, Message::Found(_)) => {}

@@ -31,15 +31,14 @@ const COMPARISON_BYTES: usize = 96;
 const PROBE_PAUSE: Ticks = Ticks(100);
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
-/// How often somebody is asked whom this node does not know: soon while that brings somebody, seldom else.
+/// How often somebody is asked whom this node does not know: soon while it is short of contacts and that brings somebody,
+/// seldom else.
 const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
 /// How many contacts are expected at most in a part about which somebody is asked: their marks cost as much as four cards.
 const REFILL_PART: u64 = 256;
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
 const REFILL_CONTACTS: u64 = 512;
-/// A table that lacks more than one in so many is in a hurry; the last few may come as upkeep allows.
-const REFILL_SHORTAGE: u64 = 16;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -166,11 +165,12 @@ impl Upkeep {
         if self.near_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_near(core);
         }
-        if self.far_wake.is_some_and(|wake| core.now >= wake) {
-            self.probe_far(core);
-        }
+        // Refills are few: where both wait for the same account, they go first, or they would never go.
         if self.refill_wake.is_some_and(|wake| core.now >= wake) {
             self.refill(core);
+        }
+        if self.far_wake.is_some_and(|wake| core.now >= wake) {
+            self.probe_far(core);
         }
     }
 
@@ -302,7 +302,7 @@ impl Upkeep {
     fn refill(&mut self, core: &mut Core) {
         self.refill_wake = Some(core.now + self.refill_pause);
         if core.table.is_scale_in_doubt() {
-            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            self.refill_pause = self.longer_pause();
             if core.closed_for(Account::Repair) == Ticks(0) {
                 // From everywhere at once: ids ground into some places are a majority of a few words, and none of all.
                 for region in 0..REGIONS {
@@ -314,22 +314,20 @@ impl Upkeep {
             return;
         }
         let Some((part, bits, count)) = self.next_part(core) else {
-            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            self.refill_pause = self.longer_pause();
             return;
         };
-        let nodes = core.table.scale().nodes();
-        let is_short = core.table.is_partial() || (core.table.len() as u64) < nodes - nodes / REFILL_SHORTAGE;
-        let account = if is_short { Account::Repair } else { Account::Far };
+        let account = Self::refill_account(core);
         let closed = core.closed_for(account);
         if closed > Ticks(0) {
-            self.refill_wake = Some(core.now + closed);
+            self.refill_wake = Some(core.now + closed.max(PROBE_PAUSE));
             return;
         }
         // Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that part, two
         // groups that do not know of each other would never hear of each other.
         if let Some(informant) = self.next_far(core) {
             self.refill_part = self.refill_part.wrapping_add(1);
-            self.refill_pause = REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2));
+            self.refill_pause = if account == Account::Repair { self.longer_pause() } else { REFILL_PAUSE_MAX };
             let start = drawn_within(core, &part, bits);
             let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
             let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
@@ -365,9 +363,19 @@ impl Upkeep {
         Some((part, bits as u8, REFILL_CONTACTS as u16))
     }
 
+    /// Who pays for a question whom else there is. A table that lacks most is in a hurry. The others may come as upkeep allows:
+    /// whom one hears of must prove itself out of the same budget, so hearing of it sooner is of little use.
+    pub(super) fn refill_account(core: &Core) -> Account {
+        if core.table.is_partial() || core.table.is_short() { Account::Repair } else { Account::Far }
+    }
+
+    fn longer_pause(&self) -> Ticks {
+        REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2))
+    }
+
     /// Somebody was asked for contacts that this node does not know, and has named so many of them.
-    pub(super) fn on_refilled(&mut self, now: Tick, brought: usize) {
-        if brought > 0 {
+    pub(super) fn on_refilled(&mut self, now: Tick, account: Account, brought: usize) {
+        if account == Account::Repair && brought > 0 {
             self.refill_pause = REFILL_PAUSE;
             self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
         }

@@ -1,7 +1,9 @@
 //! How a node hears of those who are not its neighbours.
 
 use super::*;
+use crate::holders::Scale;
 use crate::message::{Mark, Part, RequestId, Sample, Sampled};
+use crate::state::budget::Account;
 use crate::state::upkeep::Upkeep;
 
 /// A network of which everybody knows everybody, at rest.
@@ -37,6 +39,39 @@ fn who_is_not_known_is_heard_of_and_nobody_else_is_named() {
     let named = named_to(&world, 0, before);
     assert!(forgotten.iter().all(|grid| named.contains(grid)));
     assert!(named.len() <= forgotten.len() + 1, "and only they were named: {}", named.len());
+}
+
+#[test]
+fn a_table_that_holds_less_than_a_third_is_in_a_hurry_and_else_what_upkeep_can_pay_for_will_do() {
+    let mut world = World::of(2, 4);
+    let core = &mut world.nodes[0].as_mut().unwrap().core;
+    let own = core.grid().0;
+    let mut contacts = crate::testing::contacts(&mut crate::testing::rng(1), 4_000);
+    contacts.sort_unstable_by_key(|contact| contact.grid().0.prefix() ^ own.prefix());
+    core.table.set_told(Scale::of_nodes(4_000));
+    let (near, far) = contacts.split_at(400);
+    for contact in near.iter().chain(&far[..900]) {
+        core.table.offer(contact);
+    }
+    assert_eq!(Upkeep::refill_account(core), Account::Repair);
+    for contact in far.iter().skip(900).step_by(10) {
+        core.table.offer(contact);
+    }
+    assert_eq!(Upkeep::refill_account(core), Account::Far);
+}
+
+#[test]
+fn questions_of_a_table_that_is_in_no_hurry_are_paid_for_as_upkeep() {
+    let mut world = at_rest();
+    let far = world.nearest(&world.grid(0).0)[50];
+    let grid = world.grid(far);
+    let core = &mut world.nodes[0].as_mut().unwrap().core;
+    core.table.remove(&grid);
+    core.budget.spend(Account::Far, 1_000_000);
+    let before = world.sent.len();
+    world.run(60_000);
+    let is_question = |(from, _, message): &(usize, Grid, Message)| *from == 0 && matches!(message, Message::Sample(_));
+    assert!(!world.sent[before..].iter().any(is_question));
 }
 
 #[test]
