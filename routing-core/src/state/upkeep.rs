@@ -39,6 +39,9 @@ const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
 const REFILL_PART: u64 = 256;
 /// How many contacts one such request brings at most: what a second of the repair budget pays for.
 const REFILL_CONTACTS: u64 = 512;
+/// The same where upkeep pays, and nobody is in a hurry: what the far sweep has for itself in half a minute pays for so many,
+/// and for the proof of about as many.
+const REFILL_CONTACTS_CALM: u16 = 16;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -327,7 +330,11 @@ impl Upkeep {
         // groups that do not know of each other would never hear of each other.
         if let Some(informant) = self.next_far(core) {
             self.refill_part = self.refill_part.wrapping_add(1);
-            self.refill_pause = if account == Account::Repair { self.longer_pause() } else { REFILL_PAUSE_MAX };
+            let (pause, count) = match account {
+                Account::Repair => (self.longer_pause(), count),
+                Account::Near | Account::Far => (REFILL_PAUSE_MAX, count.min(REFILL_CONTACTS_CALM)),
+            };
+            self.refill_pause = pause;
             let start = drawn_within(core, &part, bits);
             let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
             let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));

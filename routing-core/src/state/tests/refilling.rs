@@ -67,11 +67,20 @@ fn questions_of_a_table_that_is_in_no_hurry_are_paid_for_as_upkeep() {
     let grid = world.grid(far);
     let core = &mut world.nodes[0].as_mut().unwrap().core;
     core.table.remove(&grid);
-    core.budget.spend(Account::Far, 1_000_000);
+    core.budget.spend(Account::Far, 30_000);
     let before = world.sent.len();
     world.run(60_000);
-    let is_question = |(from, _, message): &(usize, Grid, Message)| *from == 0 && matches!(message, Message::Sample(_));
-    assert!(!world.sent[before..].iter().any(is_question));
+    let counts = |world: &World| -> Vec<u16> {
+        let count = |(from, _, message): &(usize, Grid, Message)| match message {
+            Message::Sample(sample) if *from == 0 => Some(sample.part.count),
+            _ => None,
+        };
+        world.sent[before..].iter().filter_map(count).collect()
+    };
+    assert_eq!(counts(&world), []);
+    world.run(240_000);
+    let counts = counts(&world);
+    assert!(!counts.is_empty() && counts.iter().all(|count| *count == 16), "{counts:?}");
 }
 
 #[test]
