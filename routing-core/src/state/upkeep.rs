@@ -37,11 +37,11 @@ const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
 /// How many contacts are expected at most in a part about which somebody is asked: their marks cost as much as four cards.
 const REFILL_PART: u64 = 256;
-/// How many contacts one such request brings at most: what a second of the repair budget pays for.
-const REFILL_CONTACTS: u64 = 512;
-/// The same where upkeep pays, and nobody is in a hurry: what the far sweep has for itself in half a minute pays for so many,
-/// and for the proof of about as many.
-const REFILL_CONTACTS_CALM: u16 = 16;
+/// How many contacts such an answer brings at most where upkeep pays, and nobody is in a hurry: what the far sweep has for
+/// itself in half a minute pays for so many, and for the proof of about as many. In a hurry it brings all who are expected.
+const REFILL_CONTACTS: u64 = 16;
+/// An answer that brought one in so many of those who are expected there was worth its question: the next may come soon.
+const REFILL_WORTH: u64 = 16;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -77,6 +77,8 @@ pub(crate) struct Upkeep {
     /// When somebody is asked whom this node does not know, and how long to wait after a vain attempt.
     pub(crate) refill_wake: Option<Tick>,
     refill_pause: Ticks,
+    /// How many contacts the next answer has to bring to be worth its question.
+    pub(super) refill_worth: u64,
     /// How many parts have been asked about.
     pub(super) refill_part: u32,
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
@@ -316,7 +318,7 @@ impl Upkeep {
             }
             return;
         }
-        let Some((part, bits, count)) = self.next_part(core) else {
+        let Some((part, bits, expected)) = self.next_part(core) else {
             self.refill_pause = self.longer_pause();
             return;
         };
@@ -331,10 +333,10 @@ impl Upkeep {
         if let Some(informant) = self.next_far(core) {
             self.refill_part = self.refill_part.wrapping_add(1);
             let (pause, count) = match account {
-                Account::Repair => (self.longer_pause(), count),
-                Account::Near | Account::Far => (REFILL_PAUSE_MAX, count.min(REFILL_CONTACTS_CALM)),
+                Account::Repair => (self.longer_pause(), expected.clamp(REFILL_CONTACTS, REFILL_PART) as u16),
+                Account::Near | Account::Far => (REFILL_PAUSE_MAX, REFILL_CONTACTS as u16),
             };
-            self.refill_pause = pause;
+            (self.refill_pause, self.refill_worth) = (pause, expected.div_ceil(REFILL_WORTH).max(1));
             let start = drawn_within(core, &part, bits);
             let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
             let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
@@ -346,10 +348,10 @@ impl Upkeep {
         }
     }
 
-    /// The part of the keyspace about which somebody is asked next, by leading bits, and how many contacts are wanted there.
+    /// The part of the keyspace about which somebody is asked next, by leading bits, and how many contacts are expected there.
     /// While there is room for everybody, all parts in turn; else a drawn one of those in which too few are known, as of the
     /// farthest perhaps nobody is known yet who knows anybody.
-    pub(super) fn next_part(&self, core: &mut Core) -> Option<(Id, u8, u16)> {
+    pub(super) fn next_part(&self, core: &mut Core) -> Option<(Id, u8, u64)> {
         let own = core.grid().0;
         let parts_of = |contacts: u64| contacts.div_ceil(REFILL_PART).max(1).next_power_of_two();
         if core.table.is_partial() {
@@ -358,7 +360,7 @@ impl Upkeep {
             let expected = core.table.expected_in(shared);
             let parts = parts_of(expected);
             let part = drawn_within(core, &own.flip(shared), (shared + 1) as u8);
-            return Some((part, (shared + 1 + parts.ilog2()) as u8, (expected / parts).min(REFILL_CONTACTS) as u16));
+            return Some((part, (shared + 1 + parts.ilog2()) as u8, expected / parts));
         }
         let nodes = core.table.scale().nodes().min(core.config.neighbours_max.into());
         let bits = parts_of(nodes).ilog2();
@@ -367,7 +369,7 @@ impl Upkeep {
         for bit in (0..bits).filter(|bit| turn << bit >> 31 == 1) {
             part = part.flip(bit);
         }
-        Some((part, bits as u8, REFILL_CONTACTS as u16))
+        Some((part, bits as u8, nodes >> bits))
     }
 
     /// Who pays for a question whom else there is. A table that lacks most is in a hurry. The others may come as upkeep allows:
@@ -382,7 +384,7 @@ impl Upkeep {
 
     /// Somebody was asked for contacts that this node does not know, and has named so many of them.
     pub(super) fn on_refilled(&mut self, now: Tick, account: Account, brought: usize) {
-        if account == Account::Repair && brought > 0 {
+        if account == Account::Repair && brought as u64 >= self.refill_worth {
             self.refill_pause = REFILL_PAUSE;
             self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
         }

@@ -84,6 +84,19 @@ fn questions_of_a_table_that_is_in_no_hurry_are_paid_for_as_upkeep() {
 }
 
 #[test]
+fn an_answer_that_was_worth_its_question_lets_the_next_come_soon_where_there_is_a_hurry() {
+    let next = |account: Account, brought: usize| {
+        let mut upkeep = Upkeep::default();
+        (upkeep.refill_worth, upkeep.refill_wake) = (16, Some(Tick(30_000)));
+        upkeep.on_refilled(Tick(0), account, brought);
+        upkeep.refill_wake.unwrap().0
+    };
+    assert_eq!(next(Account::Repair, 16), 2_000);
+    assert_eq!(next(Account::Repair, 15), 30_000);
+    assert_eq!(next(Account::Far, 16), 30_000);
+}
+
+#[test]
 fn where_everybody_is_known_little_is_asked_and_nobody_is_named() {
     let mut world = at_rest();
     let before = world.sent.len();
