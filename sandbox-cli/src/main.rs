@@ -5,7 +5,7 @@
 
 use clap::{Parser, Subcommand};
 use sandbox_cli::compare::{CompareError, TOLERANCE, compare_files};
-use sandbox_cli::options::Options;
+use sandbox_cli::options::{Options, Transport};
 use sandbox_cli::progress::Progress;
 use sandbox_cli::render::{render, story};
 use sandbox_cli::report::Report;
@@ -270,7 +270,11 @@ fn run_shell(options: &ShellOptions) -> Result<Verdict, Failure> {
 
 /// The judged report of a scenario.
 fn executed(scenario: &Scenario, options: &Options) -> Result<Report, Failure> {
-    let progress = Progress::new(scenario.steps.len(), options.json);
+    let begin = match options.transport {
+        Transport::Sim => Progress::new,
+        Transport::Tcp => Progress::in_real_time,
+    };
+    let progress = begin(scenario.steps.len(), options.json);
     let result = execute(scenario, options, &progress);
     progress.finish();
     let mut report = result.map_err(|error| Failure::Run { scenario: scenario.name.clone(), error })?;

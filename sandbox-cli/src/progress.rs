@@ -1,4 +1,5 @@
-//! How far a run is, on a terminal's stderr; silent anywhere else.
+//! How far a run is, on stderr: a bar on a terminal; elsewhere a line for each step of a run that takes real time, and
+//! nothing for any other.
 
 use crate::scenario::Step;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub struct Progress {
     bar: ProgressBar,
     steps: usize,
+    /// Whether each step is told in a line, for want of a bar.
+    has_lines: bool,
 }
 
 impl Progress {
@@ -20,7 +23,14 @@ impl Progress {
         if piped_json || !std::io::stderr().is_terminal() {
             return Self::hidden();
         }
-        Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)), steps }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        Self { bar, steps, has_lines: false }
+    }
+
+    /// As [`Progress::new`] for a run that takes real time: whoever has no bar to look at is told each step as it begins.
+    pub fn in_real_time(steps: usize, json: bool) -> Self {
+        let progress = Self::new(steps, json);
+        Self { steps, has_lines: progress.bar.is_hidden(), ..progress }
     }
 
     /// A bar for so many runs, whose steps nobody follows.
@@ -43,11 +53,14 @@ impl Progress {
 
     /// A bar that nobody sees.
     pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), steps: 0 }
+        Self { bar: ProgressBar::hidden(), steps: 0, has_lines: false }
     }
 
     /// Step number `index` (from 1) begins, with so many operations to come; `None` for a step without operations.
     pub fn begin(&self, index: usize, step: &Step, operations: Option<u64>) {
+        if self.has_lines {
+            self.note(&format!("{index}/{} {}", self.steps, step.what));
+        }
         if self.bar.is_hidden() {
             return;
         }

@@ -53,6 +53,8 @@ fn a_scenario_on_real_nodes_has_the_report_of_the_sandbox() {
     let run = |transport: &str| -> serde_json::Value {
         let output = sandbox(&["run", "scenarios/tiny-2.toml", "--transport", transport, "--json"]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.lines().any(|line| line.starts_with("2/")), transport == "tcp", "steps in real time: {told}");
         serde_json::from_slice(&output.stdout).expect("the report is JSON")
     };
     let (simulated, real) = (run("sim"), run("tcp"));
