@@ -151,6 +151,22 @@ fn marked_contacts_are_not_named_and_all_others_are() {
     assert_eq!(named_by_first(&mut world, Id::of(b"part"), &grids[2..30], false), expected);
 }
 
+/// Nobody else has noticed yet that it is gone, so it would be named.
+#[test]
+fn who_was_given_up_is_marked_too() {
+    let mut world = at_rest();
+    let far = world.nearest(&world.grid(0).0)[50];
+    let (gone, contact) = (world.grid(far), world.contacts[far].clone());
+    world.nodes[far] = None;
+    let core = &mut world.nodes[0].as_mut().unwrap().core;
+    core.table.remove(&gone);
+    core.dead.add(contact);
+    let before = world.sent.len();
+    world.run(30_000);
+    assert!(world.sent[before..].iter().any(|(from, _, message)| *from == 0 && matches!(message, Message::Sample(_))));
+    assert!(!named_to(&world, 0, before).contains(&gone));
+}
+
 #[test]
 fn hearsay_is_named_to_nobody_but_who_joins() {
     let mut world = at_rest();
