@@ -1,5 +1,5 @@
 use super::*;
-use crate::contact::{Standing, Versions};
+use crate::contact::{Group, Standing, Versions};
 use crate::key::SecretKey;
 use crate::testing::{below, contact, contact_of, contacts, id, id_near, rng, shuffle};
 use proptest::prelude::*;
