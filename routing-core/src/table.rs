@@ -32,8 +32,10 @@ const BIN_LOAD: usize = 24;
 /// By how many entries a full bin grows: growth by doubling would waste a quarter of a million nodes' memory.
 const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything, and how
-/// great a shortage must be: of sixteen expected by chance less than a third is there in one part of 700.
-const EXPECTED_LEAST: u64 = 16;
+/// great a shortage must be. Of 32 expected by chance less than a third is there in one part of 170,000, of 16 in one of
+/// 700: then everybody next to an empty place would take itself for ignorant, for ever, and nobody would hold what is there.
+/// Nor does a lesser part need to be judged, as it lies within the own neighbourhood, which is known completely.
+const EXPECTED_LEAST: u64 = 32;
 const SHORTAGE: u64 = 3;
 
 /// What became of an offered contact.

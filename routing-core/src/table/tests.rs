@@ -261,6 +261,22 @@ fn a_table_knows_where_it_is_complete() {
     }
 }
 
+#[test]
+fn a_part_of_the_keyspace_lacks_contacts_below_a_third_of_those_expected_there_and_a_small_one_never() {
+    let mut rng = rng(1);
+    let own = id(&mut rng);
+    let mut table = table(own, 10_000);
+    table.set_told(Scale::of_nodes(1 << 10));
+    assert_eq!((table.expected_in(4), table.expected_in(5)), (32, 16));
+    for _ in 0..10 {
+        table.offer(&contact(id_near(&mut rng, &own, 4)));
+    }
+    assert!(table.lacks(4));
+    table.offer(&contact(id_near(&mut rng, &own, 4)));
+    assert!(!table.lacks(4));
+    assert!(!table.lacks(5), "nobody is known there, as may be by chance where 16 are expected");
+}
+
 fn nodes_of(scale: Scale) -> f64 {
     (f64::from(scale.0) / 256.0).exp2()
 }
