@@ -1,7 +1,7 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
 use super::budget::Account;
-use super::core::{Core, View};
+use super::core::{Core, FRAME_BYTES, View};
 use super::proof::Announcement;
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
@@ -59,6 +59,14 @@ impl Told<'_> {
 impl Core {
     fn reply(&mut self, to: Grid, message: Message) {
         self.effect(Effect::Send(to, message));
+    }
+
+    /// The same, while the far sweep pays for it, unless an operation waits for the answer.
+    fn reply_by_upkeep(&mut self, to: Grid, message: Message) {
+        if !message.is_for_operation() {
+            self.budget.answer(message.encoded_len() + FRAME_BYTES);
+        }
+        self.reply(to, message);
     }
 
     /// What of its `view` of a place this node tells `asker`, who sees the set `seen`. Only contacts that have answered
@@ -120,7 +128,7 @@ impl Core {
         let is_complete = is_whole && self.table.is_complete_at(&find.target);
         let (own_scale, scale) = (self.table.own_scale(), self.table.scale());
         let found = Found { id: find.id, standing, is_complete, own_scale, scale, copy, contacts };
-        self.reply(from, Message::Found(found));
+        self.reply_by_upkeep(from, Message::Found(found));
     }
 
     /// What is held under `key`. A home-server knows its own users, though it may hold none of their records.
@@ -257,6 +265,6 @@ impl Core {
         };
         let (entries, has_more) = self.table.sample(&part.start, part.bits, count, offset, admit);
         let contacts = fitting(entries.into_iter().map(named), 0);
-        self.reply(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
+        self.reply_by_upkeep(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
     }
 }

@@ -1,14 +1,18 @@
 //! How many bytes a second the background may cost: what upkeep and repair spend, and when they may go on.
 //!
 //! ```text
-//!   upkeep ─┬─ three quarters ─▶ the near sweep ─ what it leaves ─┐
-//!           └─ one quarter ────────────────────────────────────┴─▶ the far sweep
+//!   upkeep ─┬─ three quarters ─▶ the near sweep ─ what it leaves ─▶ answers ─ what they leave ─┐
+//!           └─ one quarter ─────────────────────────────────────────────────────────────────┴─▶ the far sweep
 //!   repair ───▶ whatever is asked because something has changed
 //! ```
 //!
-//! Whoever asks pays for the question, for the answer, and for the link if one has to be opened: so nobody pays for what
-//! others ask of it, and what all nodes send is what all of them pay. An exchange may overdraw its account, since nobody
-//! knows beforehand how long an answer will be; then the account is closed until that is paid for.
+//! Whoever asks pays for the question, for the answer, and for the link if one has to be opened: so what all nodes send is
+//! paid for. An exchange may overdraw its account, since nobody knows beforehand how long an answer will be; then the account
+//! is closed until that is paid for.
+//!
+//! Some are asked more than others. What a node answers to the upkeep of others is taken from what the near sweep leaves
+//! over, so that whoever is asked much asks less, and no node sends more than its budget. It never costs the far sweep its
+//! own quarter: nobody can stop it by asking.
 
 use crate::time::{Tick, Ticks};
 
@@ -18,6 +22,8 @@ pub(super) const LINK_BYTES: u32 = 64;
 const UPKEEP_SAVED_MS: i64 = 1_000;
 /// For how many milliseconds repair may save: one question to each node of the neighbourhood, with the longest answers.
 const REPAIR_SAVED_MS: i64 = 10_000;
+/// For how many milliseconds the far sweep makes up for answers at most.
+const ANSWERS_MS: i64 = 60_000;
 /// Nobody pays back for longer than this, in milliseconds: the longest answer is a frame of a mebibyte.
 const DEBT_MS: i64 = 600_000;
 
@@ -38,6 +44,8 @@ pub(crate) struct Budget {
     near: i64,
     far: i64,
     repair: i64,
+    /// What was answered to others and is not made up for yet.
+    answers: i64,
     earned: Tick,
 }
 
@@ -45,7 +53,7 @@ impl Budget {
     /// Everything is paid for, and repair has saved what it may.
     pub(super) fn start(&mut self, now: Tick, repair_bytes_per_second: u32) {
         let repair = i64::from(repair_bytes_per_second) * REPAIR_SAVED_MS;
-        *self = Self { near: 0, far: 0, repair, earned: now };
+        *self = Self { near: 0, far: 0, repair, answers: 0, earned: now };
     }
 
     /// Pays in what has been earned since the last time.
@@ -57,7 +65,10 @@ impl Budget {
         let for_near = upkeep * passed * 3 / 4;
         let left = (self.near + for_near - near_max).max(0);
         self.near += for_near - left;
-        self.far = (self.far + upkeep * passed - for_near + left).min(far_max);
+        self.answers = self.answers.min(upkeep * ANSWERS_MS);
+        let for_answers = self.answers.min(left);
+        self.answers -= for_answers;
+        self.far = (self.far + upkeep * passed - for_near + left - for_answers).min(far_max);
         self.repair = (self.repair + repair * passed).min(repair * REPAIR_SAVED_MS);
     }
 
@@ -69,6 +80,11 @@ impl Budget {
             Account::Repair => &mut self.repair,
         };
         *balance = balance.saturating_sub_unsigned(bytes as u64 * 1_000);
+    }
+
+    /// So many bytes were answered to somebody else's upkeep.
+    pub(super) fn answer(&mut self, bytes: usize) {
+        self.answers = self.answers.saturating_add_unsigned(bytes as u64 * 1_000);
     }
 
     /// For how long this account stays closed at least, at so many bytes a second; nothing if it is open.
@@ -104,6 +120,40 @@ mod tests {
         assert!(!is_open(&budget, Account::Near));
         after(&mut budget, 1_000);
         assert!(is_open(&budget, Account::Near));
+    }
+
+    #[test]
+    fn what_is_answered_to_others_is_taken_from_the_far_sweep_but_for_its_quarter() {
+        let earned_far = |answered: usize| {
+            let mut budget = Budget::default();
+            budget.start(Tick(0), 65_536);
+            let mut spent = 0;
+            for second in 1..=1_000 {
+                budget.answer(answered);
+                after(&mut budget, second * 1_000);
+                while is_open(&budget, Account::Far) {
+                    budget.spend(Account::Far, 16);
+                    spent += 16;
+                }
+            }
+            spent / 1_000
+        };
+        assert!((250..=257).contains(&earned_far(0)));
+        assert!((150..=157).contains(&earned_far(100)), "no node sends more than its budget");
+        assert!((63..=65).contains(&earned_far(100_000)), "nobody stops it by asking");
+    }
+
+    #[test]
+    fn what_was_answered_in_a_rush_is_made_up_for_within_a_minute_or_so() {
+        let mut budget = Budget::default();
+        budget.start(Tick(0), 65_536);
+        budget.answer(10_000_000);
+        for second in 1..=81 {
+            after(&mut budget, second * 1_000);
+        }
+        budget.spend(Account::Far, 256);
+        after(&mut budget, 82_000);
+        assert!(is_open(&budget, Account::Far));
     }
 
     #[test]

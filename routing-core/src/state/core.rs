@@ -81,7 +81,7 @@ pub(crate) struct Core {
 const DEPARTED_MAX: usize = 4_096;
 
 /// What framing adds to a message, in bytes.
-const FRAME_BYTES: usize = 4;
+pub(super) const FRAME_BYTES: usize = 4;
 
 /// How much longer an answer may take for each record that is handed over or asked for, if those are many: so long take 350
 /// bytes at 35 KB/s, the slowest link that is served. To verify one takes a hundredth of that.
