@@ -163,6 +163,8 @@ pub enum Want {
     Record,
     /// The claim stored at the target, and contacts.
     Claim,
+    /// Whether the peer sees the asker's set of holders: it names nobody.
+    Agreement,
 }
 
 /// What a peer knows of a place.
@@ -180,7 +182,7 @@ pub struct Found {
     pub scale: Scale,
     /// The record, if one is wanted and held.
     pub copy: Option<Arc<Copy>>,
-    /// The nearest contacts, nearest first; `None` if the peer sees the asker's set.
+    /// The nearest contacts, nearest first; `None` if the peer sees the asker's set. None of them where only that was asked.
     pub contacts: Option<List<Named, CONTACTS_MAX>>,
 }
 
@@ -373,7 +375,8 @@ pub struct Part {
     pub bits: u8,
     /// At most so many contacts.
     pub count: u16,
-    /// Whether those who have not answered the peer are wanted, too, marked as hearsay: by somebody who joins.
+    /// Whether those who have not answered the peer are wanted, too, marked as hearsay: by somebody who joins, or still knows
+    /// less than a third of the network.
     pub with_hearsay: bool,
     /// The marks of those whom the asker knows there, who need not be named.
     pub known: List<Mark, MARKS_MAX>,

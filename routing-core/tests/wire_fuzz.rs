@@ -367,7 +367,7 @@ impl Dice {
     }
 
     fn want(&mut self) -> Want {
-        *self.any(&[Want::Contacts, Want::Introductions, Want::Record, Want::Claim])
+        *self.any(&[Want::Contacts, Want::Introductions, Want::Record, Want::Claim, Want::Agreement])
     }
 
     fn set(&mut self) -> SetName {

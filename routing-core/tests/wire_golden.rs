@@ -150,6 +150,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("find-introductions", find(Want::Introductions, 64, SetName::NONE)),
         ("find-record", find(Want::Record, 16, set)),
         ("find-claim", find(Want::Claim, 61, set)),
+        ("find-agreement", find(Want::Agreement, 16, set)),
         ("found-nothing", Message::Found(found_nothing)),
         ("found", Message::Found(found)),
         ("store", Message::Store(Store { id, items })),

@@ -90,7 +90,7 @@ impl Core {
         let key = match find.want {
             Want::Record => Some(Key { kind: Kind::User, id: find.target }),
             Want::Claim => Some(Key { kind: Kind::Claim, id: find.target }),
-            Want::Contacts | Want::Introductions => None,
+            Want::Contacts | Want::Introductions | Want::Agreement => None,
         };
         let copy = key.and_then(|key| self.held_or_homed(&key)).map(Arc::new);
         let place = key.unwrap_or(Key { kind: Kind::User, id: find.target });
@@ -112,7 +112,11 @@ impl Core {
                 }
                 _ => self.told(view, &find.target, groups, find.set, from),
             };
-            let contacts = told.view.is_some().then(|| told.named_to(from).collect::<Vec<_>>());
+            let names = |told: &Told<'_>| match find.want {
+                Want::Agreement => Vec::new(),
+                _ => told.named_to(from).collect(),
+            };
+            let contacts = told.view.is_some().then(|| names(&told));
             let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
             drop(told);
             // Who is new here must know who keeps a place meanwhile.

@@ -3,7 +3,7 @@
 use super::budget::Account;
 use super::operations::Running;
 use super::requests::{Pending, Purpose};
-use super::{NodeState, Phase, join};
+use super::{NodeState, Phase, join, upkeep};
 use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Notice, OperationId, Target};
 use crate::heard::Heard;
@@ -183,8 +183,15 @@ impl NodeState {
             (Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce, _) => {
                 self.on_operation_answer(&pending, &message);
             }
-            (Purpose::Probe(_), Message::Found(found)) => {
-                for named in found.contacts.iter().flat_map(|contacts| contacts.iter()) {
+            (Purpose::Probe(account), Message::Found(found)) => {
+                if let Message::Find(find) = &pending.request
+                    && found.contacts.is_some()
+                {
+                    upkeep::acquaint(&mut self.core, &pending.peer, &find.target, *account);
+                }
+            }
+            (Purpose::Acquaint(_), Message::Sampled(sampled)) => {
+                for named in sampled.contacts.iter() {
                     self.meet(&named.contact);
                 }
             }
@@ -266,6 +273,7 @@ impl NodeState {
                 self.after_comparison();
             }
             Purpose::Probe(_)
+            | Purpose::Acquaint(_)
             | Purpose::Stray(_)
             | Purpose::Refill(_)
             | Purpose::HandOver

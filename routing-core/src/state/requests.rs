@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Operation(OperationId),
     /// Upkeep: is it alive, and does it see the same neighbourhood?
     Probe(Account),
+    /// Upkeep: who is there that this node does not know, where it does not see the same?
+    Acquaint(Account),
     /// Upkeep: more contacts for a part of the keyspace in which too few are known.
     Refill(Account),
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
@@ -46,7 +48,7 @@ impl Purpose {
     /// Which account pays for question and answer, if one does; operations and repairs of records have their own measure.
     pub(crate) fn account(&self) -> Option<Account> {
         match self {
-            Purpose::Probe(account) | Purpose::Refill(account) => Some(*account),
+            Purpose::Probe(account) | Purpose::Acquaint(account) | Purpose::Refill(account) => Some(*account),
             Purpose::Revive => Some(Account::Repair),
             _ => None,
         }

@@ -42,6 +42,8 @@ const REFILL_PART: u64 = 256;
 const REFILL_CONTACTS: u64 = 16;
 /// An answer that brought one in so many of those who are expected there was worth its question: the next may come soon.
 const REFILL_WORTH: u64 = 16;
+/// How many a neighbour names at most where it does not see the same neighbours.
+const ACQUAINTANCES: u16 = 16;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -337,14 +339,9 @@ impl Upkeep {
                 Account::Near | Account::Far => (REFILL_PAUSE_MAX, REFILL_CONTACTS as u16),
             };
             (self.refill_pause, self.refill_worth) = (pause, expected.div_ceil(REFILL_WORTH).max(1));
-            let start = drawn_within(core, &part, bits);
-            let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
-            let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
-            let known = known.map(|grid| Mark::new(&start, &grid)).collect();
-            let part = Arc::new(Part { start, bits, count, with_hearsay: false, known });
-            core.ask(&informant, false, Purpose::Refill(account), 0, |id| {
-                Message::Sample(Sample { id, part: part.clone() })
-            });
+            // While it knows so few, everybody who may be there is of use.
+            let with_hearsay = account == Account::Repair && !core.table.is_partial();
+            ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account));
         }
     }
 
@@ -486,7 +483,7 @@ impl Upkeep {
         None
     }
 
-    /// Asks `contact` who is around `place`; an answer names nobody if it sees what we see.
+    /// Asks `contact` whether it sees the same holders of `place`.
     fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id, account: Account) {
         let is_complete = core.table.is_complete_at(&place);
         let (groups, set) = if is_complete {
@@ -495,9 +492,36 @@ impl Upkeep {
             (0, SetName::NONE)
         };
         core.ask(contact, false, Purpose::Probe(account), 0, |id| {
-            Message::Find(Find { id, target: place, want: Want::Contacts, groups, set })
+            Message::Find(Find { id, target: place, want: Want::Agreement, groups, set })
         });
     }
+}
+
+/// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know. Mostly
+/// there are none, since it is the peer that knows too few, or widens the set otherwise.
+pub(super) fn acquaint(core: &mut Core, peer: &Arc<Contact>, place: &Id, account: Account) {
+    let view = core.view(place, core.config.holders);
+    let Some((farthest, _)) = view.others.last() else { return };
+    let bits = (farthest.prefix() ^ place.prefix()).leading_zeros() as u8;
+    drop(view);
+    ask_whom_else(core, peer, (place, bits), ACQUAINTANCES, false, Purpose::Acquaint(account));
+}
+
+/// Asks `peer` for at most `count` contacts that share so many leading bits with a place and that this node does not know.
+fn ask_whom_else(
+    core: &mut Core,
+    peer: &Arc<Contact>,
+    (place, bits): (&Id, u8),
+    count: u16,
+    with_hearsay: bool,
+    purpose: Purpose,
+) {
+    let start = drawn_within(core, place, bits);
+    let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
+    let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
+    let known = known.map(|grid| Mark::new(&start, &grid)).collect();
+    let part = Arc::new(Part { start, bits, count, with_hearsay, known });
+    core.ask(peer, false, purpose, 0, |id| Message::Sample(Sample { id, part }));
 }
 
 /// A drawn place that shares so many leading bits with `part`.

@@ -398,6 +398,6 @@ fn wanted(want: Want, target: Id) -> Option<Key> {
     match want {
         Want::Record => Some(Key { kind: Kind::User, id: target }),
         Want::Claim => Some(Key { kind: Kind::Claim, id: target }),
-        Want::Contacts | Want::Introductions => None,
+        Want::Contacts | Want::Introductions | Want::Agreement => None,
     }
 }

@@ -147,7 +147,7 @@ fn numbers_out_of_all_proportion_are_answered_calmly() {
         }
     }
     for groups in [0, 1, u16::MAX] {
-        for want in [Want::Contacts, Want::Introductions, Want::Record, Want::Claim] {
+        for want in [Want::Contacts, Want::Introductions, Want::Record, Want::Claim, Want::Agreement] {
             messages.push(Message::Find(Find { id, target: start, want, groups, set: SetName(u32::MAX) }));
         }
     }

@@ -168,7 +168,45 @@ fn who_was_given_up_is_marked_too() {
 }
 
 #[test]
-fn hearsay_is_named_to_nobody_but_who_joins() {
+fn who_knows_less_than_a_third_wants_hearsay_too() {
+    let mut world = at_rest();
+    world.nodes[0].as_mut().unwrap().core.table.set_told(Scale::of_nodes(200));
+    let before = world.sent.len();
+    world.run(60_000);
+    let wants = |node: usize| -> Vec<bool> {
+        let wants = |(from, _, message): &(usize, Grid, Message)| match message {
+            Message::Sample(sample) if *from == node => Some(sample.part.with_hearsay),
+            _ => None,
+        };
+        world.sent[before..].iter().filter_map(wants).collect()
+    };
+    let (short, others) = (wants(0), wants(1));
+    assert!(!short.is_empty() && short.iter().all(|wanted| *wanted), "{short:?}");
+    assert!(!others.is_empty() && others.iter().all(|wanted| !wanted), "{others:?}");
+}
+
+#[test]
+fn a_neighbour_that_is_missing_is_heard_of_by_the_near_sweep_and_nobody_else_is_named() {
+    let mut world = at_rest();
+    let missing = world.grid(world.nearest(&world.grid(0).0)[2]);
+    let upkeep = &mut world.nodes[0].as_mut().unwrap();
+    upkeep.core.table.remove(&missing);
+    upkeep.upkeep.refill_wake = None;
+    upkeep.upkeep.far_wake = None;
+    let before = world.sent.len();
+    world.run(60_000);
+    assert!(world.node(0).table().entry(&missing).is_some());
+    let named = named_to(&world, 0, before);
+    assert!(!named.is_empty() && named.iter().all(|grid| *grid == missing), "{named:?}");
+    let names_somebody = |(.., message): &(usize, Grid, Message)| match message {
+        Message::Found(found) => found.contacts.as_ref().is_some_and(|contacts| contacts.len() > 0),
+        _ => false,
+    };
+    assert!(!world.sent[before..].iter().any(names_somebody), "who sees another set says only that");
+}
+
+#[test]
+fn hearsay_is_named_to_nobody_but_who_joins_or_knows_few() {
     let mut world = at_rest();
     let hearsay = crate::testing::contact(Id::of(b"hearsay"));
     world.nodes[0].as_mut().unwrap().core.table.offer(&hearsay);
