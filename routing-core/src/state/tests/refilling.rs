@@ -199,7 +199,7 @@ fn a_neighbour_that_is_missing_is_heard_of_by_the_near_sweep_and_nobody_else_is_
     let named = named_to(&world, 0, before);
     assert!(!named.is_empty() && named.iter().all(|grid| *grid == missing), "{named:?}");
     let names_somebody = |(.., message): &(usize, Grid, Message)| match message {
-        Message::Found(found) => found.contacts.as_ref().is_some_and(|contacts| contacts.len() > 0),
+        Message::Found(found) => found.contacts.as_ref().is_some_and(|contacts| !contacts.is_empty()),
         _ => false,
     };
     assert!(!world.sent[before..].iter().any(names_somebody), "who sees another set says only that");

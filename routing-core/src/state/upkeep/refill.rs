@@ -1,0 +1,172 @@
+//! Whom else is there: how a node hears of those that are neither its neighbours nor have called it.
+//!
+//! Whoever comes next in the far sweep is asked about a part of the keyspace, and told by two bytes each who is known there, so
+//! that the answer holds nobody else. Everybody is asked as often as anybody. Neighbours that do not see the same
+//! neighbourhood are asked so, too, about that. Reasons: decision 0024.
+
+use super::sweeps::ask_for_a_word;
+use super::{PROBE_PAUSE, Upkeep};
+use crate::contact::Contact;
+use crate::id::{Grid, Id};
+use crate::message::{Mark, Message, Part, Sample};
+use crate::state::budget::Account;
+use crate::state::core::Core;
+use crate::state::requests::Purpose;
+use crate::table::{REGION_BITS, REGIONS};
+use crate::time::{Tick, Ticks};
+use rand_core::Rng;
+use std::sync::Arc;
+
+/// How often somebody is asked whom this node does not know: soon while it is short of contacts and that brings somebody,
+/// seldom else.
+pub(super) const REFILL_PAUSE: Ticks = Ticks::seconds(2);
+const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
+/// How many contacts are expected at most in a part about which somebody is asked: their marks cost as much as four cards.
+const REFILL_PART: u64 = 256;
+/// How many contacts such an answer brings at most where upkeep pays, and nobody is in a hurry: what the far sweep has for
+/// itself in half a minute pays for so many, and for the proof of about as many. In a hurry it brings all who are expected.
+const REFILL_CONTACTS: u64 = 16;
+/// An answer that brought one in so many of those who are expected there was worth its question: the next may come soon.
+const REFILL_WORTH: u64 = 16;
+/// How many a neighbour names at most where it does not see the same neighbours.
+const ACQUAINTANCES: u16 = 16;
+/// Parts that share more leading bits with the own id are the near sweep's affair.
+const REFILL_DEPTH_MAX: u32 = 40;
+
+impl Upkeep {
+    /// Who joined while the network was small knows a small part of what there is now, and nobody tells a node of those who
+    /// come later, unless they are neighbours: so it asks. If the density itself is in doubt, it asks many for that.
+    pub(super) fn refill(&mut self, core: &mut Core) {
+        self.refill_wake = Some(core.now + self.refill_pause);
+        if core.table.is_scale_in_doubt() {
+            self.refill_pause = self.longer_pause();
+            if core.closed_for(Account::Repair) == Ticks(0) {
+                // From everywhere at once: ids ground into some places are a majority of a few words, and none of all.
+                for region in 0..REGIONS {
+                    if let Some(contact) = anybody_of_region(core, region) {
+                        ask_for_a_word(core, &contact, Purpose::Probe(Account::Repair));
+                    }
+                }
+            }
+            return;
+        }
+        let Some((part, bits, expected)) = self.next_part(core) else {
+            self.refill_pause = self.longer_pause();
+            return;
+        };
+        let account = Self::refill_account(core);
+        let closed = core.closed_for(account);
+        if closed > Ticks(0) {
+            self.refill_wake = Some(core.now + closed.max(PROBE_PAUSE));
+            return;
+        }
+        // Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that part, two
+        // groups that do not know of each other would never hear of each other.
+        if let Some(informant) = self.next_far(core) {
+            self.refill_part = self.refill_part.wrapping_add(1);
+            let (pause, count) = match account {
+                Account::Repair => (self.longer_pause(), expected.clamp(REFILL_CONTACTS, REFILL_PART) as u16),
+                Account::Near | Account::Far => (REFILL_PAUSE_MAX, REFILL_CONTACTS as u16),
+            };
+            (self.refill_pause, self.refill_worth) = (pause, expected.div_ceil(REFILL_WORTH).max(1));
+            // While it knows so few, everybody who may be there is of use.
+            let with_hearsay = account == Account::Repair && !core.table.is_partial();
+            ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account));
+        }
+    }
+
+    /// The part of the keyspace about which somebody is asked next, by leading bits, and how many contacts are expected there.
+    /// While there is room for everybody, all parts in turn; else a drawn one of those in which too few are known, as of the
+    /// farthest perhaps nobody is known yet who knows anybody.
+    pub(crate) fn next_part(&self, core: &mut Core) -> Option<(Id, u8, u64)> {
+        let own = core.grid().0;
+        let parts_of = |contacts: u64| contacts.div_ceil(REFILL_PART).max(1).next_power_of_two();
+        if core.table.is_partial() {
+            let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
+            let shared = *lacking.get(core.rng.next_u64() as usize % lacking.len().max(1))?;
+            let expected = core.table.expected_in(shared);
+            let parts = parts_of(expected);
+            let part = drawn_within(core, &own.flip(shared), (shared + 1) as u8);
+            return Some((part, (shared + 1 + parts.ilog2()) as u8, expected / parts));
+        }
+        let nodes = core.table.scale().nodes().min(core.config.neighbours_max.into());
+        let bits = parts_of(nodes).ilog2();
+        let turn = self.refill_part.reverse_bits();
+        let mut part = own;
+        for bit in (0..bits).filter(|bit| turn << bit >> 31 == 1) {
+            part = part.flip(bit);
+        }
+        Some((part, bits as u8, nodes >> bits))
+    }
+
+    /// Who pays for a question whom else there is. A table that lacks most is in a hurry. The others may come as upkeep allows:
+    /// whom one hears of must prove itself out of the same budget, so hearing of it sooner is of little use.
+    pub(crate) fn refill_account(core: &Core) -> Account {
+        if core.table.is_partial() || core.table.is_short() { Account::Repair } else { Account::Far }
+    }
+
+    fn longer_pause(&self) -> Ticks {
+        REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2))
+    }
+
+    /// Somebody was asked for contacts that this node does not know, and has named so many of them.
+    pub(crate) fn on_refilled(&mut self, now: Tick, account: Account, brought: usize) {
+        if account == Account::Repair && brought as u64 >= self.refill_worth {
+            self.refill_soon(now);
+        }
+    }
+
+    /// The next question comes soon, and so do those after it for as long as that is of use.
+    pub(super) fn refill_soon(&mut self, now: Tick) {
+        self.refill_pause = REFILL_PAUSE;
+        self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
+    }
+}
+
+/// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know. Mostly
+/// there are none, since it is the peer that knows too few, or widens the set otherwise.
+pub(crate) fn acquaint(core: &mut Core, peer: &Arc<Contact>, place: &Id, account: Account) {
+    let view = core.view(place, core.config.holders);
+    let Some((farthest, _)) = view.others.last() else { return };
+    let bits = (farthest.prefix() ^ place.prefix()).leading_zeros() as u8;
+    drop(view);
+    ask_whom_else(core, peer, (place, bits), ACQUAINTANCES, false, Purpose::Acquaint(account));
+}
+
+/// Asks `peer` for at most `count` contacts that share so many leading bits with a place and that this node does not know.
+fn ask_whom_else(
+    core: &mut Core,
+    peer: &Arc<Contact>,
+    (place, bits): (&Id, u8),
+    count: u16,
+    with_hearsay: bool,
+    purpose: Purpose,
+) {
+    let start = drawn_within(core, place, bits);
+    let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
+    let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
+    let known = known.map(|grid| Mark::new(&start, &grid)).collect();
+    let part = Arc::new(Part { start, bits, count, with_hearsay, known });
+    core.ask(peer, false, purpose, 0, |id| Message::Sample(Sample { id, part }));
+}
+
+/// A drawn place that shares so many leading bits with `part`.
+fn drawn_within(core: &mut Core, part: &Id, bits: u8) -> Id {
+    let (low, high) = part.slice(bits);
+    let mut place = low;
+    core.rng.fill_bytes(&mut place.0);
+    for (byte, (low, high)) in place.0.iter_mut().zip(low.0.iter().zip(&high.0)) {
+        *byte = low | (*byte & (low ^ high));
+    }
+    place
+}
+
+/// A drawn contact of this region. A place is drawn, and not a contact: however many ids are ground into a few places, few
+/// places lie next to them.
+fn anybody_of_region(core: &mut Core, region: usize) -> Option<Arc<Contact>> {
+    let mut part = core.grid().0;
+    part.0[0] = (region << (8 - REGION_BITS)) as u8;
+    let place = drawn_within(core, &part, REGION_BITS as u8);
+    let found = core.table.nearest(&place).find(|contact| contact.failures() == 0);
+    found.map(|entry| entry.contact().clone())
+}

@@ -1,0 +1,150 @@
+//! Asking contacts one by one whether they are there: neighbours once a minute, the others as the budget allows.
+
+use super::{EAGER_PAUSE, PROBE_PAUSE, Upkeep};
+use crate::contact::Contact;
+use crate::holders::SetName;
+use crate::id::Id;
+use crate::message::{Find, Message, Want};
+use crate::state::budget::Account;
+use crate::state::core::Core;
+use crate::state::requests::Purpose;
+use crate::table::Entry;
+use crate::time::Ticks;
+use std::sync::Arc;
+
+/// How many contacts that were heard from anyway one sweep passes over at a time.
+const PASSED_OVER_MAX: usize = 64;
+
+impl Upkeep {
+    /// Asks those in doubt whether they are there, once this node is in. Each is asked once at a time.
+    pub(crate) fn ask_doubted(&mut self, core: &mut Core) {
+        if self.far_wake.is_none() {
+            return;
+        }
+        for (contact, account) in std::mem::take(&mut core.doubted) {
+            let is_doubted = |entry: &Entry| !entry.has_answered() || entry.failures() > 0;
+            if !core.table.entry(&contact.grid()).is_some_and(is_doubted) {
+                continue;
+            }
+            if core.table.begin_probe(&contact.grid()) {
+                let place = contact.grid().0;
+                self.probe(core, &contact, place, account);
+            }
+        }
+    }
+
+    pub(super) fn probe_near(&mut self, core: &mut Core) {
+        if self.near_next >= self.near.len() {
+            let neighbourhood = usize::from(core.config.holders) * 4;
+            let own = core.grid().0;
+            self.near = core
+                .table
+                .nearest(&own)
+                .filter(|entry| !core.absent.contains(&entry.contact().grid()))
+                .take(neighbourhood)
+                .map(|entry| entry.contact().clone())
+                .collect();
+            let edge = self.near.get(neighbourhood - 1);
+            self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
+            self.near_next = 0;
+            self.has_near_changed = true;
+            self.has_strangers = true;
+        }
+        // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.
+        let is_stranger = |contact: &Arc<Contact>| {
+            core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
+        };
+        let mut strangers = if self.has_strangers { self.near_next..self.near.len() } else { 0..0 };
+        let stranger = strangers.find(|index| is_stranger(&self.near[*index]));
+        self.has_strangers = stranger.is_some();
+        if stranger.is_some() || self.roll_call > 0 {
+            let closed = core.closed_for(Account::Repair);
+            if closed > Ticks(0) {
+                self.near_wake = Some(core.now + closed);
+                return;
+            }
+            if let Some(stranger) = stranger {
+                self.near.swap(self.near_next, stranger);
+            } else {
+                self.roll_call -= 1;
+            }
+            self.near_wake = Some(core.now + EAGER_PAUSE);
+            return self.probe_next_neighbour(core, Account::Repair);
+        }
+        let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
+        self.near_wake = Some(core.now + pause.max(core.closed_for(Account::Near)));
+        if core.closed_for(Account::Near) == Ticks(0) {
+            self.probe_next_neighbour(core, Account::Near);
+        }
+    }
+
+    /// Who was heard from since the last round need not be asked, unless there is reason to ask everybody.
+    fn probe_next_neighbour(&mut self, core: &mut Core, account: Account) {
+        let Some(contact) = self.near.get(self.near_next).cloned() else { return };
+        self.near_next += 1;
+        if !core.table.take_recent(&contact.grid()) || account == Account::Repair {
+            let own = core.grid().0;
+            self.probe(core, &contact, own, account);
+        }
+    }
+
+    pub(super) fn probe_far(&mut self, core: &mut Core) {
+        // While there is hearsay, as fast as the budget allows; then one round of the table in `contact_probe_every`.
+        let has_hearsay = core.table.answered() < core.table.len();
+        let round = if has_hearsay { 0 } else { core.config.contact_probe_every.0 };
+        let pause = Ticks(round / core.table.len().max(1) as u64).max(PROBE_PAUSE);
+        let closed = core.closed_for(Account::Far);
+        if closed == Ticks(0)
+            && let Some(contact) = self.next_far(core)
+        {
+            ask_for_a_word(core, &contact, Purpose::Probe(Account::Far));
+        }
+        self.far_wake = Some(core.now + pause.max(core.closed_for(Account::Far)));
+    }
+
+    /// The next contact of the table that was not heard from since the last round. Bins are walked in bit-reversed
+    /// order, so that each part of the keyspace is met early, and each node begins with its own, so that those who joined at
+    /// one time do not all come to the same contacts at one time.
+    pub(super) fn next_far(&mut self, core: &mut Core) -> Option<Arc<Contact>> {
+        for _ in 0..PASSED_OVER_MAX {
+            let bins = core.table.bins();
+            let bits = bins.ilog2();
+            if self.far_bin >= bins {
+                self.far_bin = 0;
+            }
+            let step = self.far_bin.reverse_bits().checked_shr(usize::BITS - bits).unwrap_or(0);
+            let bin = step ^ core.grid().0.prefix().checked_shr(64 - bits).unwrap_or(0) as usize;
+            let Some(entry) = core.table.bin(bin).get(self.far_index) else {
+                self.far_index = 0;
+                self.far_bin += 1;
+                continue;
+            };
+            self.far_index += 1;
+            let (contact, has_answered) = (entry.contact().clone(), entry.has_answered());
+            let was_recent = core.table.take_recent(&contact.grid());
+            if !was_recent || !has_answered {
+                return Some(contact);
+            }
+        }
+        None
+    }
+
+    /// Asks `contact` whether it sees the same holders of `place`.
+    fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id, account: Account) {
+        let is_complete = core.table.is_complete_at(&place);
+        let (groups, set) = if is_complete {
+            (core.config.holders, core.view(&place, core.config.holders).name)
+        } else {
+            (0, SetName::NONE)
+        };
+        core.ask(contact, false, Purpose::Probe(account), 0, |id| {
+            Message::Find(Find { id, target: place, want: Want::Agreement, groups, set })
+        });
+    }
+}
+
+/// Asks a contact for nothing but what each answer tells: that it is there, and how dense the keyspace is where it lies.
+pub(super) fn ask_for_a_word(core: &mut Core, contact: &Arc<Contact>, purpose: Purpose) {
+    let (target, set) = (contact.grid().0, SetName::NONE);
+    core.ask(contact, false, purpose, 0, |id| Message::Find(Find { id, target, want: Want::Contacts, groups: 0, set }));
+}
