@@ -42,7 +42,7 @@ use rustc_hash::FxHashMap;
 pub use standing::LinkCost;
 use standing::Links;
 use std::sync::Arc;
-use turns::{Spare, Turn, Workers};
+use turns::{Inbox, Spare, Turn, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
 const INBOX_MAX: usize = 256;
@@ -203,7 +203,7 @@ struct Live {
     wake: Option<Tick>,
     queued: Option<Tick>,
     asked: Vec<(OperationId, Operation)>,
-    inbox: Vec<(NodeIndex, Heard)>,
+    inbox: Inbox,
     messages_waiting: usize,
     last_operation: u64,
     /// Which ledger the traffic of its operations is counted in.
@@ -223,7 +223,7 @@ impl Live {
             wake: None,
             queued: None,
             asked: Vec::new(),
-            inbox: Vec::new(),
+            inbox: Inbox::new(),
             messages_waiting: 0,
             last_operation: 0,
             ledger: 0,
@@ -277,6 +277,8 @@ pub struct Network {
     called: Vec<(NodeIndex, bool)>,
     turns: Vec<Turn>,
     spare: Vec<Spare>,
+    /// Emptied inboxes, for whoever is sent something next.
+    inboxes: Vec<Inbox>,
 }
 
 impl Network {
@@ -308,6 +310,7 @@ impl Network {
             called: Vec::new(),
             turns: Vec::new(),
             spare: Vec::new(),
+            inboxes: Vec::new(),
         }
     }
 
@@ -463,9 +466,12 @@ impl Network {
                 self.wake_at(turn.node, next);
             }
         }
-        for turn in turns.drain(..) {
+        for mut turn in turns.drain(..) {
             if turn.is_over {
                 self.end(turn.node);
+            }
+            if turn.inbox.capacity() > 0 {
+                self.inboxes.push(std::mem::take(&mut turn.inbox));
             }
             self.spare.push(turn.into_spare());
         }
@@ -503,7 +509,7 @@ impl Network {
                     _ => {}
                 }
             }
-            Event::Hear { heard, .. } => live.inbox.push((node, *heard)),
+            Event::Hear { heard, .. } => self.put_into_inbox(node, node, *heard),
             Event::Lapse { .. } => {}
             Event::Deliver { from, message, .. } => {
                 if live.messages_waiting < INBOX_MAX
@@ -511,17 +517,22 @@ impl Network {
                 {
                     live.messages_waiting += 1;
                     if let Some(contact) = opener {
-                        live.inbox.push((from, Heard::Requested(contact)));
+                        self.put_into_inbox(node, from, Heard::Requested(contact));
                     }
                     let sender = self.slots[from.0 as usize].grid;
-                    let live = self.slots[node.0 as usize].live.as_deref_mut();
-                    if let Some(live) = live {
-                        live.inbox.push((from, Heard::Message(sender, message)));
-                    }
+                    self.put_into_inbox(node, from, Heard::Message(sender, message));
                 }
             }
         }
         false
+    }
+
+    fn put_into_inbox(&mut self, node: NodeIndex, from: NodeIndex, heard: Heard) {
+        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return };
+        if live.inbox.capacity() == 0 {
+            live.inbox = self.inboxes.pop().unwrap_or_default();
+        }
+        live.inbox.push((from, heard));
     }
 
     /// Lets a node take its turn, if it runs at this tick; else it will at the next one of its cadence.
@@ -552,17 +563,43 @@ mod tests {
     use routing_core::message::{Find, RequestId, Want};
     use std::path::Path;
 
+    fn two() -> (Network, [NodeIndex; 2]) {
+        let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
+        let mut network = Network::new(1, Mode::Direct, delay);
+        let nodes = [1, 2].map(|number: u8| {
+            let secret = Arc::new(SecretKey::from_seed([number; 32]));
+            let address = format!("n{number}.example").parse().unwrap();
+            network.add(NodeState::node(secret, address, Arc::default(), 1), 0)
+        });
+        (network, nodes)
+    }
+
+    #[test]
+    fn a_node_keeps_no_room_for_the_most_that_ever_came_at_once() {
+        let (mut network, [from, to]) = two();
+        let grid = network.contact(to).unwrap().grid();
+        let link = Effect::Request(Target::contact(&network.contact(to).unwrap().clone()));
+        for _ in 0..3 {
+            for number in 0..100 {
+                let send = Effect::Send(grid, Message::Unknown(RequestId(number)));
+                network.carry_out(network.now(), from, &mut vec![link.clone(), send], &[]);
+            }
+            (0..10).for_each(|_| {
+                network.tick();
+            });
+            network.wake_at(from, network.now() + Ticks(1));
+            network.tick();
+            assert!([from, to].iter().all(|node| network.live(*node).unwrap().inbox.capacity() == 0));
+            assert_eq!(network.inboxes.len(), 2, "the next ones use them");
+        }
+        assert_eq!(network.counters().links_opened, 300);
+    }
+
     /// The driver tells of notices last, the state machine as they come: what a message opens is the same.
     #[test]
     fn what_is_not_for_links_does_not_part_a_request_from_its_message() {
         let run = |order: [usize; 3]| {
-            let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
-            let mut network = Network::new(1, Mode::Direct, delay);
-            let nodes = [1, 2].map(|number: u8| {
-                let secret = Arc::new(SecretKey::from_seed([number; 32]));
-                let address = format!("n{number}.example").parse().unwrap();
-                network.add(NodeState::node(secret, address, Arc::default(), 1), 0)
-            });
+            let (mut network, nodes) = two();
             let peer = network.contact(nodes[1]).unwrap().clone();
             let set = routing_core::holders::SetName::NONE;
             let find = Find { id: RequestId(1), target: peer.grid().0, want: Want::Contacts, groups: 4, set };

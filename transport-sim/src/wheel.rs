@@ -1,27 +1,50 @@
 //! The queue of everything that will happen: a timing wheel of single ticks, with far deadlines kept apart.
 //!
 //! One slot for each of the next 8,192 ticks, so that putting and taking cost the same however much waits (Varghese and
-//! Lauck, SOSP 1987). What is due later waits in an ordered map and moves into the wheel when its tick comes in reach.
+//! Lauck, SOSP 1987). What is due later waits in an ordered map and moves into the wheel when its tick comes in reach. The
+//! events of a slot lie in chunks that all slots share, so that the wheel takes what waits, and little more.
 
 use routing_core::time::Tick;
 use std::collections::BTreeMap;
 
 /// How many ticks ahead the wheel reaches: more than nearly all delays and time-outs.
 const SLOTS: u64 = 8_192;
+/// How many events lie together. A slot that kept its own buffer would keep the largest it ever needed: in a large network
+/// that was half of all memory, for a few events a slot.
+const CHUNK: usize = 8;
+/// No chunk.
+const NONE: u32 = u32::MAX;
 
 /// Events by tick. Within a tick in the order in which they were put.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    slots: Vec<Vec<T>>,
+    slots: Vec<Slot>,
+    chunks: Vec<Chunk<T>>,
+    /// Chunks that no slot has, the one to be used next last.
+    free: Vec<u32>,
     /// The tick that was taken last.
     now: u64,
     far: BTreeMap<u64, Vec<T>>,
     length: usize,
 }
 
+/// The chunks of one tick, by their numbers.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Chunk<T> {
+    events: Vec<T>,
+    next: u32,
+}
+
 impl<T> Default for Wheel<T> {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), now: 0, far: BTreeMap::new(), length: 0 }
+        let slots = vec![Slot { first: NONE, last: NONE }; SLOTS as usize];
+        Self { slots, chunks: Vec::new(), free: Vec::new(), now: 0, far: BTreeMap::new(), length: 0 }
     }
 }
 
@@ -41,7 +64,7 @@ impl<T> Wheel<T> {
         let at = at.0.max(self.now + 1);
         self.length += 1;
         if at - self.now < SLOTS {
-            self.slots[(at % SLOTS) as usize].push(event);
+            self.append(at, event);
         } else {
             self.far.entry(at).or_default().push(event);
         }
@@ -55,11 +78,40 @@ impl<T> Wheel<T> {
         if let Some(entry) = self.far.first_entry().filter(|entry| *entry.key() <= reach) {
             // One tick comes in reach at a time, and its slot was emptied when the wheel passed it.
             let (at, events) = entry.remove_entry();
-            self.slots[(at % SLOTS) as usize].extend(events);
+            events.into_iter().for_each(|event| self.append(at, event));
         }
-        std::mem::swap(&mut self.slots[(self.now % SLOTS) as usize], due);
+        let slot = &mut self.slots[(self.now % SLOTS) as usize];
+        let mut next = std::mem::replace(slot, Slot { first: NONE, last: NONE }).first;
+        while next != NONE {
+            let chunk = &mut self.chunks[next as usize];
+            due.append(&mut chunk.events);
+            self.free.push(next);
+            next = chunk.next;
+        }
         self.length -= due.len();
         Tick(self.now)
+    }
+
+    /// Puts an event at the end of the slot of a tick that is in reach.
+    fn append(&mut self, at: u64, event: T) {
+        let slot = &mut self.slots[(at % SLOTS) as usize];
+        if let Some(chunk) = self.chunks.get_mut(slot.last as usize)
+            && chunk.events.len() < CHUNK
+        {
+            return chunk.events.push(event);
+        }
+        let added = self.free.pop().unwrap_or_else(|| {
+            self.chunks.push(Chunk { events: Vec::with_capacity(CHUNK), next: NONE });
+            (self.chunks.len() - 1) as u32
+        });
+        let chunk = &mut self.chunks[added as usize];
+        chunk.events.push(event);
+        chunk.next = NONE;
+        match self.chunks.get_mut(slot.last as usize) {
+            Some(last) => last.next = added,
+            None => slot.first = added,
+        }
+        slot.last = added;
     }
 
     /// The tick that was taken last.
@@ -99,5 +151,16 @@ mod tests {
             assert_eq!(due, model.remove(&tick.0).unwrap_or_default());
         }
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn many_events_at_one_tick_after_the_other_take_no_more_room_than_those_of_one() {
+        let (mut wheel, mut due) = (Wheel::default(), Vec::new());
+        for _ in 0..3 * SLOTS {
+            (0..100).for_each(|number| wheel.put(Tick(wheel.now().0 + 1), number));
+            wheel.advance(&mut due);
+            assert!(due.iter().copied().eq(0..100));
+        }
+        assert_eq!(wheel.chunks.len(), 100usize.div_ceil(CHUNK));
     }
 }

@@ -103,7 +103,7 @@ impl Network {
                 // Who knows what somebody's own code waits for?
                 Some(Live { runner: Runner::Hosted(_), .. }) => self.hear(next, node, heard),
                 // In the state machine nothing waits for this but the message that follows, so it needs no turn.
-                Some(live) => live.inbox.push((node, heard)),
+                Some(_) => self.put_into_inbox(node, node, heard),
                 None => {}
             }
         } else {

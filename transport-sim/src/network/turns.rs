@@ -32,6 +32,9 @@ pub(super) struct Spare {
     lengths: Vec<u32>,
 }
 
+/// What came for a node at one tick, and from whom.
+pub(super) type Inbox = Vec<(NodeIndex, Heard)>;
+
 /// One node's turn at one tick.
 pub(super) struct Turn {
     now: Tick,
@@ -41,6 +44,8 @@ pub(super) struct Turn {
     /// The node itself; always there but for the moment in which it is handed over.
     pub(super) live: Option<Box<Live>>,
     asked: Vec<(OperationId, Operation)>,
+    /// The node's inbox: it has none once it is emptied, as each would keep the room for the most that ever came.
+    pub(super) inbox: Inbox,
     heard: Vec<Heard>,
     /// What it wants done, and the encoded lengths of the messages among it, in order.
     pub(super) effects: Effects,
@@ -54,7 +59,8 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(now: Tick, node: NodeIndex, chain: u64, live: Box<Live>, spare: Spare) -> Self {
         let Spare { asked, heard, effects, lengths } = spare;
-        Self { now, node, chain, live: Some(live), asked, heard, effects, lengths, next_wake: None, is_over: false }
+        let (inbox, live) = (Inbox::new(), Some(live));
+        Self { now, node, chain, live, asked, inbox, heard, effects, lengths, next_wake: None, is_over: false }
     }
 
     pub(super) fn into_spare(mut self) -> Spare {
@@ -71,9 +77,10 @@ impl Turn {
     }
 
     fn take(&mut self) {
-        let Self { now, chain, asked, heard, effects, .. } = self;
+        let Self { now, chain, asked, inbox, heard, effects, .. } = self;
         let Some(live) = self.live.as_deref_mut() else { return };
-        for (_, heard_now) in live.inbox.drain(..) {
+        *inbox = std::mem::take(&mut live.inbox);
+        for (_, heard_now) in inbox.drain(..) {
             if let Heard::Message(sender, message) = &heard_now {
                 let mut hasher = SipHasher13::new();
                 (*chain, now.0, sender.0.prefix(), message).hash(&mut hasher);
