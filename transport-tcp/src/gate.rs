@@ -24,8 +24,9 @@ use tokio::time::Instant;
 
 /// How many addresses are remembered that have nothing open; their rates begin anew afterwards.
 const QUIET_MAX: usize = 16_384;
-/// How many connections from everywhere are let in at once: a millisecond's work, as nothing else is done meanwhile.
-const AT_ONCE: u32 = 4;
+/// How many connections from everywhere are let in at once: a quarter of a millisecond's work, for which everybody else waits.
+/// Timers go by milliseconds, so a fifth less than `handshakes_per_second` are let in by the default.
+const AT_ONCE: u32 = 1;
 /// How long until a full node looks again whether there is a place.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// How many seconds' worth of connections one address may open at once.
@@ -227,7 +228,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_address_gets_its_share_and_no_more() {
-        let (gate, counters, now) = gate(TcpConfig { handshakes_per_address_max: 2, ..TcpConfig::default() });
+        let config = TcpConfig { handshakes_per_second: 0, handshakes_per_address_max: 2, ..TcpConfig::default() };
+        let (gate, counters, now) = gate(config);
         let admit = |from| gate.admit(ip(from), now, &counters);
         let (mut first, _second) = (admit("2001:db8::1").unwrap(), admit("2001:db8::2").unwrap());
         assert!(admit("2001:db8::3").is_none(), "a /64 is one address");
@@ -293,7 +295,8 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_says_nothing_keeps_nobody_out() {
-        let (gate, counters, now) = gate(TcpConfig { handshakes_max: 2, ..TcpConfig::default() });
+        let (gate, counters, now) =
+            gate(TcpConfig { handshakes_per_second: 0, handshakes_max: 2, ..TcpConfig::default() });
         let mut tasks = Vec::new();
         for last in 1..=4 {
             let slot = gate.admit(ip(&format!("9.9.9.{last}")), now, &counters).unwrap();
