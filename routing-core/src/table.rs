@@ -34,7 +34,7 @@ const BIN_GROWTH: usize = 4;
 /// A part of the keyspace in which fewer nodes are to be expected is too small for a shortage to mean anything, and how
 /// great a shortage must be. Of 32 expected by chance less than a third is there in one part of 170,000, of 16 in one of
 /// 700: then everybody next to an empty place would take itself for ignorant, for ever, and nobody would hold what is there.
-/// Nor does a lesser part need to be judged, as it lies within the own neighbourhood, which is known completely.
+/// Nor does a lesser part need to be judged: with 16 holders it lies within the own neighbourhood, which is known completely.
 const EXPECTED_LEAST: u64 = 32;
 const SHORTAGE: u64 = 3;
 

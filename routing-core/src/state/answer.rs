@@ -61,7 +61,7 @@ impl Core {
         self.effect(Effect::Send(to, message));
     }
 
-    /// The same, while the far sweep pays for it, unless an operation waits for the answer.
+    /// The same for an answer that may be to somebody's upkeep: then it is taken from what the own far sweep may spend.
     fn reply_by_upkeep(&mut self, to: Grid, message: Message) {
         if !message.is_for_operation() {
             self.budget.answer(message.encoded_len() + FRAME_BYTES);
@@ -112,11 +112,10 @@ impl Core {
                 }
                 _ => self.told(view, &find.target, groups, find.set, from),
             };
-            let names = |told: &Told<'_>| match find.want {
+            let contacts = told.view.is_some().then(|| match find.want {
                 Want::Agreement => Vec::new(),
-                _ => told.named_to(from).collect(),
-            };
-            let contacts = told.view.is_some().then(|| names(&told));
+                _ => told.named_to(from).collect::<Vec<_>>(),
+            });
             let (is_whole, is_too_little) = (told.is_whole, told.is_too_little);
             drop(told);
             // Who is new here must know who keeps a place meanwhile.

@@ -11,8 +11,8 @@
 //! is closed until that is paid for.
 //!
 //! Some are asked more than others. What a node answers to the upkeep of others is taken from what the near sweep leaves
-//! over, so that whoever is asked much asks less, and no node sends more than its budget. It never costs the far sweep its
-//! own quarter: nobody can stop it by asking.
+//! over, so that whoever is asked much asks less, and sends no more than its budget while three quarters of that pay for near
+//! sweep and answers. It never costs the far sweep its own quarter: nobody can stop it by asking.
 
 use crate::time::{Tick, Ticks};
 
@@ -139,7 +139,7 @@ mod tests {
             spent / 1_000
         };
         assert!((250..=257).contains(&earned_far(0)));
-        assert!((150..=157).contains(&earned_far(100)), "no node sends more than its budget");
+        assert!((150..=157).contains(&earned_far(100)), "what is left of the budget");
         assert!((63..=65).contains(&earned_far(100_000)), "nobody stops it by asking");
     }
 
