@@ -78,6 +78,9 @@ pub struct TcpConfig {
     pub handshakes_per_second: u32,
     /// How many connections a second are let in from one address or /64; ten times as many at once.
     pub handshakes_per_address_per_second: u32,
+    /// Whether listening, dialling and handshakes have a thread of their own, so that who is linked does not wait for them,
+    /// though there be but one core. Not in a lab, where a thousand nodes may share a process.
+    pub handshake_thread: bool,
     /// How long a connection may take to prove who is there and to say hello.
     pub handshake_timeout: Ticks,
 
@@ -141,6 +144,7 @@ impl Default for TcpConfig {
             inbound_per_address_max: 64,
             handshakes_per_second: 256,
             handshakes_per_address_per_second: 8,
+            handshake_thread: true,
             handshake_timeout: Ticks::seconds(10),
             frame_timeout: Ticks::seconds(30),
             write_timeout: Ticks::seconds(10),
@@ -160,7 +164,7 @@ impl Default for TcpConfig {
 impl TcpConfig {
     /// The defaults for nodes that all live on one machine, and have it to themselves.
     pub fn lab() -> Self {
-        Self { lab: true, long_bytes_per_second: 0, ..Self::default() }
+        Self { lab: true, handshake_thread: false, long_bytes_per_second: 0, ..Self::default() }
     }
 
     /// Checks each field and their relations. Called once, where a configuration enters.

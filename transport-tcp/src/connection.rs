@@ -1,6 +1,7 @@
 //! [`TcpConnection`]: the five verbs, over sockets.
 
 use crate::config::TcpConfig;
+use crate::handshakes::Handshakes;
 use crate::inbox::{Event, Line};
 use crate::listen::listen;
 use crate::peers::Peers;
@@ -35,6 +36,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How often a dropped connection looks whether everything was delivered.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often a connection looks whether there is a place by now for somebody who waits for one.
+const PLACE_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a connection cannot be opened. Nothing was opened.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,9 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system has no thread left for handshakes, or no files: raise its limits.
+    #[error("handshakes cannot have a thread of their own")]
+    Thread(#[source] io::Error),
     /// TLS cannot be set up. A defect of the build.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -123,12 +129,14 @@ impl TcpConnection {
         }
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let shared = Arc::new(Shared::new(config, network, &secret, contact)?);
-        let spawn = |listener| tokio::spawn(listen(shared.clone(), listener)).abort_handle();
-        let listeners = listeners.into_iter().map(spawn).collect();
+        let handshakes = Handshakes::new(shared.config.handshake_thread).map_err(OpenError::Thread)?;
+        let listeners = listeners.into_iter().map(|listener| handshakes.adopt(listener)).collect::<Result<Vec<_>, _>>();
+        let spawn = |listener| handshakes.spawn(listen(shared.clone(), listener)).abort_handle();
+        let listeners = listeners.map_err(OpenError::Thread)?.into_iter().map(spawn).collect();
         let (alive, is_alive) = watch::channel(());
         let line = Line::new(shared.config.long_bytes_per_second, shared.start);
         Ok(Self {
-            peers: Some(Peers::new(shared.clone(), Arc::new(SystemResolver), alive)),
+            peers: Some(Peers::new(shared.clone(), handshakes, Arc::new(SystemResolver), alive)),
             handle: TcpHandle { shared: shared.clone(), addresses, alive: is_alive },
             shared,
             listeners,
@@ -197,14 +205,13 @@ impl TcpConnection {
             }
         }
         // Who waits for an answer that does not come says nothing when it has waited long enough.
-        while heard.len() == before && peers.is_crowded() {
-            let next = look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while !peers.go_on(heard) && heard.len() == before {
+            let next = look.get_or_insert_with(|| Box::pin(sleep(PLACE_LOOK)));
             if next.as_mut().poll(cx).is_pending() {
                 break;
             }
             *look = None;
-            peers.go_on();
-            heard.append(&mut peers.ready);
+            peers.set_now(Instant::now());
         }
         if heard.len() > before { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -269,6 +276,8 @@ impl Drop for TcpConnection {
                 for event in events.drain(..) {
                     peers.on_event(event, &mut heard);
                 }
+                peers.set_now(Instant::now());
+                peers.go_on(&mut heard);
                 heard.clear();
             }
             shared.inbox.close();

@@ -1,6 +1,7 @@
 //! One dial: from a target to a link that has proven who is there, or to the reason why there is none.
 
 use crate::handshake::{Greeted, HandshakeError, dialling, hear_hello, prepare};
+use crate::handshakes::Socket;
 use crate::ledger::Leave;
 use crate::outbox::Outbox;
 use crate::resolve::{Resolver, Unresolved, sockets};
@@ -113,7 +114,7 @@ async fn greet(
     target: &Target,
     outbox: Option<&Arc<Outbox>>,
 ) -> Result<Greeted, HandshakeError> {
-    let (mut stream, grid) = dialling(shared, socket, target.grid).await?;
+    let (mut stream, grid) = dialling(shared, Socket::new(socket), target.grid).await?;
     if let Some(outbox) = outbox {
         let held = outbox.take_held();
         shared.count_out(held.count, held.frames.len());

@@ -13,6 +13,7 @@
 
 use crate::cards::Cards;
 use crate::gate::Slot;
+use crate::handshakes::Socket;
 use crate::shared::Shared;
 use crate::stats::Counters;
 use crate::tls;
@@ -32,7 +33,7 @@ use tracing::debug;
 /// A link that has proven who is there, and heard its card.
 #[derive(Debug)]
 pub(crate) struct Greeted {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: TlsStream<Socket>,
     pub(crate) contact: Arc<Contact>,
     /// Its place among those whom others opened, if it is one of these.
     pub(crate) slot: Option<Slot>,
@@ -95,9 +96,9 @@ pub(crate) fn prepare(socket: &TcpStream, unacknowledged_max: Duration) {
 /// The part of a dial after TCP: TLS, with who must be there. The hello is on its way afterwards.
 pub(crate) async fn dialling(
     shared: &Shared,
-    socket: TcpStream,
+    socket: Socket,
     expected: Option<Grid>,
-) -> Result<(TlsStream<TcpStream>, Grid), HandshakeError> {
+) -> Result<(TlsStream<Socket>, Grid), HandshakeError> {
     let hello = &shared.hello_frame;
     let stream = shared.connector.connect_with(tls::nobody(), socket, |tls| put(tls.writer(), hello)).await?;
     let grid = proven(stream.get_ref().1)?;
@@ -108,10 +109,7 @@ pub(crate) async fn dialling(
 }
 
 /// The other side: TLS with whoever dialled.
-pub(crate) async fn dialled(
-    shared: &Shared,
-    socket: TcpStream,
-) -> Result<(TlsStream<TcpStream>, Grid), HandshakeError> {
+pub(crate) async fn dialled(shared: &Shared, socket: Socket) -> Result<(TlsStream<Socket>, Grid), HandshakeError> {
     let hello = &shared.hello_frame;
     let stream = shared.acceptor.accept_with(socket, |tls| put(tls.writer(), hello)).await?;
     let grid = proven(stream.get_ref().1)?;
@@ -124,7 +122,7 @@ pub(crate) async fn dialled(
 /// Hears the peer's hello, the first frame of the link, and returns its card.
 pub(crate) async fn hear_hello(
     shared: &Shared,
-    stream: &mut TlsStream<TcpStream>,
+    stream: &mut TlsStream<Socket>,
     grid: Grid,
 ) -> Result<Arc<Contact>, HandshakeError> {
     let mut header = [0; FRAME_OVERHEAD];

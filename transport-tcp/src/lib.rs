@@ -65,6 +65,7 @@ mod dial;
 mod frame;
 mod gate;
 mod handshake;
+mod handshakes;
 mod inbox;
 mod ledger;
 mod link;

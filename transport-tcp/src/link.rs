@@ -16,6 +16,7 @@
 use crate::control::{Control, Ordered};
 use crate::frame::{Frame, FrameReader};
 use crate::handshake::Greeted;
+use crate::handshakes::Socket;
 use crate::inbox::Event;
 use crate::outbox::Outbox;
 use crate::rate::Bucket;
@@ -31,7 +32,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsStream;
 
@@ -84,7 +84,7 @@ pub(crate) struct Batch {
 /// The task of one link.
 struct Link {
     id: LinkId,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     control: Arc<Control>,
     outbox: Arc<Outbox>,
     shared: Arc<Shared>,
@@ -123,9 +123,12 @@ struct Link {
 
 /// Runs the link until it ends, and tells the connection.
 pub(crate) async fn run(id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>, shared: Arc<Shared>) {
-    let Greeted { stream, contact, slot } = greeted;
+    let Greeted { mut stream, contact, slot } = greeted;
     let grid = contact.grid();
     drop(contact);
+    if shared.config.handshake_thread && stream.get_mut().0.move_here().is_err() {
+        return shared.inbox.push(Event::Ended(id, grid, EndReason::Closed));
+    }
     let now = Instant::now();
     let config = &shared.config;
     let bucket = |rate: u32| Bucket::new(rate, rate.saturating_mul(4), now);

@@ -1,6 +1,7 @@
 //! Those who dial this node: let in, proven, and handed on.
 
 use crate::handshake::{Greeted, HandshakeError, dialled, hear_hello, prepare};
+use crate::handshakes::Socket;
 use crate::inbox::Event;
 use crate::shared::{Shared, duration};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ async fn greet(shared: &Shared, socket: TcpStream) -> Result<Greeted, HandshakeE
     prepare(&socket, duration(shared.config.write_timeout));
     // Whoever says nothing costs a socket and a task, and no keys.
     socket.readable().await?;
-    let (mut stream, grid) = dialled(shared, socket).await?;
+    let (mut stream, grid) = dialled(shared, Socket::new(socket)).await?;
     let contact = hear_hello(shared, &mut stream, grid).await?;
     Ok(Greeted { stream, contact, slot: None })
 }

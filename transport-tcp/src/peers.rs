@@ -24,14 +24,18 @@
 //!
 //! All of it is one thread's: the tasks of links and dials tell what happened through the [`Inbox`](crate::inbox::Inbox).
 
+mod places;
+
 use crate::control::Control;
 use crate::dial::{DialError, DialId, dial};
 use crate::handshake::Greeted;
+use crate::handshakes::Handshakes;
 use crate::inbox::Event;
 use crate::link::{self, EndReason, LinkId};
 use crate::outbox::{NotTaken, Outbox};
 use crate::resolve::Resolver;
 use crate::shared::{Shared, duration};
+use places::Idlest;
 use routing_core::contact::{Address, Contact};
 use routing_core::effect::Target;
 use routing_core::heard::{Heard, LossReason};
@@ -42,6 +46,7 @@ use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -49,12 +54,13 @@ use tokio::time::Instant;
 /// At how many addresses a peer is remembered to have been found: its card's, an entry point's, and those before a move.
 const FOUND_AT_MAX: usize = 4;
 
-/// An eighth as many as there may be links may end or wait for a place, before nobody is dialled for another place.
-const BESIDE_SHARE: usize = 8;
+/// How long others wait who have dialled this node when one of them was heard.
+const NEWCOMER_PAUSE: Duration = Duration::from_millis(1);
 
 /// All peers of a node.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
+    handshakes: Handshakes,
     pub(crate) resolver: Arc<dyn Resolver>,
     peers: HashMap<Grid, Peer>,
     /// How many links stand, and how many of them others opened.
@@ -68,9 +74,13 @@ pub(crate) struct Peers {
     dialling: usize,
     /// Those who have dialled this node and wait for the place of another link, and since when.
     newcomers: VecDeque<(Instant, Box<Greeted>)>,
+    /// Before, none of them is heard.
+    lets_in_at: Instant,
     /// When something happened last.
     now: Instant,
     last_id: u64,
+    /// Whose place another may take: of all links, and of those that others have opened.
+    idlest: [Idlest; 2],
     /// What is to be heard next.
     pub(crate) ready: Vec<Heard>,
     /// Held by whatever still runs.
@@ -120,9 +130,15 @@ struct Dial {
 }
 
 impl Peers {
-    pub(crate) fn new(shared: Arc<Shared>, resolver: Arc<dyn Resolver>, alive: watch::Sender<()>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        handshakes: Handshakes,
+        resolver: Arc<dyn Resolver>,
+        alive: watch::Sender<()>,
+    ) -> Self {
         Self {
             shared,
+            handshakes,
             resolver,
             peers: HashMap::new(),
             standing: 0,
@@ -133,8 +149,10 @@ impl Peers {
             waiting: VecDeque::new(),
             dialling: 0,
             newcomers: VecDeque::new(),
+            lets_in_at: Instant::now(),
             now: Instant::now(),
             last_id: 0,
+            idlest: Default::default(),
             ready: Vec::new(),
             alive,
         }
@@ -232,7 +250,6 @@ impl Peers {
             Event::Dialled(id, result) => self.on_dialled(id, result),
             Event::Ended(id, grid, reason) => self.on_ended(id, &grid, reason),
         }
-        self.go_on();
         heard.append(&mut self.ready);
     }
 
@@ -241,18 +258,22 @@ impl Peers {
         self.now = now;
     }
 
-    /// Whether somebody waits for a place.
-    pub(crate) fn is_crowded(&self) -> bool {
-        !self.waiting.is_empty() || !self.newcomers.is_empty()
+    /// Whoever waits for a place gets it, as far as there are any. Says whether nobody waits any more.
+    pub(crate) fn go_on(&mut self, heard: &mut Vec<Heard>) -> bool {
+        self.let_in();
+        self.start_dials();
+        heard.append(&mut self.ready);
+        self.waiting.is_empty() && self.newcomers.is_empty()
     }
 
-    /// Whoever waits for a place gets it, as far as there are any.
-    pub(crate) fn go_on(&mut self) {
+    /// Hears those who have dialled this node: one after the other, a moment apart, once some had to wait, since places
+    /// become free by the hundred, and whoever is linked is not to wait for hundreds.
+    fn let_in(&mut self) {
         while let Some((since, newcomer)) = self.newcomers.front() {
             let is_late = self.now > *since + duration(self.shared.config.accept_timeout);
             // Whoever is linked already gets no other place.
             let is_linked = self.contact_of(&newcomer.contact.grid()).is_some();
-            if !is_late && !is_linked && !self.has_room(true) {
+            if !is_late && !is_linked && (self.now < self.lets_in_at || !self.has_room(true)) {
                 break;
             }
             let Some((_, newcomer)) = self.newcomers.pop_front() else { break };
@@ -263,8 +284,10 @@ impl Peers {
             self.shared.counters.links_taken.one();
             let contact = self.add(*newcomer, None);
             self.ready.push(Heard::Requested(contact));
+            if !self.newcomers.is_empty() {
+                self.lets_in_at = self.now + NEWCOMER_PAUSE;
+            }
         }
-        self.start_dials();
     }
 
     fn on_dialled(&mut self, id: DialId, result: Result<Box<Greeted>, DialError>) {
@@ -356,6 +379,7 @@ impl Peers {
                 }
                 continue;
             }
+            let Some(dial) = self.dials.get(&id) else { continue };
             let (shared, resolver) = (self.shared.clone(), self.resolver.clone());
             let (target, outbox) = (dial.target.clone(), dial.outbox.clone());
             // The place is made before it is taken: open files are what is scarce.
@@ -363,7 +387,7 @@ impl Peers {
                 self.crowd_out(false, target.grid.as_ref());
             }
             self.dialling += 1;
-            let task = tokio::spawn(async move {
+            let task = self.handshakes.spawn(async move {
                 let result = self::dial(&shared, &*resolver, &target, outbox.as_ref()).await;
                 drop(outbox);
                 shared.inbox.push(Event::Dialled(id, result));
@@ -422,57 +446,6 @@ impl Peers {
             link::run(id, greeted, control, outbox, shared).await;
             drop(alive);
         });
-    }
-
-    /// Whether there is a place for one more link that others have opened, or for one more dial; also that of an idle link.
-    fn has_room(&self, is_inbound: bool) -> bool {
-        let config = &self.shared.config;
-        let mut lacking = (self.standing + self.dialling + 1).saturating_sub(config.links_max as usize);
-        if !is_inbound && lacking > 0 {
-            // What is about to end has its file open yet, and who waits to be heard has one, too.
-            let beside = self.running - self.standing + self.newcomers.len();
-            if beside > config.links_max as usize / BESIDE_SHARE {
-                return false;
-            }
-        }
-        if is_inbound {
-            // Dials have a place of their own in what others leave.
-            let of_all = (self.standing + 1).saturating_sub(config.links_max as usize);
-            lacking = of_all.max((self.standing_inbound + 1).saturating_sub(config.links_inbound_max as usize));
-        }
-        let idle = self.peers.values().filter(|peer| !peer.is_awaited(self.now, config.answer_expected));
-        let idle = idle.flat_map(|peer| &peer.links).filter(|link| link.is_inbound || !is_inbound);
-        lacking == 0 || idle.take(lacking).count() == lacking
-    }
-
-    /// Ends links while there are too many, but not that of `newest`.
-    fn make_room(&mut self, newest: &Grid) {
-        let (max, inbound_max) = (self.shared.config.links_max as usize, self.shared.config.links_inbound_max as usize);
-        while self.standing > max || self.standing_inbound > inbound_max {
-            let is_inbound_only = self.standing_inbound > inbound_max;
-            if !self.crowd_out(is_inbound_only, Some(newest)) {
-                return;
-            }
-        }
-    }
-
-    /// Ends a link on which nobody waits for an answer, or any, if there is none of these: the idlest of them. Says whether
-    /// there was one.
-    fn crowd_out(&mut self, is_inbound_only: bool, except: Option<&Grid>) -> bool {
-        let patience = self.shared.config.answer_expected;
-        let links = self.peers.iter().filter(|(grid, _)| Some(*grid) != except);
-        let links = links.flat_map(|(grid, peer)| {
-            let is_awaited = peer.is_awaited(self.now, patience);
-            peer.links.iter().map(move |link| (grid, is_awaited, link))
-        });
-        let links = links.filter(|(.., link)| link.is_inbound || !is_inbound_only);
-        let idlest = links.min_by_key(|(_, is_awaited, link)| (*is_awaited, link.control.last_used()));
-        let Some((grid, id, control)) = idlest.map(|(grid, _, link)| (*grid, link.id, link.control.clone())) else {
-            return false;
-        };
-        control.end(EndReason::CrowdedOut);
-        self.forget_link(id, &grid, LossReason::Idle);
-        true
     }
 
     fn on_ended(&mut self, id: LinkId, grid: &Grid, reason: EndReason) {

@@ -246,6 +246,13 @@ async fn the_idlest_link_makes_room_for_a_new_one() {
         }
         let oldest: Vec<Target> = others[..4].iter().map(Peer::target).collect();
         assert_eq!((lapsed, a.handle.stats().links_now), (oldest, 16));
+        a.send(others[4].grid(), &message(2)).await;
+        others[4].message().await;
+        let late = Peer::new(22, lab()).await;
+        a.request(&late.target()).await;
+        let heard = [a.hear().await, a.hear().await];
+        let lapses = |heard: &Heard| matches!(heard, Heard::Lost(who, LossReason::Idle) if *who == others[5].target());
+        assert!(heard.iter().any(lapses), "the fifth was used since the idlest were looked for: {heard:?}");
     })
     .await;
 }
