@@ -215,10 +215,10 @@ async fn node_client(seed: u8, target: &Target) -> LinkClient {
     let mut connection = TcpConnection::client(secret(seed), config()).unwrap();
     connection.request(target).await.unwrap();
     let mut heard = Vec::new();
-    while !heard.iter().any(|heard| matches!(heard, Heard::Linked(..))) {
+    while heard.is_empty() {
         connection.listen(&mut heard).await.unwrap();
     }
-    heard.clear();
+    assert!(matches!(heard.pop(), Some(Heard::Linked(..))));
     LinkClient { connection, server: target.grid.unwrap(), heard }
 }
 

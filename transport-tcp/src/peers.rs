@@ -54,8 +54,8 @@ use tokio::time::Instant;
 /// At how many addresses a peer is remembered to have been found: its card's, an entry point's, and those before a move.
 const FOUND_AT_MAX: usize = 4;
 
-/// How long others wait who have dialled this node when one of them was heard.
-const NEWCOMER_PAUSE: Duration = Duration::from_millis(1);
+/// How long the others who have dialled this node wait when one of them got the place of an idle link.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(1);
 
 /// All peers of a node.
 pub(crate) struct Peers {
@@ -74,8 +74,8 @@ pub(crate) struct Peers {
     dialling: usize,
     /// Those who have dialled this node and wait for the place of another link, and since when.
     newcomers: VecDeque<(Instant, Box<Greeted>)>,
-    /// Before, none of them is heard.
-    lets_in_at: Instant,
+    /// Before, none of them gets the place of an idle link.
+    takes_over_at: Instant,
     /// When something happened last.
     now: Instant,
     last_id: u64,
@@ -149,7 +149,7 @@ impl Peers {
             waiting: VecDeque::new(),
             dialling: 0,
             newcomers: VecDeque::new(),
-            lets_in_at: Instant::now(),
+            takes_over_at: Instant::now(),
             now: Instant::now(),
             last_id: 0,
             idlest: Default::default(),
@@ -266,14 +266,15 @@ impl Peers {
         self.waiting.is_empty() && self.newcomers.is_empty()
     }
 
-    /// Hears those who have dialled this node: one after the other, a moment apart, once some had to wait, since places
-    /// become free by the hundred, and whoever is linked is not to wait for hundreds.
+    /// Hears those who have dialled this node. Where all places are taken, one gets that of an idle link, and the next a
+    /// moment later: links become idle by the hundred, and whoever is linked is not to wait until hundreds have changed.
     fn let_in(&mut self) {
         while let Some((since, newcomer)) = self.newcomers.front() {
             let is_late = self.now > *since + duration(self.shared.config.accept_timeout);
             // Whoever is linked already gets no other place.
             let is_linked = self.contact_of(&newcomer.contact.grid()).is_some();
-            if !is_late && !is_linked && (self.now < self.lets_in_at || !self.has_room(true)) {
+            let takes_over = !is_late && !is_linked && self.is_full();
+            if takes_over && (self.now < self.takes_over_at || !self.has_idle(true, 1)) {
                 break;
             }
             let Some((_, newcomer)) = self.newcomers.pop_front() else { break };
@@ -284,8 +285,8 @@ impl Peers {
             self.shared.counters.links_taken.one();
             let contact = self.add(*newcomer, None);
             self.ready.push(Heard::Requested(contact));
-            if !self.newcomers.is_empty() {
-                self.lets_in_at = self.now + NEWCOMER_PAUSE;
+            if takes_over {
+                self.takes_over_at = self.now + TAKEOVER_PAUSE;
             }
         }
     }
@@ -365,7 +366,7 @@ impl Peers {
             };
             let stands = self.found(&dial.target).is_some();
             let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
-            if !stands && !is_late && !self.has_room(false) {
+            if !stands && !is_late && !self.has_room_to_dial() {
                 return;
             }
             self.waiting.pop_front();

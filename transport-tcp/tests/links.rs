@@ -517,3 +517,31 @@ async fn a_peer_that_restarts_replaces_its_link() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn however_many_call_at_once_and_again_each_finds_a_link() {
+    patient(async {
+        let mut a = Peer::new(100, lab()).await;
+        let target = a.target();
+        let callers = async {
+            for _ in 0..20 {
+                let mut callers = tokio::task::JoinSet::new();
+                for seed in 0..64 {
+                    let target = target.clone();
+                    callers.spawn(async move {
+                        let mut caller = Peer::new(seed, lab()).await;
+                        caller.request(&target).await;
+                        let heard = caller.hear().await;
+                        assert!(matches!(heard, Heard::Linked(..)), "{heard:?}");
+                    });
+                }
+                assert_eq!(callers.join_all().await.len(), 64);
+            }
+        };
+        tokio::select! {
+            () = a.go_on() => {}
+            () = callers => {}
+        }
+    })
+    .await;
+}

@@ -39,15 +39,15 @@ struct Idle {
 }
 
 impl Peers {
-    /// Whether there is a place for one more link that others have opened, or for one more dial; also that of an idle link.
-    pub(super) fn has_room(&mut self, is_inbound: bool) -> bool {
+    /// Whether each place that others may have is taken. Dials have places of their own in what others leave.
+    pub(super) fn is_full(&self) -> bool {
         let config = &self.shared.config;
-        let (links_max, inbound_max) = (config.links_max as usize, config.links_inbound_max as usize);
-        if is_inbound {
-            // Dials have a place of their own in what others leave.
-            let is_full = self.standing >= links_max || self.standing_inbound >= inbound_max;
-            return !is_full || self.has_idle(true, 1);
-        }
+        self.standing >= config.links_max as usize || self.standing_inbound >= config.links_inbound_max as usize
+    }
+
+    /// Whether there is a place for one more dial, also that of an idle link.
+    pub(super) fn has_room_to_dial(&mut self) -> bool {
+        let links_max = self.shared.config.links_max as usize;
         let lacking = (self.standing + self.dialling + 1).saturating_sub(links_max);
         if lacking == 0 {
             return true;
@@ -98,7 +98,7 @@ impl Peers {
     }
 
     /// Whether so many links are idle, at most [`FOUND_MAX`].
-    fn has_idle(&mut self, is_inbound_only: bool, count: usize) -> bool {
+    pub(super) fn has_idle(&mut self, is_inbound_only: bool, count: usize) -> bool {
         let of = usize::from(is_inbound_only);
         let mut found = std::mem::take(&mut self.idlest[of].found);
         found.retain(|idle| self.still_idle(idle).is_some());
