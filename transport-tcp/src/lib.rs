@@ -15,7 +15,8 @@
 //! - **Limits** are all in [`TcpConfig`], with their reasons. A peer that is slow, or sends too much, or never takes what it
 //!   asked for, costs itself; a stranger costs a bounded number of sockets and a few kilobytes each. Each thing that was
 //!   refused or ended is counted in [`TcpStats`].
-//! - **Tasks.** One for each link, dial, handshake and listener. All state about peers belongs to the connection; tasks
+//! - **Tasks.** One for each link, dial, handshake and listener. Outside of labs all but links run on a thread of their own,
+//!   since a handshake is a quarter of a millisecond of arithmetic, for which nobody who is linked is to wait. All state about peers belongs to the connection; tasks
 //!   tell it what happened through one inbox, and are told what to do through small shared structs. No lock is held
 //!   across anything that waits.
 //! - **Names** are looked up for each dial by a [`Resolver`], the system's unless another is given.

@@ -123,12 +123,9 @@ struct Link {
 
 /// Runs the link until it ends, and tells the connection.
 pub(crate) async fn run(id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>, shared: Arc<Shared>) {
-    let Greeted { mut stream, contact, slot } = greeted;
+    let Greeted { stream, contact, slot } = greeted;
     let grid = contact.grid();
     drop(contact);
-    if shared.config.handshake_thread && stream.get_mut().0.move_here().is_err() {
-        return shared.inbox.push(Event::Ended(id, grid, EndReason::Closed));
-    }
     let now = Instant::now();
     let config = &shared.config;
     let bucket = |rate: u32| Bucket::new(rate, rate.saturating_mul(4), now);

@@ -440,7 +440,11 @@ impl Peers {
         contact
     }
 
-    fn spawn_link(&mut self, id: LinkId, greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>) {
+    fn spawn_link(&mut self, id: LinkId, mut greeted: Greeted, control: Arc<Control>, outbox: Arc<Outbox>) {
+        if self.shared.config.handshake_thread {
+            // If its socket cannot move, the link ends as it begins.
+            let _ = greeted.stream.get_mut().0.move_here();
+        }
         self.running += 1;
         let (shared, alive) = (self.shared.clone(), self.alive.clone());
         tokio::spawn(async move {
