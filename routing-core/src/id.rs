@@ -35,7 +35,10 @@ impl Id {
 
     /// The number of leading bits that two places share, 0 to 256.
     pub fn common_bits(&self, other: &Id) -> u32 {
-        self.distance(other).leading_zeros()
+        match self.prefix() ^ other.prefix() {
+            0 => self.distance(other).leading_zeros(),
+            differing => differing.leading_zeros(),
+        }
     }
 
     /// This place with bit `index` (0 = most significant) turned over. `index` must be below 256.

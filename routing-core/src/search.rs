@@ -17,6 +17,7 @@ use crate::contact::{Contact, Group};
 use crate::holders::{Admission, Place, Scale, SetName};
 use crate::id::{Grid, Id};
 use crate::time::Ticks;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -277,8 +278,14 @@ impl<A> Search<A> {
     fn position(&self, grid: &Grid) -> Result<usize, usize> {
         let distance = self.target.prefix() ^ grid.0.prefix();
         self.candidates.binary_search_by(|candidate| {
-            let far_bits = || self.target.distance(&candidate.contact.grid().0).cmp(&self.target.distance(&grid.0));
-            candidate.distance.cmp(&distance).then_with(far_bits)
+            candidate.distance.cmp(&distance).then_with(|| {
+                let known = candidate.contact.grid();
+                // Mostly it is the one that is looked for.
+                if known == *grid {
+                    return Ordering::Equal;
+                }
+                self.target.distance(&known.0).cmp(&self.target.distance(&grid.0))
+            })
         })
     }
 

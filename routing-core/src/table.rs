@@ -607,10 +607,11 @@ impl<'a> Iterator for Nearest<'a> {
             let bin = &self.table.bins[self.home ^ self.next_bin];
             self.sorted.extend(bin.iter().map(|entry| (entry.prefix ^ place, entry)));
             self.next_bin += 1;
-            self.sorted.sort_unstable_by(|(a, one), (b, other)| {
-                let in_full = || target.distance(&other.contact.grid().0).cmp(&target.distance(&one.contact.grid().0));
-                b.cmp(a).then_with(in_full)
-            });
+            self.sorted.sort_unstable_by_key(|(distance, _)| Reverse(*distance));
+            // Whole ids are looked at where the first bits do not tell, which hardly ever happens.
+            for equals in self.sorted.chunk_by_mut(|(a, _), (b, _)| a == b).filter(|equals| equals.len() > 1) {
+                equals.sort_unstable_by_key(|(_, entry)| Reverse(target.distance(&entry.contact.grid().0)));
+            }
         }
         self.sorted.pop().map(|(_, entry)| entry)
     }

@@ -27,6 +27,7 @@ use crate::record::{Held, Record};
 use crate::search::Search;
 use crate::time::{Tick, Ticks};
 use checking::{Announcing, Check};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use writing::Writing;
@@ -316,6 +317,7 @@ impl Register {
         self.in_flight -= 1;
         self.peers[index as usize].tries = 0;
         let contacts = core.meet_all(&stored.contacts);
+        let mut named: Option<SmallVec<[u32; 32]>> = None;
         for (position, writing) in bundle.into_iter().enumerate() {
             // An answer with too few results leaves the rest unsaid: those are handed over again, unless none was said.
             if position >= stored.results.len() && !stored.results.is_empty() {
@@ -347,11 +349,12 @@ impl Register {
                 check.on_kept(Brief::of(record.key(), record, rival));
             }
             if sees_other_set {
-                let is_named = |peer: u32| {
-                    let grid = self.peers[peer as usize].contact.grid();
-                    stored.contacts.iter().any(|named| named.contact.grid() == grid)
-                };
-                self.writings[writing as usize].on_other_set(index, is_named);
+                // Peers that are added below are in no slot that is still looked at.
+                let named = named.get_or_insert_with(|| {
+                    let numbers = stored.contacts.iter().map(|named| self.index.get(&named.contact.grid()).copied());
+                    numbers.flatten().collect()
+                });
+                self.writings[writing as usize].on_other_set(index, |peer| named.contains(&peer));
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
             self.on_said(core, writing, index, said, pending.depth);
