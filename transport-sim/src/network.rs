@@ -42,7 +42,7 @@ use rustc_hash::FxHashMap;
 pub use standing::LinkCost;
 use standing::Links;
 use std::sync::Arc;
-use turns::{Inbox, Spare, Turn, Workers};
+use turns::{Inbox, Turn, Turns, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
 const INBOX_MAX: usize = 256;
@@ -275,8 +275,8 @@ pub struct Network {
     // Empty between two ticks, kept for their room.
     due: Vec<Event>,
     called: Vec<(NodeIndex, bool)>,
-    turns: Vec<Turn>,
-    spare: Vec<Spare>,
+    turns: Turns,
+    spare: Turns,
     /// Emptied inboxes, for whoever is sent something next.
     inboxes: Vec<Inbox>,
 }
@@ -308,7 +308,7 @@ impl Network {
             workers: Workers::new(1),
             due: Vec::new(),
             called: Vec::new(),
-            turns: Vec::new(),
+            turns: Turns::new(),
             spare: Vec::new(),
             inboxes: Vec::new(),
         }
@@ -473,7 +473,8 @@ impl Network {
             if turn.inbox.capacity() > 0 {
                 self.inboxes.push(std::mem::take(&mut turn.inbox));
             }
-            self.spare.push(turn.into_spare());
+            turn.clear();
+            self.spare.push(turn);
         }
         self.turns = turns;
         now
@@ -536,7 +537,7 @@ impl Network {
     }
 
     /// Lets a node take its turn, if it runs at this tick; else it will at the next one of its cadence.
-    fn begin_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) -> Option<Turn> {
+    fn begin_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) -> Option<Box<Turn>> {
         let live = self.slots[node.0 as usize].live.as_deref_mut()?;
         if live.condition != Condition::Running || live.inbox.is_empty() && !is_woken {
             return None;
@@ -550,7 +551,9 @@ impl Network {
         live.wake = None;
         let slot = &mut self.slots[node.0 as usize];
         let live = slot.live.take()?;
-        Some(Turn::new(now, node, slot.chain, live, self.spare.pop().unwrap_or_default()))
+        let Some(mut turn) = self.spare.pop() else { return Some(Box::new(Turn::new(now, node, slot.chain, live))) };
+        turn.renew(now, node, slot.chain, live);
+        Some(turn)
     }
 }
 

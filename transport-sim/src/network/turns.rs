@@ -20,22 +20,18 @@ use std::thread::JoinHandle;
 
 /// With fewer turns than this, handing them to others costs more than it saves.
 const SHARED_LEAST: usize = 4;
-/// How often a thread looks for work before it sleeps: some tens of microseconds.
+/// How often a thread looks for work before it sleeps: some tens of microseconds. Threads that have no core to
+/// themselves would keep the others from theirs.
 const LOOKS: u32 = 20_000;
-
-/// The buffers of a turn, to be used again.
-#[derive(Default)]
-pub(super) struct Spare {
-    asked: Vec<(OperationId, Operation)>,
-    heard: Vec<Heard>,
-    effects: Effects,
-    lengths: Vec<u32>,
-}
 
 /// What came for a node at one tick, and from whom.
 pub(super) type Inbox = Vec<(NodeIndex, Heard)>;
 
-/// One node's turn at one tick.
+/// Turns change hands many times, so what is passed on are pointers.
+#[expect(clippy::vec_box, reason = "a turn is some hundred bytes, which would be copied each time")]
+pub(super) type Turns = Vec<Box<Turn>>;
+
+/// One node's turn at one tick. It is used again for another, with the room that its buffers have.
 pub(super) struct Turn {
     now: Tick,
     pub(super) node: NodeIndex,
@@ -57,18 +53,34 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(now: Tick, node: NodeIndex, chain: u64, live: Box<Live>, spare: Spare) -> Self {
-        let Spare { asked, heard, effects, lengths } = spare;
-        let (inbox, live) = (Inbox::new(), Some(live));
-        Self { now, node, chain, live, asked, inbox, heard, effects, lengths, next_wake: None, is_over: false }
+    pub(super) fn new(now: Tick, node: NodeIndex, chain: u64, live: Box<Live>) -> Self {
+        Self {
+            now,
+            node,
+            chain,
+            live: Some(live),
+            asked: Vec::new(),
+            inbox: Inbox::new(),
+            heard: Vec::new(),
+            effects: Effects::default(),
+            lengths: Vec::new(),
+            next_wake: None,
+            is_over: false,
+        }
     }
 
-    pub(super) fn into_spare(mut self) -> Spare {
+    /// Makes it the turn of `node` at `now`, once it is cleared.
+    pub(super) fn renew(&mut self, now: Tick, node: NodeIndex, chain: u64, live: Box<Live>) {
+        (self.now, self.node, self.chain, self.live) = (now, node, chain, Some(live));
+    }
+
+    /// Leaves nothing of it but room.
+    pub(super) fn clear(&mut self) {
         self.asked.clear();
         self.heard.clear();
         self.effects.clear();
         self.lengths.clear();
-        Spare { asked: self.asked, heard: self.heard, effects: self.effects, lengths: self.lengths }
+        (self.next_wake, self.is_over) = (None, false);
     }
 
     /// Code of somebody's own may share what it likes with others, so it runs on one thread, in order of the nodes.
@@ -116,6 +128,8 @@ impl Turn {
 /// The threads that take turns beside the caller's.
 pub(super) struct Workers {
     shared: Arc<Shared>,
+    /// How often each looks before it waits asleep.
+    looks_max: u32,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -134,8 +148,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Work {
-    waiting: Vec<Turn>,
-    done: Vec<Turn>,
+    waiting: Turns,
+    done: Turns,
     /// How many turns a thread takes at a time.
     portion: usize,
 }
@@ -147,7 +161,7 @@ impl Shared {
 
     /// Takes turns as long as some are waiting.
     fn take_turns(&self) {
-        let mut portion: Vec<Turn> = Vec::new();
+        let mut portion = Turns::new();
         loop {
             {
                 let mut work = self.work();
@@ -159,18 +173,18 @@ impl Shared {
             if portion.is_empty() {
                 return;
             }
-            portion.iter_mut().for_each(Turn::take);
+            portion.iter_mut().for_each(|turn| turn.take());
         }
     }
 
     /// What a thread does beside the caller's.
-    fn serve(&self) {
+    fn serve(&self, looks_max: u32) {
         let mut seen = 0;
         loop {
             let mut looks = 0;
             while self.round.load(Ordering::SeqCst) == seen && !self.is_over.load(Ordering::SeqCst) {
                 looks += 1;
-                if looks < LOOKS {
+                if looks < looks_max {
                     std::hint::spin_loop();
                     continue;
                 }
@@ -204,14 +218,16 @@ impl Workers {
     /// `threads` in all; the caller's is one of them.
     pub(super) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared::default());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let looks_max = if threads <= cores { LOOKS } else { 0 };
         let threads = (1..threads.max(1)).map(|_| {
             let shared = shared.clone();
             std::thread::spawn(move || {
                 let alarm = Alarm(&shared);
-                alarm.0.serve();
+                alarm.0.serve(looks_max);
             })
         });
-        Self { threads: threads.collect(), shared }
+        Self { threads: threads.collect(), shared, looks_max }
     }
 
     /// How many threads take turns, the caller's among them.
@@ -220,9 +236,9 @@ impl Workers {
     }
 
     /// Takes all these turns. Afterwards they are in order of their nodes.
-    pub(super) fn run(&self, turns: &mut Vec<Turn>) {
-        if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(Turn::may_be_shared) {
-            return turns.iter_mut().for_each(Turn::take);
+    pub(super) fn run(&self, turns: &mut Turns) {
+        if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(|turn| turn.may_be_shared()) {
+            return turns.iter_mut().for_each(|turn| turn.take());
         }
         let count = turns.len();
         {
@@ -244,7 +260,11 @@ impl Workers {
                 }
             }
             assert!(!self.shared.has_failed.load(Ordering::SeqCst), "a node panicked in its turn, see above");
-            (0..64).for_each(|_| std::hint::spin_loop());
+            if self.looks_max == 0 {
+                std::thread::yield_now();
+            } else {
+                (0..64).for_each(|_| std::hint::spin_loop());
+            }
         }
         turns.sort_unstable_by_key(|turn| turn.node);
     }
