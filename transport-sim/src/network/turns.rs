@@ -27,8 +27,7 @@ const LOOKS: u32 = 20_000;
 /// What came for a node at one tick, and from whom.
 pub(super) type Inbox = Vec<(NodeIndex, Heard)>;
 
-/// Turns change hands many times, so what is passed on are pointers.
-#[expect(clippy::vec_box, reason = "a turn is some hundred bytes, which would be copied each time")]
+/// Turns change hands many times, and each is some hundred bytes: what is passed on are pointers.
 pub(super) type Turns = Vec<Box<Turn>>;
 
 /// One node's turn at one tick. It is used again for another, with the room that its buffers have.
