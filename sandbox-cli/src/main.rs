@@ -10,6 +10,7 @@ use sandbox_cli::progress::Progress;
 use sandbox_cli::render::{render, story};
 use sandbox_cli::report::Report;
 use sandbox_cli::runner::{RunError, execute};
+use sandbox_cli::scale::{self, ScaleOptions};
 use sandbox_cli::scenario::{ApplyError, DelaySpec, Do, Network, Scenario, ScenarioError};
 use sandbox_cli::shell::{Shell, ShellError, ShellOptions};
 use sandbox_cli::swarm::{SwarmError, SwarmOptions, swarm};
@@ -34,6 +35,7 @@ Examples:
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
   sandbox-cli check scenarios/*.toml                 scenarios as tests
   sandbox-cli compare before.json after.json         what differs between two reports, and what is worse
+  sandbox-cli scale --nodes 1000,10000               what larger networks cost to simulate
   sandbox-cli swarm --runs 500                       random federations under random faults
   sandbox-cli shell --nodes 20                       a prompt: new, register, route, kill, …
 
@@ -108,6 +110,15 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Tell what networks of several sizes cost to simulate, a row of a table for each
+    ///
+    /// Each has neighbours for 256 places: all join, as many users are registered, a third of the nodes is killed, two minutes
+    /// pass, as many users are looked up. Ten thousand nodes take some minutes.
+    #[command(after_help = "\
+Examples:
+  sandbox-cli scale
+  sandbox-cli scale --nodes 1000,10000,100000 --threads 1 > table.md")]
+    Scale(ScaleOptions),
     /// Draw random small federations and faults, and check that every promise is kept
     ///
     /// All along: no forged answer, nobody is told less than before, no limit is passed. After all faults have ended:
@@ -197,6 +208,7 @@ fn main() -> ExitCode {
         Command::Demo { options } => demo().and_then(|scenario| run(scenario, &options, story)),
         Command::Check { files, threads } => check(&files, &Options { threads, ..Options::default() }),
         Command::Compare { before, after, tolerance, json } => run_compare(&before, &after, tolerance, json),
+        Command::Scale(options) => run_scale(&options),
         Command::Swarm(options) => run_swarm(&options),
         Command::Shell(options) => run_shell(&options),
         Command::Explain { trace, guid } => lookups_of(&trace, &guid)
@@ -236,6 +248,25 @@ fn run_compare(before: &Path, after: &Path, tolerance: f64, json: bool) -> Resul
         print(&comparison.render())?;
     }
     Ok(if comparison.worse == 0 { Verdict::Done } else { Verdict::Failed })
+}
+
+/// Runs the scenario of `scale` at each size, and prints a row as soon as it is known.
+fn run_scale(options: &ScaleOptions) -> Result<Verdict, Failure> {
+    let mut verdict = Verdict::Done;
+    print(scale::HEAD)?;
+    for nodes in options.sizes() {
+        let mut scenario = built_in(scale::SCENARIO, "full/hundred-thousand.toml")?;
+        scale::resize(&mut scenario, nodes);
+        let options = Options { seed: options.seed, threads: options.threads, ..Options::default() };
+        scenario.apply(&options)?;
+        let report = executed(&scenario, &options)?;
+        print(&scale::row(&report))?;
+        for sentence in &report.failed {
+            verdict = Verdict::Failed;
+            anstream::eprintln!("{nodes} nodes: {sentence}");
+        }
+    }
+    Ok(verdict)
 }
 
 /// Carries out a swarm and prints what it found.
@@ -282,11 +313,16 @@ fn executed(scenario: &Scenario, options: &Options) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// The built-in story. Its data lie in the source tree; a binary far away from it tells the story without them.
+/// The built-in story.
 fn demo() -> Result<Scenario, Failure> {
-    const STORY: &str = include_str!("../../scenarios/demo.toml");
-    let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios"));
-    let mut scenario = Scenario::parse(STORY, "demo.toml", dir)?;
+    built_in(include_str!("../../scenarios/demo.toml"), "demo.toml")
+}
+
+/// A scenario of the source tree, `file` in its folder. Its data lie there, too; a binary far away from it does without
+/// them.
+fn built_in(text: &str, file: &str) -> Result<Scenario, Failure> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios")).join(file);
+    let mut scenario = Scenario::parse(text, file, path.parent().unwrap_or(&path))?;
     let mut invented = Vec::new();
     for step in &mut scenario.steps {
         if let Do::Join(join) = &mut step.what
@@ -301,7 +337,7 @@ fn demo() -> Result<Scenario, Failure> {
         invented.push("delays");
     }
     if !invented.is_empty() {
-        anstream::eprintln!("measured {} are not at hand: the demo runs with invented ones", invented.join(" and "));
+        anstream::eprintln!("measured {} are not at hand: this runs with invented ones", invented.join(" and "));
     }
     Ok(scenario)
 }

@@ -1,0 +1,110 @@
+//! What a network of so many nodes costs to simulate: the same scenario at several sizes, a row of a table for each.
+//!
+//! The rows are Markdown, to be read as they are and pasted where a table is kept.
+
+use crate::report::{Operations, Report};
+use crate::scenario::{Do, Scenario, grouped};
+use std::num::NonZeroUsize;
+
+/// What is run at each size; users and lookups are as many as nodes.
+pub const SCENARIO: &str = include_str!("../../scenarios/full/hundred-thousand.toml");
+
+/// The table's head.
+pub const HEAD: &str = "\
+| nodes | right | wrong | messages a node | events | events a second | time | most memory | a node |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+";
+
+/// The options of `scale`.
+#[derive(Clone, PartialEq, Debug, clap::Args)]
+pub struct ScaleOptions {
+    /// How many nodes, once for each row; the most memory is the process's, so they are taken in ascending order
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1_000, 3_000])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub nodes: Vec<u32>,
+    /// Run on this many threads; the result is the same on any number [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Draw everything random from this seed instead of the scenario's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl ScaleOptions {
+    /// The sizes in the order in which they are to be run.
+    pub fn sizes(&self) -> Vec<u32> {
+        let mut sizes = self.nodes.clone();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+}
+
+/// Makes `scenario` one of `nodes` nodes, with as many users and lookups.
+pub fn resize(scenario: &mut Scenario, nodes: u32) {
+    for step in &mut scenario.steps {
+        match &mut step.what {
+            Do::Join(join) => join.nodes = Some(nodes),
+            Do::Register(register) => register.users = nodes,
+            Do::Lookup(lookup) => lookup.count = nodes,
+            _ => {}
+        }
+    }
+}
+
+/// The row of one run.
+pub fn row(report: &Report) -> String {
+    let total = |count: fn(&Operations) -> u64| -> u64 {
+        report.steps.iter().filter_map(|step| step.operations.as_ref()).map(count).sum()
+    };
+    let messages: u64 = report.steps.iter().map(|step| step.messages).sum();
+    let (asked, correct) = (total(|operations| operations.asked), total(|operations| operations.correct));
+    let (memory, of_each) = match report.peak_rss_bytes {
+        Some(bytes) => (
+            format!("{:.2} GB", bytes as f64 / 1e9),
+            format!("{:.1} KB", bytes as f64 / 1e3 / report.nodes.max(1) as f64),
+        ),
+        None => ("unknown".to_owned(), "unknown".to_owned()),
+    };
+    format!(
+        "| {} | {} of {} | {} | {} | {} | {} | {:.0} s | {memory} | {of_each} |\n",
+        grouped(report.nodes),
+        grouped(correct),
+        grouped(asked),
+        grouped(total(|operations| operations.wrong)),
+        grouped(messages / report.nodes.max(1)),
+        grouped(report.events),
+        grouped(report.events_per_second as u64),
+        report.wall_seconds,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::progress::Progress;
+    use crate::runner::execute;
+    use crate::scenario::Network;
+    use std::path::Path;
+
+    #[test]
+    fn a_row_tells_of_the_run_of_its_size() {
+        let mut scenario = Scenario::parse(SCENARIO, "hundred-thousand.toml", Path::new("")).unwrap();
+        scenario.network.delay = Network::default().delay;
+        resize(&mut scenario, 12);
+        let progress = Progress::new(scenario.steps.len(), true);
+        let report = execute(&scenario, &Options::default(), &progress).unwrap();
+        assert_eq!(report.nodes, 12);
+        let row = row(&report);
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), HEAD.lines().next().unwrap().split('|').count());
+        assert_eq!(cells[1..4], ["12", "36 of 36", "0"], "{row}");
+    }
+
+    #[test]
+    fn sizes_are_run_once_each_and_the_smallest_first() {
+        let options = ScaleOptions { nodes: vec![30, 10, 30], threads: None, seed: None };
+        assert_eq!(options.sizes(), [10, 30]);
+    }
+}
