@@ -3,7 +3,8 @@
 //! A [`scenario`] file says what happens to a simulated federation, step by step. [`runner`] carries it out and hands
 //! back a [`report`], which is either printed as JSON or drawn for a person by [`render`]; [`trace`] writes down single
 //! lookups and explains them hop by hop. [`compare`] says what differs between two reports,
-//! [`scale`] what runs cost at several sizes. The [`shell`] does single things to a federation as they are typed. None of it knows how the network works: that is the simulator's affair.
+//! [`scale`] what runs cost at several sizes. The [`shell`] does single things to a federation as they are typed. None of
+//! it knows how the network works: that is the simulator's affair.
 //!
 //! ```text
 //!   file.toml ─ scenario ─ options ─▶ runner ─▶ report ─┬─▶ JSON

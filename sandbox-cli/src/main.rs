@@ -112,8 +112,8 @@ Examples:
     },
     /// Tell what networks of several sizes cost to simulate, a row of a table for each
     ///
-    /// Each has neighbours for 256 places: all join, as many users are registered, a third of the nodes is killed, two minutes
-    /// pass, as many users are looked up. Ten thousand nodes take some minutes.
+    /// Each node knows 256 others at most. All join, as many users are registered, a third of the nodes is killed, two
+    /// minutes pass, as many users are looked up. Ten thousand nodes take some minutes.
     #[command(after_help = "\
 Examples:
   sandbox-cli scale

@@ -73,8 +73,8 @@ pub struct TcpConfig {
     /// How many connections of all kinds from one address or /64. A guess: several servers behind one address.
     pub inbound_per_address_max: u32,
     /// How many connections a second are let in at all; others wait outside. Each costs about 200 µs of CPU, so this is a
-    /// twentieth of one core; timers go by milliseconds, which makes it a fifth fewer. Much more would crowd out honest handshakes before they can end: with `handshakes_max` of
-    /// 256, each has a second.
+    /// twentieth of one core; timers go by milliseconds, which makes it a fifth fewer. Much more would crowd out honest
+    /// handshakes before they can end: with `handshakes_max` of 256, each has a second.
     pub handshakes_per_second: u32,
     /// How many connections a second are let in from one address or /64; ten times as many at once.
     pub handshakes_per_address_per_second: u32,
