@@ -21,27 +21,26 @@ mod faults;
 mod links;
 mod meter;
 mod nodes;
+mod slots;
 mod standing;
 mod turns;
 
 use crate::connection::Time;
 use crate::delay::Delay;
-use crate::driven::{Bell, Driven, Hosted};
+use crate::driven::Bell;
 use crate::wheel::Wheel;
-use dishonest::Liar;
 use faults::{Cut, Down};
 use meter::Meter;
-use routing_core::contact::{Address, Contact};
-use routing_core::effect::{Notice, Operation, OperationId, Outcome};
+use routing_core::contact::Address;
+use routing_core::effect::{Notice, OperationId, Outcome};
 use routing_core::heard::Heard;
 use routing_core::id::Grid;
 use routing_core::message::Message;
-use routing_core::state::NodeState;
-use routing_core::time::{Cadence, Tick, Ticks};
+use routing_core::time::{Tick, Ticks};
 use rustc_hash::FxHashMap;
+use slots::{NEVER, Runner, Slots};
 pub use standing::LinkCost;
 use standing::Links;
-use std::sync::Arc;
 use turns::{Inbox, Turn, Turns, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
@@ -52,7 +51,7 @@ pub const DIAL_TIMEOUT: Ticks = Ticks::seconds(5);
 const FRAME_OVERHEAD: u64 = 4;
 
 /// Names a node or client of the network: its number in the order of creation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct NodeIndex(pub u32);
 
 /// What a node does at present.
@@ -162,88 +161,22 @@ enum Event {
 }
 
 impl Event {
-    /// Orders the events of a tick: by node, links before messages, messages by sender and sequence.
-    fn rank(&self) -> (NodeIndex, u8, NodeIndex, u64) {
+    /// Whom it is for.
+    fn node(&self) -> NodeIndex {
         match self {
-            Event::Hear { to, .. } => (*to, 0, NodeIndex(0), 0),
-            Event::Deliver { to, from, sequence, .. } => (*to, 1, *from, *sequence),
-            Event::Wake(node) => (*node, 2, NodeIndex(0), 0),
-            Event::Lapse { to, peer } => (*to, 3, *peer, 0),
+            Event::Hear { to, .. } | Event::Deliver { to, .. } | Event::Wake(to) | Event::Lapse { to, .. } => *to,
         }
     }
-}
 
-enum Runner {
-    Direct(Box<NodeState>),
-    Driven(Box<Driven>),
-    Hosted(Box<Hosted>),
-}
-
-impl Runner {
-    /// The node's state machine; the code of somebody's own keeps its state to itself.
-    fn state(&self) -> Option<&NodeState> {
+    /// Orders the events that a node has at one tick: links before messages, messages by sender and sequence.
+    fn rank(&self) -> (u8, NodeIndex, u64) {
         match self {
-            Runner::Direct(state) => Some(state),
-            Runner::Driven(driven) => Some(driven.state()),
-            Runner::Hosted(_) => None,
+            Event::Hear { .. } => (0, NodeIndex(0), 0),
+            Event::Deliver { from, sequence, .. } => (1, *from, *sequence),
+            Event::Wake(_) => (2, NodeIndex(0), 0),
+            Event::Lapse { peer, .. } => (3, *peer, 0),
         }
     }
-}
-
-struct Live {
-    runner: Runner,
-    /// What makes it dishonest.
-    liar: Option<Box<Liar>>,
-    contact: Arc<Contact>,
-    place: u32,
-    condition: Condition,
-    cadence: Cadence,
-    sequence: u64,
-    /// The next tick at which the node wants to run by itself, and the earliest for which a wake-up is queued.
-    wake: Option<Tick>,
-    queued: Option<Tick>,
-    asked: Vec<(OperationId, Operation)>,
-    inbox: Inbox,
-    messages_waiting: usize,
-    last_operation: u64,
-    /// Which ledger the traffic of its operations is counted in.
-    ledger: usize,
-}
-
-impl Live {
-    fn new(contact: Arc<Contact>, place: u32, runner: Runner) -> Self {
-        Self {
-            runner,
-            liar: None,
-            contact,
-            place,
-            condition: Condition::Running,
-            cadence: Cadence::EACH_TICK,
-            sequence: 0,
-            wake: None,
-            queued: None,
-            asked: Vec::new(),
-            inbox: Inbox::new(),
-            messages_waiting: 0,
-            last_operation: 0,
-            ledger: 0,
-        }
-    }
-}
-
-struct Slot {
-    grid: Grid,
-    /// The chained hash of all that was delivered.
-    chain: u64,
-    live: Option<Box<Live>>,
-    /// How often it has come back.
-    life: u32,
-    /// What it has sent outside operations in this window of the [`Meter`], in bytes.
-    spent: u32,
-    /// Where it is while the network is cut.
-    part: u16,
-    /// Whether it said farewell before it went.
-    has_left: bool,
 }
 
 /// A network of nodes and clients, and its time.
@@ -257,7 +190,7 @@ pub struct Network {
     /// The links that stand, where they cost something.
     links: Option<Links>,
     wheel: Wheel<Event>,
-    slots: Vec<Slot>,
+    slots: Slots,
     /// Who is down and may come back.
     down: FxHashMap<NodeIndex, Down>,
     by_grid: FxHashMap<Grid, NodeIndex>,
@@ -274,7 +207,8 @@ pub struct Network {
     workers: Workers,
     // Empty between two ticks, kept for their room.
     due: Vec<Event>,
-    called: Vec<(NodeIndex, bool)>,
+    /// For whom each of the due events is, and which it is.
+    order: Vec<(NodeIndex, u32)>,
     turns: Turns,
     spare: Turns,
     /// Emptied inboxes, for whoever is sent something next.
@@ -293,7 +227,7 @@ impl Network {
             cut: None,
             links: None,
             wheel: Wheel::default(),
-            slots: Vec::new(),
+            slots: Slots::default(),
             down: FxHashMap::default(),
             by_grid: FxHashMap::default(),
             by_address: FxHashMap::default(),
@@ -307,7 +241,7 @@ impl Network {
             bell: Bell::default(),
             workers: Workers::new(1),
             due: Vec::new(),
-            called: Vec::new(),
+            order: Vec::new(),
             turns: Turns::new(),
             spare: Vec::new(),
             inboxes: Vec::new(),
@@ -406,7 +340,7 @@ impl Network {
     /// The digest of all that was delivered: equal for equal runs, whatever machine, build or way of running.
     pub fn digest(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
-        for slot in &self.slots {
+        for slot in self.slots.iter() {
             hasher.update(&slot.chain.to_be_bytes());
         }
         hasher.finalize()
@@ -414,11 +348,14 @@ impl Network {
 
     /// Queues a wake-up, unless an earlier one is queued already.
     fn wake_at(&mut self, node: NodeIndex, at: Tick) {
-        let Some(live) = self.live_mut(node) else { return };
-        let at = live.cadence.at_or_after(at);
-        live.wake = Some(live.wake.map_or(at, |wake| wake.min(at)));
-        if live.queued.is_none_or(|queued| at < queued) {
-            live.queued = Some(at);
+        let slot = &mut self.slots[node];
+        if !slot.is_alive() {
+            return;
+        }
+        let at = slot.runs_at(at);
+        slot.wake = slot.wake.min(at);
+        if at < slot.queued {
+            slot.queued = at;
             self.wheel.put(at, Event::Wake(node));
         }
     }
@@ -437,32 +374,31 @@ impl Network {
         if meter::ends_at(now) {
             self.meter.turn(self.slots.iter_mut().map(|slot| &mut slot.spent));
         }
-        due.sort_by_key(Event::rank);
-        // (node, whether it wanted to run at this tick by itself)
-        let mut called: Vec<(NodeIndex, bool)> = std::mem::take(&mut self.called);
-        for event in due.drain(..) {
-            let node = event.rank().0;
-            let is_woken = self.receive(now, event);
-            match called.last_mut() {
-                Some((last, woken)) if *last == node => *woken |= is_woken,
-                _ => called.push((node, is_woken)),
-            }
-        }
-        self.due = due;
         let mut turns = std::mem::take(&mut self.turns);
-        for (node, is_woken) in called.drain(..) {
-            turns.extend(self.begin_turn(now, node, is_woken));
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(due.iter().zip(0..).map(|(event, index)| (event.node(), index)));
+        order.sort_unstable();
+        for of_node in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            if of_node.len() > 1 {
+                of_node.sort_by_key(|(_, index)| due[*index as usize].rank());
+            }
+            let mut is_woken = false;
+            for (node, index) in of_node.iter() {
+                let event = std::mem::replace(&mut due[*index as usize], Event::Wake(*node));
+                is_woken |= self.receive(now, event);
+            }
+            turns.extend(self.begin_turn(now, of_node[0].0, is_woken));
         }
-        self.called = called;
+        order.clear();
+        (self.due, self.order) = (due, order);
         self.workers.run(&mut turns);
         for turn in &mut turns {
-            let slot = &mut self.slots[turn.node.0 as usize];
+            let slot = &mut self.slots[turn.node];
             (slot.chain, slot.live) = (turn.chain, turn.live.take());
         }
         for turn in &mut turns {
             self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
-            let has_more = self.live(turn.node).is_some_and(|live| !live.asked.is_empty());
-            if let Some(next) = if has_more { Some(Tick(now.0 + 1)) } else { turn.next_wake } {
+            if let Some(next) = turn.next_wake {
                 self.wake_at(turn.node, next);
             }
         }
@@ -470,10 +406,10 @@ impl Network {
             if turn.is_over {
                 self.end(turn.node);
             }
-            if turn.inbox.capacity() > 0 {
-                self.inboxes.push(std::mem::take(&mut turn.inbox));
-            }
             turn.clear();
+            if turn.heard.capacity() > 0 {
+                self.inboxes.push(std::mem::take(&mut turn.heard));
+            }
             self.spare.push(turn);
         }
         self.turns = turns;
@@ -482,77 +418,73 @@ impl Network {
 
     /// Puts one event where its node will find it. Says whether it was a wake-up that is still wanted.
     fn receive(&mut self, now: Tick, event: Event) -> bool {
-        let node = event.rank().0;
-        let is_lost = match &event {
-            Event::Deliver { from, life, .. } => self.is_stale(node, *life) || self.is_stopped(*from, node),
-            Event::Hear { life, .. } => self.is_stale(node, *life),
-            Event::Wake(_) | Event::Lapse { .. } => false,
-        };
-        if is_lost {
-            return false;
-        }
-        if let Event::Lapse { peer, .. } = event {
-            self.lapse(now, node, peer);
-            return false;
-        }
-        let opener = match &event {
-            Event::Deliver { from, opens_link: true, .. } => self.live(*from).map(|live| live.contact.clone()),
-            _ => None,
-        };
-        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return false };
         match event {
-            Event::Wake(_) => {
-                live.queued = live.queued.filter(|queued| *queued > now);
-                match live.wake {
-                    Some(wake) if wake <= now => return true,
-                    // The node has changed its mind since, and sleeps longer.
-                    Some(wake) if live.condition == Condition::Running => self.wake_at(node, wake),
-                    _ => {}
+            Event::Wake(node) => {
+                let slot = &mut self.slots[node];
+                if slot.queued <= now {
+                    slot.queued = NEVER;
+                }
+                if slot.wake <= now {
+                    return true;
+                }
+                // The node has changed its mind since, and sleeps longer.
+                let wake = slot.wake;
+                if wake != NEVER && slot.condition == Condition::Running {
+                    self.wake_at(node, wake);
                 }
             }
-            Event::Hear { heard, .. } => self.put_into_inbox(node, node, *heard),
-            Event::Lapse { .. } => {}
-            Event::Deliver { from, message, .. } => {
-                if live.messages_waiting < INBOX_MAX
-                    || live.condition == Condition::Running && live.cadence == Cadence::EACH_TICK
-                {
-                    live.messages_waiting += 1;
-                    if let Some(contact) = opener {
-                        self.put_into_inbox(node, from, Heard::Requested(contact));
-                    }
-                    let sender = self.slots[from.0 as usize].grid;
-                    self.put_into_inbox(node, from, Heard::Message(sender, message));
+            Event::Hear { to, life, heard } => {
+                if !self.is_stale(to, life) {
+                    self.put_into_inbox(to, *heard);
                 }
             }
+            Event::Deliver { to, life, from, opens_link, message, .. } => {
+                if self.is_stale(to, life) || self.is_stopped(from, to) {
+                    return false;
+                }
+                let slot = &mut self.slots[to];
+                if slot.messages_waiting as usize >= INBOX_MAX && !slot.is_prompt() || !slot.is_alive() {
+                    return false;
+                }
+                slot.messages_waiting += 1;
+                let sender = &self.slots[from];
+                let grid = sender.grid;
+                if opens_link && let Some(contact) = sender.contact.clone() {
+                    self.put_into_inbox(to, Heard::Requested(contact));
+                }
+                self.put_into_inbox(to, Heard::Message(grid, message));
+            }
+            Event::Lapse { to, peer } => self.lapse(now, to, peer),
         }
         false
     }
 
-    fn put_into_inbox(&mut self, node: NodeIndex, from: NodeIndex, heard: Heard) {
-        let Some(live) = self.slots[node.0 as usize].live.as_deref_mut() else { return };
-        if live.inbox.capacity() == 0 {
-            live.inbox = self.inboxes.pop().unwrap_or_default();
+    fn put_into_inbox(&mut self, node: NodeIndex, heard: Heard) {
+        let slot = &mut self.slots[node];
+        if !slot.is_alive() {
+            return;
         }
-        live.inbox.push((from, heard));
+        if slot.inbox.capacity() == 0 {
+            slot.inbox = self.inboxes.pop().unwrap_or_default();
+        }
+        slot.inbox.push(heard);
     }
 
     /// Lets a node take its turn, if it runs at this tick; else it will at the next one of its cadence.
     fn begin_turn(&mut self, now: Tick, node: NodeIndex, is_woken: bool) -> Option<Box<Turn>> {
-        let live = self.slots[node.0 as usize].live.as_deref_mut()?;
-        if live.condition != Condition::Running || live.inbox.is_empty() && !is_woken {
+        let slot = &mut self.slots[node];
+        if slot.condition != Condition::Running || slot.inbox.is_empty() && !is_woken {
             return None;
         }
-        if live.cadence.at_or_after(now) != now {
+        if slot.runs_at(now) != now {
             self.wake_at(node, now);
             return None;
         }
-        self.counters.events += live.messages_waiting as u64 + u64::from(is_woken);
-        live.messages_waiting = 0;
-        live.wake = None;
-        let slot = &mut self.slots[node.0 as usize];
-        let live = slot.live.take()?;
-        let Some(mut turn) = self.spare.pop() else { return Some(Box::new(Turn::new(now, node, slot.chain, live))) };
-        turn.renew(now, node, slot.chain, live);
+        self.counters.events += u64::from(slot.messages_waiting) + u64::from(is_woken);
+        slot.messages_waiting = 0;
+        slot.wake = NEVER;
+        let mut turn = self.spare.pop().unwrap_or_default();
+        turn.begin(now, node, slot);
         Some(turn)
     }
 }
@@ -564,7 +496,9 @@ mod tests {
     use routing_core::effect::{Effect, Target};
     use routing_core::key::SecretKey;
     use routing_core::message::{Find, RequestId, Want};
+    use routing_core::state::NodeState;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn two() -> (Network, [NodeIndex; 2]) {
         let delay = Delay::load(&DelaySpec::Constant { value: Ticks(5) }, Path::new(""), 1).unwrap();
@@ -592,7 +526,7 @@ mod tests {
             });
             network.wake_at(from, network.now() + Ticks(1));
             network.tick();
-            assert!([from, to].iter().all(|node| network.live(*node).unwrap().inbox.capacity() == 0));
+            assert!([from, to].iter().all(|node| network.slots[*node].inbox.capacity() == 0));
             assert_eq!(network.inboxes.len(), 2, "the next ones use them");
         }
         assert_eq!(network.counters().links_opened, 300);
@@ -613,7 +547,7 @@ mod tests {
             ];
             let mut effects = order.map(|index| effects[index].clone()).to_vec();
             network.carry_out(Tick(0), nodes[0], &mut effects, &[]);
-            (network.wheel.len(), network.live(nodes[0]).unwrap().inbox.len(), network.counters())
+            (network.wheel.len(), network.slots[nodes[0]].inbox.len(), network.counters())
         };
         let (events, heard, counters) = run([0, 1, 2]);
         assert_eq!((events, heard, counters.links_opened), (1, 1, 1), "the message brings the news of the link");

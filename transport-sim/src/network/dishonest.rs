@@ -121,7 +121,7 @@ impl Network {
     /// The friends of a liar are these from now on.
     pub fn befriend(&mut self, node: NodeIndex, friends: Arc<Friends>) {
         let down = self.down.get_mut(&node).and_then(|down| down.liar.as_mut());
-        let live = self.slots[node.0 as usize].live.as_mut().and_then(|live| live.liar.as_mut());
+        let live = self.slots[node].live.as_mut().and_then(|live| live.liar.as_mut());
         if let Some(liar) = live.or(down) {
             liar.friends = friends;
         }

@@ -5,7 +5,8 @@
 //! where only one direction is cut: opening one takes both.
 
 use super::dishonest::Liar;
-use super::{Condition, Live, Network, NodeIndex, Runner};
+use super::slots::{Live, Runner};
+use super::{Condition, Network, NodeIndex};
 use crate::driven::Driven;
 use crate::network::Mode;
 use routing_core::contact::Standing;
@@ -24,9 +25,7 @@ pub(super) enum Cut {
 /// What is left of a node that is down and may come back.
 pub(super) struct Down {
     kept: Kept,
-    place: u32,
     cadence: Cadence,
-    sequence: u64,
     /// Who lied goes on lying when it comes back.
     pub(super) liar: Option<Box<Liar>>,
 }
@@ -50,12 +49,12 @@ impl Network {
 
     /// Puts a node or client into a part. It counts while the network is cut; who was put nowhere is in part 0.
     pub fn set_part(&mut self, node: NodeIndex, part: u16) {
-        self.slots[node.0 as usize].part = part;
+        self.slots[node].part = part;
     }
 
     /// The part that a node or client was put into.
     pub fn part(&self, node: NodeIndex) -> u16 {
-        self.slots[node.0 as usize].part
+        self.slots[node].part
     }
 
     /// Whether the two are in different parts of a cut network: no link between them can be opened.
@@ -75,28 +74,31 @@ impl Network {
     /// A node is down without a word, and may come back with what it has kept. One that was [spawned](Self::spawn) keeps
     /// its state to itself, so it is gone.
     pub fn stop(&mut self, node: NodeIndex) {
+        if !self.slots[node].is_alive() {
+            return;
+        }
         let kept = self.state(node).map(NodeState::kept);
-        let live = self.take_live(node);
+        let condition = if kept.is_some() { Condition::Down } else { Condition::Killed };
+        let live = self.take_live(node, condition);
         if let (Some(kept), Some(live)) = (kept, live) {
-            let Live { place, cadence, sequence, liar, .. } = *live;
-            self.down.insert(node, Down { kept, place, cadence, sequence, liar });
+            let Live { cadence, liar, .. } = *live;
+            self.down.insert(node, Down { kept, cadence, liar });
         }
     }
 
     /// A node that is down comes back, as the state that `restore` makes of what it kept. What was on its way to it
     /// when it went down is lost. Says whether it was down.
     pub fn revive(&mut self, node: NodeIndex, restore: impl FnOnce(Kept) -> NodeState) -> bool {
-        let Some(Down { kept, place, cadence, sequence, liar }) = self.down.remove(&node) else { return false };
+        let Some(Down { kept, cadence, liar }) = self.down.remove(&node) else { return false };
         let state = restore(kept);
         let contact = state.contact().clone();
         let runner = match self.mode {
-            Mode::Direct => Runner::Direct(Box::new(state)),
+            Mode::Direct => Runner::Direct(state),
             Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
         };
-        let live = Live { cadence, sequence, liar, ..Live::new(contact, place, runner) };
-        let slot = &mut self.slots[node.0 as usize];
+        let slot = &mut self.slots[node];
         slot.life += 1;
-        slot.live = Some(Box::new(live));
+        slot.begin(contact, cadence, liar, runner);
         true
     }
 
@@ -107,30 +109,18 @@ impl Network {
             self.stop(node);
         } else {
             // Of code of somebody's own that has ended nobody knows whether it took its leave.
-            self.slots[node.0 as usize].has_left = standing.is_some();
-            self.drop_node(node);
-        }
-    }
-
-    /// Why a node is not there.
-    pub(super) fn absence(&self, node: NodeIndex) -> Condition {
-        if self.down.contains_key(&node) {
-            Condition::Down
-        } else if self.slots[node.0 as usize].has_left {
-            Condition::Left
-        } else {
-            Condition::Killed
+            self.take_live(node, if standing.is_some() { Condition::Left } else { Condition::Killed });
         }
     }
 
     /// Whether something that was sent to a node in an earlier life arrives in a later one.
     pub(super) fn is_stale(&self, node: NodeIndex, life: u32) -> bool {
-        self.slots[node.0 as usize].life != life
+        self.slots[node].life != life
     }
 
     /// In which of its lives a node is.
     pub(super) fn life(&self, node: NodeIndex) -> u32 {
-        self.slots[node.0 as usize].life
+        self.slots[node].life
     }
 }
 
@@ -215,11 +205,7 @@ mod tests {
                 network.cut(one_way);
                 ask(&mut network, from, to, true);
                 assert_eq!(network.counters().links_opened, 1);
-                assert_eq!(
-                    (network.wheel.len(), network.live(from).unwrap().inbox.len()),
-                    (1, 0),
-                    "{from:?} {one_way}"
-                );
+                assert_eq!((network.wheel.len(), network.slots[from].inbox.len()), (1, 0), "{from:?} {one_way}");
                 (0..DIAL_TIMEOUT.0 - 1).for_each(|_| _ = network.tick());
                 assert_eq!(network.wheel.len(), 1);
                 network.tick();

@@ -1,6 +1,7 @@
 //! What a turn wants done, carried out: links asked for, and messages on their way.
 
-use super::{Condition, Event, FRAME_OVERHEAD, Finished, Live, Network, NodeIndex, Runner};
+use super::slots::{Live, Runner};
+use super::{Condition, Event, FRAME_OVERHEAD, Finished, Network, NodeIndex};
 use crate::network::DIAL_TIMEOUT;
 use routing_core::contact::Contact;
 use routing_core::effect::{Effect, Effects, Target};
@@ -78,7 +79,7 @@ impl Network {
             None => self.index_at(&target.address),
         };
         let peer = peer.filter(|peer| self.condition(*peer) == Condition::Running && !self.are_apart(node, *peer))?;
-        Some((peer, self.live(peer)?.contact.clone()))
+        Some((peer, self.contact(peer)?.clone()))
     }
 
     /// A link is asked for. Where the peer runs, both ends hear of it; the asker's message, if it follows at once,
@@ -88,22 +89,21 @@ impl Network {
             self.counters.links_opened += 1;
             return self.hear(now + DIAL_TIMEOUT, node, Heard::Lost(target, LossReason::Unreachable));
         };
-        let lost = Heard::Lost(target.clone(), LossReason::Unreachable);
-        let heard = Heard::Linked(target, contact);
         let next = Tick(now.0 + 1);
         if self.links.is_some() {
             return match self.open_link(now, node, peer) {
-                Some(stands_at) => self.hear(stands_at.max(next), node, heard),
-                None => self.hear(now + DIAL_TIMEOUT, node, lost),
+                Some(stands_at) => self.hear(stands_at.max(next), node, Heard::Linked(target, contact)),
+                None => self.hear(now + DIAL_TIMEOUT, node, Heard::Lost(target, LossReason::Unreachable)),
             };
         }
+        let heard = Heard::Linked(target, contact);
         self.counters.links_opened += 1;
         if is_followed {
             match self.live_mut(node) {
                 // Who knows what somebody's own code waits for?
                 Some(Live { runner: Runner::Hosted(_), .. }) => self.hear(next, node, heard),
                 // In the state machine nothing waits for this but the message that follows, so it needs no turn.
-                Some(_) => self.put_into_inbox(node, node, heard),
+                Some(_) => self.put_into_inbox(node, heard),
                 None => {}
             }
         } else {
@@ -119,7 +119,7 @@ impl Network {
 
     /// `peer` hears that `node` has opened a link.
     fn announce_link(&mut self, at: Tick, node: NodeIndex, peer: NodeIndex) {
-        if let Some(own) = self.live(node).map(|live| live.contact.clone()) {
+        if let Some(own) = self.contact(node).cloned() {
             self.hear(at, peer, Heard::Requested(own));
         }
     }
@@ -161,9 +161,9 @@ impl Network {
     /// How long something takes to `peer` and back, drawn as messages draw it. In ticks, at least one each way.
     fn round_trip(&mut self, node: NodeIndex, peer: NodeIndex) -> u64 {
         let (Some(here), Some(there)) = (self.place(node), self.place(peer)) else { return 2 };
-        let Some(live) = self.live_mut(node) else { return 2 };
-        let sequence = live.sequence;
-        live.sequence += 2;
+        let slot = &mut self.slots[node];
+        let sequence = slot.sequence;
+        slot.sequence += 2;
         let sender = u64::from(node.0);
         let forth = self.delay.one_way(here, there, sender, sequence).0.max(1);
         forth + self.delay.one_way(there, here, sender, sequence + 1).0.max(1)
@@ -171,7 +171,7 @@ impl Network {
 
     /// `node` hears that its link to `peer` is no more.
     fn lose_link(&mut self, at: Tick, node: NodeIndex, peer: NodeIndex) {
-        if let Some(contact) = self.live(peer).map(|live| live.contact.clone()) {
+        if let Some(contact) = self.contact(peer).cloned() {
             self.hear(at, node, Heard::Lost(Target::contact(&contact), LossReason::Closed));
         }
     }
@@ -181,7 +181,7 @@ impl Network {
     fn departure(&mut self, now: Tick, node: NodeIndex, peer: NodeIndex, opens_link: bool) -> Option<Tick> {
         let Some(links) = &self.links else { return Some(now) };
         let stands_at = links.stands_at(node, peer);
-        if stands_at.is_none() && !opens_link && self.live(peer).is_some() {
+        if stands_at.is_none() && !opens_link && self.slots[peer].is_alive() {
             let round_trip = self.round_trip(node, peer);
             self.lose_link(now + Ticks(round_trip), node, peer);
         }
@@ -195,17 +195,17 @@ impl Network {
         if message.is_for_operation() {
             // A request is counted for who sends it, an answer for who gets it.
             let asker = if message.is_request() { Some(from) } else { receiver };
-            let ledger = asker.and_then(|asker| self.live(asker)).map_or(0, |live| live.ledger);
-            self.ledgers[ledger].add(bytes);
+            let asker = asker.map(|asker| &self.slots[asker]).filter(|slot| slot.is_alive());
+            self.ledgers[asker.map_or(0, |slot| slot.ledger as usize)].add(bytes);
         } else {
             self.counters.upkeep.add(bytes);
             self.counters.records_moved += message.copies() as u64;
-            let spent = &mut self.slots[from.0 as usize].spent;
+            let spent = &mut self.slots[from].spent;
             *spent = spent.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
-        let Some(live) = self.live_mut(from) else { return };
-        let (sequence, place) = (live.sequence, live.place);
-        live.sequence += 1;
+        let slot = &mut self.slots[from];
+        let (sequence, place) = (slot.sequence, slot.place);
+        slot.sequence += 1;
         let sender = u64::from(from.0);
         if self.loss > 0.0 && self.delay.lost(self.loss, sender, sequence) {
             return;

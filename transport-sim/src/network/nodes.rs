@@ -1,6 +1,7 @@
 //! Who is there: nodes and clients are added, asked, run at their cadence, halted, and taken away.
 
-use super::{Condition, Live, Mode, Network, NodeIndex, Runner, Slot};
+use super::slots::{Live, Runner, Slot};
+use super::{Condition, Mode, Network, NodeIndex};
 use crate::connection::{Port, SimClock, SimConnection};
 use crate::driven::{Driven, Hosted};
 use routing_core::contact::{Address, Contact};
@@ -17,7 +18,7 @@ impl Network {
     pub fn add(&mut self, state: NodeState, place: u32) -> NodeIndex {
         let contact = state.contact().clone();
         let runner = match self.mode {
-            Mode::Direct => Runner::Direct(Box::new(state)),
+            Mode::Direct => Runner::Direct(state),
             Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
         };
         self.insert(contact, place, runner)
@@ -54,22 +55,21 @@ impl Network {
         if !contact.is_client() {
             self.by_address.insert(contact.address().clone(), index);
         }
-        let live = Some(Box::new(Live::new(contact, place, runner)));
-        self.slots.push(Slot { grid, chain: 0, live, life: 0, spent: 0, part: 0, has_left: false });
+        self.slots.push(Slot::new(contact, place, runner));
         index
     }
 
     pub(super) fn live(&self, node: NodeIndex) -> Option<&Live> {
-        self.slots[node.0 as usize].live.as_deref()
+        self.slots[node].live.as_deref()
     }
 
     pub(super) fn live_mut(&mut self, node: NodeIndex) -> Option<&mut Live> {
-        self.slots[node.0 as usize].live.as_deref_mut()
+        self.slots[node].live.as_deref_mut()
     }
 
     /// The id of a node.
     pub fn grid(&self, node: NodeIndex) -> Grid {
-        self.slots[node.0 as usize].grid
+        self.slots[node].grid
     }
 
     /// The node with this id.
@@ -90,18 +90,18 @@ impl Network {
 
     /// The node's card as it was when the node was added.
     pub fn contact(&self, node: NodeIndex) -> Option<&Arc<Contact>> {
-        self.live(node).map(|live| &live.contact)
+        self.slots[node].contact.as_ref()
     }
 
     /// Where in the delay matrix the node is.
     pub fn place(&self, node: NodeIndex) -> Option<u32> {
-        self.live(node).map(|live| live.place)
+        let slot = &self.slots[node];
+        slot.is_alive().then_some(slot.place)
     }
 
     /// What the node does. Clients that were dropped count as killed.
     pub fn condition(&self, node: NodeIndex) -> Condition {
-        let slot = &self.slots[node.0 as usize];
-        slot.live.as_ref().map_or_else(|| self.absence(node), |live| live.condition)
+        self.slots[node].condition
     }
 
     /// Asks a node to do something, in its next turn; a turn takes up [`COMMANDS_MAX`](routing_core::driver::COMMANDS_MAX) operations at most, so more wait
@@ -116,9 +116,9 @@ impl Network {
             return None;
         }
         live.last_operation += 1;
-        live.ledger = ledger;
         let id = OperationId(live.last_operation);
         live.asked.push((id, operation));
+        self.slots[node].ledger = u32::try_from(ledger).expect("a run has fewer than 2^32 ledgers");
         self.wake_at(node, next);
         Some(id)
     }
@@ -126,10 +126,10 @@ impl Network {
     /// Runs a node at every `every`-th tick from the next one on. A halted node goes on.
     pub fn run(&mut self, node: NodeIndex, every: u64) {
         let next = Tick(self.now().0 + 1);
-        let Some(live) = self.live_mut(node) else { return };
-        live.cadence = Cadence::starting(next, every);
-        if live.condition == Condition::Halted {
-            live.condition = Condition::Running;
+        let slot = &mut self.slots[node];
+        slot.set_cadence(Cadence::starting(next, every));
+        if slot.condition == Condition::Halted {
+            slot.condition = Condition::Running;
         }
         self.wake_at(node, next);
     }
@@ -137,42 +137,42 @@ impl Network {
     /// Lets a node go on after a halt, at the cadence that it had.
     pub fn resume(&mut self, node: NodeIndex) {
         let next = Tick(self.now().0 + 1);
-        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Halted) {
-            live.condition = Condition::Running;
+        let slot = &mut self.slots[node];
+        if slot.condition == Condition::Halted {
+            slot.condition = Condition::Running;
             self.wake_at(node, next);
         }
     }
 
     /// A node hears and does nothing from now on.
     pub fn halt(&mut self, node: NodeIndex) {
-        if let Some(live) = self.live_mut(node).filter(|live| live.condition == Condition::Running) {
-            live.condition = Condition::Halted;
+        let slot = &mut self.slots[node];
+        if slot.condition == Condition::Running {
+            slot.condition = Condition::Halted;
         }
     }
 
     /// A node is gone without a word.
     pub fn kill(&mut self, node: NodeIndex) {
-        self.down.remove(&node);
-        self.drop_node(node);
+        let was_down = self.down.remove(&node).is_some();
+        if was_down || self.slots[node].is_alive() {
+            self.take_live(node, Condition::Killed);
+        }
     }
 
     /// Drops a client that has done what it was made for. Its part in the digest stays.
     pub fn drop_client(&mut self, node: NodeIndex) {
         let grid = self.grid(node);
         self.by_grid.remove(&grid);
-        self.drop_node(node);
+        self.kill(node);
     }
 
-    pub(super) fn drop_node(&mut self, node: NodeIndex) {
-        self.take_live(node);
-    }
-
-    /// Takes a node's life, and its links with it.
-    pub(super) fn take_live(&mut self, node: NodeIndex) -> Option<Box<Live>> {
+    /// Takes a node's life, and its links with it. This is how it is not there any more.
+    pub(super) fn take_live(&mut self, node: NodeIndex, condition: Condition) -> Option<Box<Live>> {
         if let Some(links) = &mut self.links {
             links.remove(node);
         }
-        self.slots[node.0 as usize].live.take()
+        self.slots[node].end(condition)
     }
 
     /// Whether a client does nothing for anybody any more.

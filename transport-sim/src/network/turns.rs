@@ -6,12 +6,13 @@
 //! A tick is over within microseconds, and its turns with it, so the threads wait for the next one awake; one that has
 //! waited for long sleeps.
 
-use super::{Live, NodeIndex, Runner};
+use super::NodeIndex;
+use super::slots::{Live, Runner, Slot};
 use routing_core::driver::COMMANDS_MAX;
 use routing_core::effect::{Effect, Effects, Operation, OperationId};
 use routing_core::heard::Heard;
 use routing_core::state::Phase;
-use routing_core::time::Tick;
+use routing_core::time::{Tick, Ticks};
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,13 +25,14 @@ const SHARED_LEAST: usize = 4;
 /// themselves would keep the others from theirs.
 const LOOKS: u32 = 20_000;
 
-/// What came for a node at one tick, and from whom.
-pub(super) type Inbox = Vec<(NodeIndex, Heard)>;
+/// What came for a node since its last turn.
+pub(super) type Inbox = Vec<Heard>;
 
 /// Turns change hands many times, and each is some hundred bytes: what is passed on are pointers.
 pub(super) type Turns = Vec<Box<Turn>>;
 
 /// One node's turn at one tick. It is used again for another, with the room that its buffers have.
+#[derive(Default)]
 pub(super) struct Turn {
     now: Tick,
     pub(super) node: NodeIndex,
@@ -38,10 +40,11 @@ pub(super) struct Turn {
     pub(super) chain: u64,
     /// The node itself; always there but for the moment in which it is handed over.
     pub(super) live: Option<Box<Live>>,
+    /// Whether it is known to be run directly.
+    is_plain: bool,
     asked: Vec<(OperationId, Operation)>,
     /// The node's inbox: it has none once it is emptied, as each would keep the room for the most that ever came.
-    pub(super) inbox: Inbox,
-    heard: Vec<Heard>,
+    pub(super) heard: Inbox,
     /// What it wants done, and the encoded lengths of the messages among it, in order.
     pub(super) effects: Effects,
     pub(super) lengths: Vec<u32>,
@@ -52,25 +55,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(now: Tick, node: NodeIndex, chain: u64, live: Box<Live>) -> Self {
-        Self {
-            now,
-            node,
-            chain,
-            live: Some(live),
-            asked: Vec::new(),
-            inbox: Inbox::new(),
-            heard: Vec::new(),
-            effects: Effects::default(),
-            lengths: Vec::new(),
-            next_wake: None,
-            is_over: false,
-        }
-    }
-
-    /// Makes it the turn of `node` at `now`, once it is cleared.
-    pub(super) fn renew(&mut self, now: Tick, node: NodeIndex, chain: u64, live: Box<Live>) {
-        (self.now, self.node, self.chain, self.live) = (now, node, chain, Some(live));
+    /// Makes it the turn of the node in `slot` at `now`, once it is cleared.
+    pub(super) fn begin(&mut self, now: Tick, node: NodeIndex, slot: &mut Slot) {
+        (self.now, self.node, self.chain, self.is_plain) = (now, node, slot.chain, slot.is_plain);
+        self.live = slot.live.take();
+        self.heard = std::mem::take(&mut slot.inbox);
     }
 
     /// Leaves nothing of it but room.
@@ -84,20 +73,18 @@ impl Turn {
 
     /// Code of somebody's own may share what it likes with others, so it runs on one thread, in order of the nodes.
     fn may_be_shared(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| matches!(live.runner, Runner::Direct(_)))
+        self.is_plain || self.live.as_ref().is_some_and(|live| matches!(live.runner, Runner::Direct(_)))
     }
 
     fn take(&mut self) {
-        let Self { now, chain, asked, inbox, heard, effects, .. } = self;
+        let Self { now, chain, asked, heard, effects, .. } = self;
         let Some(live) = self.live.as_deref_mut() else { return };
-        *inbox = std::mem::take(&mut live.inbox);
-        for (_, heard_now) in inbox.drain(..) {
-            if let Heard::Message(sender, message) = &heard_now {
+        for heard in heard.iter() {
+            if let Heard::Message(sender, message) = heard {
                 let mut hasher = SipHasher13::new();
                 (*chain, now.0, sender.0.prefix(), message).hash(&mut hasher);
                 *chain = hasher.finish();
             }
-            heard.push(heard_now);
         }
         asked.extend(live.asked.drain(..live.asked.len().min(COMMANDS_MAX)));
         if let Some(liar) = &mut live.liar {
@@ -116,6 +103,9 @@ impl Turn {
         };
         if let (Some(liar), Some(state)) = (&mut live.liar, live.runner.state()) {
             liar.twist(state, effects);
+        }
+        if !live.asked.is_empty() {
+            self.next_wake = Some(*now + Ticks(1));
         }
         self.lengths.extend(self.effects.iter().filter_map(|effect| match effect {
             Effect::Send(_, message) => Some(message.encoded_len() as u32),
