@@ -38,9 +38,11 @@ use routing_core::id::Grid;
 use routing_core::message::Message;
 use routing_core::time::{Tick, Ticks};
 use rustc_hash::FxHashMap;
-use slots::{NEVER, Runner, Slots};
+use slots::{IdHasher, NEVER, Runner, Slots};
 pub use standing::LinkCost;
 use standing::Links;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use turns::{Inbox, Turn, Turns, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
@@ -193,7 +195,7 @@ pub struct Network {
     slots: Slots,
     /// Who is down and may come back.
     down: FxHashMap<NodeIndex, Down>,
-    by_grid: FxHashMap<Grid, NodeIndex>,
+    by_grid: HashMap<Grid, NodeIndex, BuildHasherDefault<IdHasher>>,
     by_address: FxHashMap<Address, NodeIndex>,
     counters: Counters,
     meter: Meter,
@@ -229,7 +231,7 @@ impl Network {
             wheel: Wheel::default(),
             slots: Slots::default(),
             down: FxHashMap::default(),
-            by_grid: FxHashMap::default(),
+            by_grid: HashMap::default(),
             by_address: FxHashMap::default(),
             counters: Counters::default(),
             meter: Meter::default(),
@@ -391,12 +393,13 @@ impl Network {
         }
         order.clear();
         (self.due, self.order) = (due, order);
-        self.workers.run(&mut turns);
+        let are_taken = self.workers.run(&mut turns);
         for turn in &mut turns {
+            if !are_taken {
+                turn.take();
+            }
             let slot = &mut self.slots[turn.node];
             (slot.chain, slot.live) = (turn.chain, turn.live.take());
-        }
-        for turn in &mut turns {
             self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
             if let Some(next) = turn.next_wake {
                 self.wake_at(turn.node, next);

@@ -12,6 +12,7 @@ use routing_core::effect::{Operation, OperationId};
 use routing_core::id::Grid;
 use routing_core::state::NodeState;
 use routing_core::time::{Cadence, Tick};
+use std::hash::Hasher;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
@@ -180,5 +181,24 @@ impl Index<NodeIndex> for Slots {
 impl IndexMut<NodeIndex> for Slots {
     fn index_mut(&mut self, node: NodeIndex) -> &mut Slot {
         &mut self.0[node.0 as usize]
+    }
+}
+
+/// Hashes ids: their last bytes are as good as any hash, since an id is one. (The first ones may have been ground.)
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    /// The length of an id says nothing.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

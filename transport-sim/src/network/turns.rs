@@ -76,7 +76,7 @@ impl Turn {
         self.is_plain || self.live.as_ref().is_some_and(|live| matches!(live.runner, Runner::Direct(_)))
     }
 
-    fn take(&mut self) {
+    pub(super) fn take(&mut self) {
         let Self { now, chain, asked, heard, effects, .. } = self;
         let Some(live) = self.live.as_deref_mut() else { return };
         for heard in heard.iter() {
@@ -224,10 +224,10 @@ impl Workers {
         self.threads.len() + 1
     }
 
-    /// Takes all these turns. Afterwards they are in order of their nodes.
-    pub(super) fn run(&self, turns: &mut Turns) {
+    /// Takes all these turns, if they can be shared and that is worth it. Afterwards they are in order of their nodes.
+    pub(super) fn run(&self, turns: &mut Turns) -> bool {
         if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(|turn| turn.may_be_shared()) {
-            return turns.iter_mut().for_each(|turn| turn.take());
+            return false;
         }
         let count = turns.len();
         {
@@ -256,6 +256,7 @@ impl Workers {
             }
         }
         turns.sort_unstable_by_key(|turn| turn.node);
+        true
     }
 }
 
