@@ -43,7 +43,7 @@ pub use standing::LinkCost;
 use standing::Links;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use turns::{Inbox, Turn, Turns, Workers};
+use turns::{GROUP, Inbox, Turn, Turns, Workers};
 
 /// How many messages a halted or slow node's inbox keeps: the oldest.
 const INBOX_MAX: usize = 256;
@@ -379,6 +379,7 @@ impl Network {
         let mut turns = std::mem::take(&mut self.turns);
         let mut order = std::mem::take(&mut self.order);
         order.extend(due.iter().zip(0..).map(|(event, index)| (event.node(), index)));
+        order.iter().for_each(|(node, _)| self.slots[*node].look_at());
         order.sort_unstable();
         for of_node in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
             if of_node.len() > 1 {
@@ -394,15 +395,20 @@ impl Network {
         order.clear();
         (self.due, self.order) = (due, order);
         let are_taken = self.workers.run(&mut turns);
-        for turn in &mut turns {
+        for group in turns.chunks_mut(GROUP) {
             if !are_taken {
-                turn.take();
+                Turn::look_at(group);
             }
-            let slot = &mut self.slots[turn.node];
-            (slot.chain, slot.live) = (turn.chain, turn.live.take());
-            self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
-            if let Some(next) = turn.next_wake {
-                self.wake_at(turn.node, next);
+            for turn in group {
+                if !are_taken {
+                    turn.take();
+                }
+                let slot = &mut self.slots[turn.node];
+                (slot.chain, slot.live) = (turn.chain, turn.live.take());
+                self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
+                if let Some(next) = turn.next_wake {
+                    self.wake_at(turn.node, next);
+                }
             }
         }
         for mut turn in turns.drain(..) {

@@ -1,4 +1,4 @@
-//! Where nodes are kept: of each what an event looks at in two lines of the cache, and behind it what only a turn needs.
+//! Where nodes are kept: of each what events look at in two lines of the cache, and behind it what only a turn needs.
 //!
 //! Of most events the receiver has not been looked at for many ticks, so it is memory that costs, not work. The first
 //! line is what others see of a node, the second what becomes of it from tick to tick.
@@ -13,6 +13,7 @@ use routing_core::id::Grid;
 use routing_core::state::NodeState;
 use routing_core::time::{Cadence, Tick};
 use std::hash::Hasher;
+use std::hint::black_box;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
@@ -122,6 +123,11 @@ impl Slot {
         self.live.take()
     }
 
+    /// Fetches both lines. Looked at one after the other, many slots come from the memory at once.
+    pub(super) fn look_at(&self) {
+        black_box((self.messages_waiting, self.queued));
+    }
+
     /// Whether somebody is there, halted or not.
     pub(super) fn is_alive(&self) -> bool {
         self.contact.is_some()
@@ -200,5 +206,55 @@ impl Hasher for IdHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing_core::contact::Address;
+    use routing_core::id::Id;
+    use routing_core::key::SecretKey;
+    use std::hash::{BuildHasher, BuildHasherDefault};
+
+    fn slot() -> Slot {
+        let state = NodeState::node(Arc::new(SecretKey::from_seed([1; 32])), Address::none(), Arc::default(), 1);
+        Slot::new(state.contact().clone(), 0, Runner::Direct(state))
+    }
+
+    #[test]
+    fn a_life_that_ends_leaves_nothing_but_what_the_next_one_goes_on_from() {
+        let mut slot = slot();
+        (slot.sequence, slot.chain, slot.wake, slot.queued, slot.messages_waiting) = (7, 8, Tick(9), Tick(9), 1);
+        let live = slot.end(Condition::Down).unwrap();
+        assert!(!slot.is_alive() && slot.condition == Condition::Down && !slot.is_prompt());
+        assert_eq!((slot.wake, slot.queued, slot.messages_waiting), (NEVER, NEVER, 0));
+        let contact = live.runner.state().unwrap().contact().clone();
+        slot.begin(contact, live.cadence, live.liar, live.runner);
+        assert!(slot.is_alive() && slot.is_prompt());
+        assert_eq!((slot.sequence, slot.chain), (7, 8));
+    }
+
+    #[test]
+    fn who_runs_at_every_third_tick_is_neither_plain_nor_prompt() {
+        let mut slot = slot();
+        assert_eq!((slot.is_plain, slot.is_prompt(), slot.runs_at(Tick(4))), (true, true, Tick(4)));
+        slot.set_cadence(Cadence::starting(Tick(3), 3));
+        assert_eq!((slot.is_plain, slot.is_prompt(), slot.runs_at(Tick(4))), (false, false, Tick(6)));
+        slot.set_cadence(Cadence::EACH_TICK);
+        assert_eq!((slot.is_plain, slot.is_prompt()), (true, true));
+        slot.condition = Condition::Halted;
+        assert!(!slot.is_prompt());
+    }
+
+    #[test]
+    fn ids_that_share_their_first_bytes_do_not_share_their_hash() {
+        let hash = |last: u8| {
+            let mut id = [7; 32];
+            id[31] = last;
+            BuildHasherDefault::<IdHasher>::default().hash_one(Grid(Id(id)))
+        };
+        assert_ne!(hash(1), hash(2));
+        assert_eq!(hash(1), hash(1));
     }
 }
