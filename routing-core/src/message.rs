@@ -15,7 +15,7 @@
 use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
-use crate::id::{Grid, Id, Key};
+use crate::id::{Id, Key};
 use crate::key::Hash;
 use crate::record::Record;
 use crate::time::Ticks;
@@ -389,11 +389,11 @@ pub struct Part {
 pub struct Mark([u8; 2]);
 
 impl Mark {
-    /// The mark of `grid` in a question about a part that begins with `start`, by whose last eight bytes it is salted: the
-    /// leading two bytes of the product of a constant with the leading eight bytes of the id, XOR the salt.
-    pub fn new(start: &Id, grid: &Grid) -> Self {
+    /// The mark of a contact whose id begins with `prefix`, in a question about a part that begins with `start`, by whose last
+    /// eight bytes it is salted: the leading two bytes of the product of a constant with the prefix, XOR the salt.
+    pub fn new(start: &Id, prefix: u64) -> Self {
         let salt = start.0.last_chunk().map_or(0, |salt| u64::from_be_bytes(*salt));
-        let [first, second, ..] = (grid.0.prefix() ^ salt).wrapping_mul(MARK_FACTOR).to_be_bytes();
+        let [first, second, ..] = (prefix ^ salt).wrapping_mul(MARK_FACTOR).to_be_bytes();
         Self([first, second])
     }
 }
@@ -605,11 +605,11 @@ mod tests {
     /// Of 200 ids, some pair has the same mark in about every third question.
     #[test]
     fn nobody_is_hidden_behind_another_in_two_questions() {
-        let grids: Vec<Grid> = (0..200u8).map(|byte| Grid(Id::of(&[byte]))).collect();
+        let prefixes: Vec<u64> = (0..200u8).map(|byte| Id::of(&[byte]).prefix()).collect();
         let mut hidden = std::collections::BTreeSet::new();
         for question in 0..64u8 {
             let start = Id::of(&[question, 1]);
-            let mut marks: Vec<(Mark, Grid)> = grids.iter().map(|grid| (Mark::new(&start, grid), *grid)).collect();
+            let mut marks: Vec<_> = prefixes.iter().map(|prefix| (Mark::new(&start, *prefix), *prefix)).collect();
             marks.sort_unstable();
             for pair in marks.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
                 assert!(hidden.insert((pair[0].1, pair[1].1)), "{pair:?} again");

@@ -451,12 +451,16 @@ impl<A> Search<A> {
 
     /// The next whom to ask on the way, or `None` while enough questions are in flight or nobody is left to ask.
     pub fn next(&self) -> Option<&Arc<Contact>> {
+        self.next_of(&self.window())
+    }
+
+    /// The same, where the window is known already: it stays as it is while nothing but questions go out.
+    pub fn next_of(&self, window: &[Seat]) -> Option<&Arc<Contact>> {
         let in_flight = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
         if in_flight >= self.alpha + self.overdue && !self.has_arrived {
             return None;
         }
         // The nearest; of those who were caught, only if nobody else is left.
-        let window = self.window();
         let askable = window.iter().filter_map(|seat| match seat {
             Seat::Other(index, _) if self.may_ask(*index) => Some(&self.candidates[*index]),
             _ => None,
@@ -635,7 +639,18 @@ impl<A> Search<A> {
 
     /// Whether everybody in the window has answered.
     pub fn is_finished(&self) -> bool {
-        self.window().iter().all(|seat| match seat {
+        self.is_finished_in(&self.window())
+    }
+
+    /// Whether somebody at most so far away, in leading 64 bits, has not answered yet.
+    pub fn is_awaited_within(&self, distance: u64) -> bool {
+        let within = self.candidates.iter().take_while(|candidate| candidate.distance <= distance);
+        within.map(|candidate| &candidate.state).any(|state| matches!(state, State::Asked))
+    }
+
+    /// The same, where the window is known already.
+    pub fn is_finished_in(&self, window: &[Seat]) -> bool {
+        window.iter().all(|seat| match seat {
             Seat::Own(..) => true,
             Seat::Other(index, _) => matches!(self.candidates[*index].state, State::Answered(_)),
         })

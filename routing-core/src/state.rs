@@ -146,6 +146,7 @@ impl NodeState {
             seen: seen::Seen::default(),
             strays: BTreeSet::new(),
             budget: budget::Budget::default(),
+            own_set: None,
             fellowship: fellowship::Fellowship::default(),
             offenders: Offenders::default(),
             rng,

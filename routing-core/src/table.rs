@@ -71,6 +71,8 @@ pub struct RoutingTable {
     /// How the budget is dealt; worked out while `partial`.
     shares: Shares,
     density: Density,
+    /// How often somebody has come or gone, or begun or ceased to be available.
+    version: u64,
 }
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
@@ -96,7 +98,13 @@ impl RoutingTable {
             given_up: 0,
             shares: Shares::default(),
             density: Density::default(),
+            version: 0,
         }
+    }
+
+    /// As long as this stays the same, so does who is available anywhere.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many contacts are known.
@@ -136,6 +144,11 @@ impl RoutingTable {
         self.position(grid).map(|(bin, index)| &self.bins[bin][index])
     }
 
+    /// The contact whose id begins with these 64 bits; of several, which nobody can grind, any.
+    pub fn entry_at(&self, prefix: u64) -> Option<&Entry> {
+        self.bins[self.bin_of(prefix)].iter().find(|entry| entry.prefix == prefix)
+    }
+
     fn entry_mut(&mut self, grid: &Grid) -> Option<&mut Entry> {
         self.position(grid).map(|(bin, index)| &mut self.bins[bin][index])
     }
@@ -148,7 +161,7 @@ impl RoutingTable {
             if Arc::ptr_eq(&entry.contact, contact) || !contact.supersedes(&entry.contact) {
                 return Offered::Known;
             }
-            let had_answered = entry.has_answered();
+            let (had_answered, was) = (entry.has_answered(), (entry.is_available(), entry.group));
             if entry.contact.address() != contact.address() {
                 entry.set(PROVEN, false);
             }
@@ -156,6 +169,7 @@ impl RoutingTable {
             entry.group = contact.group();
             entry.set(AWAY, contact.is_away());
             let is_hearsay_again = had_answered && !entry.has_answered();
+            self.version += u64::from((entry.is_available(), entry.group) != was);
             self.answered -= usize::from(is_hearsay_again);
             return Offered::Renewed;
         }
@@ -184,6 +198,7 @@ impl RoutingTable {
     pub fn on_answer(&mut self, grid: &Grid, round_trip: Ticks) {
         let sample = round_trip.0.min(u64::from(UNMEASURED - 1)) as u16;
         let Some(entry) = self.entry_mut(grid) else { return };
+        let was_available = entry.is_available();
         entry.round_trip_ms = match entry.round_trip_ms {
             UNMEASURED => sample,
             // RFC 6298: seven eighths of what was known, one eighth of what was seen.
@@ -194,6 +209,7 @@ impl RoutingTable {
         entry.set(PROBED, false);
         entry.set(DOUBTED, false);
         entry.set(RECENT, true);
+        self.version += u64::from(!was_available);
         self.note(grid, ANSWERED);
     }
 
@@ -224,10 +240,13 @@ impl RoutingTable {
     /// A request to `grid` was left unanswered. Says how many were in a row, if it is known at all.
     pub fn on_failure(&mut self, grid: &Grid) -> Option<u8> {
         let entry = self.entry_mut(grid)?;
+        let was_available = entry.is_available();
         entry.failures = entry.failures.saturating_add(1);
         entry.set(PROBED, false);
         entry.set(RECENT, false);
-        Some(entry.failures)
+        let (failures, is_lost) = (entry.failures, was_available && !entry.is_available());
+        self.version += u64::from(is_lost);
+        Some(failures)
     }
 
     /// Upkeep is about to ask `grid`, which is in doubt, and waits for what comes of it. Says whether it may: if it has
@@ -252,7 +271,9 @@ impl RoutingTable {
     pub fn on_link(&mut self, grid: &Grid) {
         if let Some(entry) = self.entry_mut(grid) {
             entry.set(LINKED, true);
+            let was_away = entry.is_away();
             entry.set(AWAY, false);
+            self.version += u64::from(was_away);
         }
     }
 
@@ -308,9 +329,9 @@ impl RoutingTable {
         self.partial
     }
 
-    /// The contacts that share the leading `bits` of `start`.
-    pub fn known_in(&self, start: &Id, bits: u8) -> impl Iterator<Item = Grid> {
-        self.in_range(start.prefix(), bits.into()).map(|entry| entry.contact.grid())
+    /// The contacts that share the leading `bits` of `start`, by the leading 64 bits of their ids.
+    pub fn known_in(&self, start: &Id, bits: u8) -> impl Iterator<Item = u64> {
+        self.in_range(start.prefix(), bits.into()).map(Entry::prefix)
     }
 
     /// How many contacts there should be in the part of the keyspace that shares exactly `shared` leading bits with the own
@@ -459,6 +480,7 @@ impl RoutingTable {
 
     /// Contacts have come or gone: what follows from their number is worked out anew.
     fn on_changed(&mut self) {
+        self.version += 1;
         self.estimate_density();
         self.deal();
     }

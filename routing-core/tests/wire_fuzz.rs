@@ -11,7 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use routing_core::account::Account;
 use routing_core::contact::{Address, Contact, Standing as Presence, Versions};
 use routing_core::holders::{Scale, SetName};
-use routing_core::id::{Grid, Guid, Id, Key, Kind};
+use routing_core::id::{Guid, Id, Key, Kind};
 use routing_core::key::{Hash, SecretKey, Signature};
 use routing_core::message::*;
 use routing_core::record::{Body, Claim, ClaimKind, ClaimValue, Genesis, Placement, Record, Residence};
@@ -351,7 +351,7 @@ impl Dice {
             7 => Message::Fetched(Fetched { id, copies: self.list(Self::copy) }),
             8 => {
                 let (start, bits, count) = (Id(self.bytes()), self.number() as u8, self.number() as u16);
-                let known = self.list(|dice| Mark::new(&Id([7; 32]), &Grid(Id(dice.bytes()))));
+                let known = self.list(|dice| Mark::new(&Id([7; 32]), Id(dice.bytes()).prefix()));
                 Message::Sample(Sample {
                     id,
                     part: Arc::new(Part { start, bits, count, with_hearsay: self.coin(), known }),

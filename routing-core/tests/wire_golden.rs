@@ -137,7 +137,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         let range = Range { start: target, bits: 16, digest: digest(1), users };
         Message::Compare(Compare { id, range: Arc::new(range) })
     };
-    let known = contacts.iter().map(|named| Mark::new(&target, &named.contact.grid())).collect();
+    let known = contacts.iter().map(|named| Mark::new(&target, named.contact.grid().0.prefix())).collect();
     let part = Part { start: target, bits: 255, count: 1_000, with_hearsay: true, known };
     let keys = [Kind::User, Kind::Claim, Kind::Blinded].map(|kind| Key { kind, id: target });
     let brief = |hash| Brief { key: keys[0], hash };

@@ -98,11 +98,17 @@ impl Core {
             (Standing::NotYet, false, None)
         } else {
             let view = self.view(&find.target, groups);
-            // Who holds the place only because the set is widened has no duty to have the record: not everybody sees the
-            // set widened, so its lack means nothing.
-            let (own_place, is_settled) = self.standing_for(&place, &view);
-            let may_lack_it = own_place == Place::Widened && copy.is_none();
-            let is_settled = is_settled && !may_lack_it;
+            let is_settled = match find.want {
+                // That weighs what is said of a record.
+                Want::Agreement => false,
+                _ => {
+                    // Who holds the place only because the set is widened has no duty to have the record: not everybody
+                    // sees the set widened, so its lack means nothing.
+                    let (own_place, is_settled) = self.standing_for(&place, &view);
+                    let may_lack_it = own_place == Place::Widened && copy.is_none();
+                    is_settled && !may_lack_it
+                }
+            };
             let hearsay = view.others.iter().filter(|(entry, _)| !entry.has_answered());
             let strangers: SmallVec<[_; STRANGERS_AT_ONCE]> =
                 hearsay.take(STRANGERS_AT_ONCE).map(|(entry, _)| entry.contact().clone()).collect();
@@ -218,6 +224,9 @@ impl Core {
             self.shared(from, range.start, bits).collect()
         };
         let difference = if digest(briefs.iter().copied()) == range.digest {
+            if bits == 0 {
+                self.fellowship.on_agreed(&from);
+            }
             Difference::Same
         } else {
             if briefs.len() <= KEYS_MAX || bits + 4 > 256 {
@@ -260,11 +269,10 @@ impl Core {
         let count = usize::from(part.count).min(CONTACTS_MAX);
         let mut known = part.known.to_vec();
         known.sort_unstable();
-        let is_known = |grid: &Grid| !known.is_empty() && known.binary_search(&Mark::new(&part.start, grid)).is_ok();
+        let is_known = |prefix| !known.is_empty() && known.binary_search(&Mark::new(&part.start, prefix)).is_ok();
         let admit = |entry: &Entry| {
-            let grid = entry.contact().grid();
-            let may_be_named = entry.has_answered() || part.with_hearsay;
-            may_be_named && entry.failures() == 0 && grid != from && !is_known(&grid)
+            let may_be_named = entry.failures() == 0 && (entry.has_answered() || part.with_hearsay);
+            may_be_named && !is_known(entry.prefix()) && entry.contact().grid() != from
         };
         let (entries, has_more) = self.table.sample(&part.start, part.bits, count, offset, admit);
         let contacts = fitting(entries.into_iter().map(named), 0);

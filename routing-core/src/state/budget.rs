@@ -87,14 +87,29 @@ impl Budget {
         self.answers = self.answers.saturating_add_unsigned(bytes as u64 * 1_000);
     }
 
-    /// For how long this account stays closed at least, at so many bytes a second; nothing if it is open.
+    /// For how long this account stays closed, at so many bytes a second, if nobody spends anything meanwhile; nothing if it
+    /// is open.
     pub(super) fn closed_for(&self, account: Account, bytes_per_second: u32) -> Ticks {
-        let balance = match account {
-            Account::Near => self.near,
-            Account::Far => self.far,
-            Account::Repair => self.repair,
-        };
-        Ticks(balance.min(0).unsigned_abs().div_ceil(u64::from(bytes_per_second).max(1)))
+        let rate = u64::from(bytes_per_second).max(1);
+        let debt = |balance: i64| balance.min(0).unsigned_abs();
+        match account {
+            // Three quarters are for it.
+            Account::Near => Ticks((debt(self.near) * 4).div_ceil(rate * 3)),
+            Account::Repair => Ticks(debt(self.repair).div_ceil(rate)),
+            Account::Far => {
+                // A quarter comes in at once, and everything as soon as the near sweep has what it may save, and what was
+                // answered is made up for.
+                let near_lacks = (rate as i64 * UPKEEP_SAVED_MS - self.near).max(0).unsigned_abs();
+                let for_others = near_lacks + self.answers.max(0).unsigned_abs();
+                let quartered = for_others * 4 / (3 * rate);
+                let debt = debt(self.far);
+                if debt * 4 <= quartered * rate {
+                    Ticks((debt * 4).div_ceil(rate))
+                } else {
+                    Ticks(quartered + (debt - quartered * rate / 4).div_ceil(rate))
+                }
+            }
+        }
     }
 }
 
@@ -120,6 +135,34 @@ mod tests {
         assert!(!is_open(&budget, Account::Near));
         after(&mut budget, 1_000);
         assert!(is_open(&budget, Account::Near));
+    }
+
+    #[test]
+    fn an_account_opens_when_it_says_unless_something_is_spent_meanwhile() {
+        for (near, far, answered) in
+            [(0, 50, 0), (0, 500, 0), (900, 100, 0), (900, 5_000, 0), (0, 700, 300), (500, 4_000, 9_000)]
+        {
+            let mut budget = Budget::default();
+            budget.start(Tick(0), 65_536);
+            budget.spend(Account::Near, near);
+            budget.spend(Account::Far, far);
+            budget.answer(answered);
+            for account in [Account::Near, Account::Far] {
+                let Ticks(closed) = budget.closed_for(account, 256);
+                let balance_at = |now: u64| {
+                    let mut budget = budget;
+                    // As nodes do, at each turn.
+                    (0..=now / 10).map(|step| step * 10).chain([now]).for_each(|now| after(&mut budget, now));
+                    if account == Account::Near { budget.near } else { budget.far }
+                };
+                // In turns of ten milliseconds a little is rounded.
+                assert!(balance_at(closed + 15) >= 0, "{account:?} of {near}, {far}, {answered} after {closed}");
+                assert!(
+                    closed == 0 || balance_at(closed.saturating_sub(15)) < 0,
+                    "{account:?} of {near}, {far}, {answered}"
+                );
+            }
+        }
     }
 
     #[test]

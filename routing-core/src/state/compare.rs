@@ -85,8 +85,11 @@ impl Core {
     /// within k nodes of both, so the second is among the 2 k nearest of the first but for uneven ids. Only who holds
     /// claims looks as far as their k reaches.
     pub(super) fn fellows(&self) -> Vec<Arc<Contact>> {
-        let holds_claims = self.store.range(Kind::Claim, &self.grid().0, 0).next().is_some();
-        self.fellows_of(if holds_claims { Kind::Claim } else { Kind::User })
+        self.fellows_of(if self.holds_claims() { Kind::Claim } else { Kind::User })
+    }
+
+    pub(super) fn holds_claims(&self) -> bool {
+        self.store.range(Kind::Claim, &self.grid().0, 0).next().is_some()
     }
 
     fn fellows_of(&self, kind: Kind) -> Vec<Arc<Contact>> {
@@ -147,7 +150,12 @@ impl Core {
         }
         self.find_fellows();
         match &compared.difference {
-            Difference::Same => self.note_same(&mut comparisons.claims, fellow, range),
+            Difference::Same => {
+                self.note_same(&mut comparisons.claims, fellow, range);
+                if range.1 == 0 {
+                    self.fellowship.on_agreed(&fellow.grid());
+                }
+            }
             Difference::Listing(theirs) => self.on_listing(comparisons, fellow, theirs, range),
             Difference::Split(digests) => {
                 let (start, bits) = range;

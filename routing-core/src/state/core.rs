@@ -68,6 +68,8 @@ pub(crate) struct Core {
     /// Records kept in place of their holders, most of whom may never have heard of them.
     pub(crate) strays: BTreeSet<Key>,
     pub(crate) budget: Budget,
+    /// The name of the set of holders of the own place, and by which table and scale.
+    pub(super) own_set: Option<(u64, Scale, SetName)>,
     /// Who holds what of the store, as far as it was worked out.
     pub(crate) fellowship: Fellowship,
     pub(crate) offenders: Offenders,
@@ -211,14 +213,21 @@ impl Core {
         self.budget.closed_for(account, if account == Account::Repair { repair } else { upkeep })
     }
 
-    /// A request expired: sends it once more. `Err` gives it back if that was done already.
+    /// A request expired: sends it once more, or where the link that was asked for does not stand yet, waits as long again.
+    /// `Err` gives it back if that was done already.
     pub(crate) fn ask_again(&mut self, id: RequestId, pending: Pending) -> Result<(), Pending> {
         if pending.is_repeated {
             return Err(pending);
         }
+        let grid = pending.peer.grid();
+        if self.table.entry(&grid).is_some_and(|entry| !entry.is_linked()) {
+            let expires = self.now + pending.expires.since(pending.sent);
+            self.requests.insert(id, Pending { expires, is_repeated: true, ..pending });
+            return Ok(());
+        }
         let depth = pending.depth.saturating_add(1);
         // The link may be what failed.
-        self.table.set_linked(&pending.peer.grid(), false);
+        self.table.set_linked(&grid, false);
         self.send_request(id, pending.peer, false, pending.purpose, depth, pending.request, true);
         Ok(())
     }
@@ -338,6 +347,23 @@ impl Core {
     /// The holders of `target` that can be asked: the nearest `groups` groups of those who answer, itself included.
     pub(crate) fn view(&self, target: &Id, groups: u16) -> View<'_> {
         self.view_of(target, groups, self.scale(), Entry::is_available)
+    }
+
+    /// The name of the set of holders of `place`. That of the own place, which each neighbour is asked for, is remembered.
+    pub(crate) fn set_name_at(&mut self, place: &Id) -> SetName {
+        if *place != self.grid().0 {
+            return self.view(place, self.config.holders).name;
+        }
+        let (version, scale) = (self.table.version(), self.scale());
+        if let Some((known_version, known_scale, name)) = self.own_set
+            && (known_version, known_scale) == (version, scale)
+        {
+            debug_assert_eq!(name, self.view(place, self.config.holders).name, "nothing has changed");
+            return name;
+        }
+        let name = self.view(place, self.config.holders).name;
+        self.own_set = Some((version, scale, name));
+        name
     }
 
     /// The holders of `target` by duty: those who are absent keep their places, while a majority answers.

@@ -22,6 +22,8 @@ pub(crate) struct Fellowship {
     is_begun: bool,
     /// How often what is held here, or who else holds it, may have changed.
     changes: u64,
+    /// With whom everything was found to be the same since then, by the leading 64 bits of their ids.
+    agreed: (u64, Vec<u64>),
 }
 
 impl Fellowship {
@@ -67,6 +69,24 @@ impl Fellowship {
     /// All is to be worked out anew.
     pub(crate) fn clear(&mut self) {
         *self = Self { changes: self.changes + 1, ..Self::default() };
+    }
+
+    /// A comparison of all that this node and `fellow` hold found the same, whichever of them asked for it.
+    pub(super) fn on_agreed(&mut self, fellow: &Grid) {
+        let (changes, agreed) = &mut self.agreed;
+        if *changes != self.changes {
+            *changes = self.changes;
+            agreed.clear();
+        }
+        if !agreed.contains(&fellow.0.prefix()) {
+            agreed.push(fellow.0.prefix());
+        }
+    }
+
+    /// Whether such a comparison need not be made once more.
+    pub(super) fn has_agreed(&self, fellow: &Grid) -> bool {
+        let (changes, agreed) = &self.agreed;
+        *changes == self.changes && agreed.contains(&fellow.0.prefix())
     }
 
     /// How often something has changed that may make a comparison come out otherwise: while it is the same number, what

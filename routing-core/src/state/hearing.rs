@@ -3,7 +3,7 @@
 use super::budget::Account;
 use super::operations::Running;
 use super::requests::{Pending, Purpose};
-use super::{NodeState, Phase, join, upkeep};
+use super::{NodeState, Phase, join};
 use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Notice, OperationId, Target};
 use crate::heard::Heard;
@@ -187,12 +187,16 @@ impl NodeState {
                 if let Message::Find(find) = &pending.request
                     && found.contacts.is_some()
                 {
-                    upkeep::acquaint(&mut self.core, &pending.peer, &find.target, *account);
+                    self.upkeep.on_other_set(&mut self.core, &pending.peer, &find.target, *account);
                 }
             }
             (Purpose::Acquaint(_), Message::Sampled(sampled)) => {
+                let before = self.core.table.version();
                 for named in sampled.contacts.iter() {
                     self.meet(&named.contact);
+                }
+                if self.core.table.version() != before {
+                    self.upkeep.on_acquainted();
                 }
             }
             (Purpose::Compare(start, bits), Message::Compared(compared)) => {

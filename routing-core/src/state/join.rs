@@ -11,10 +11,12 @@
 use super::compare::Comparisons;
 use super::core::Core;
 use super::requests::{Pending, Purpose};
+use super::upkeep::ask_whom_else;
 use crate::contact::Contact;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::error::JoinError;
-use crate::holders::{Scale, agreed};
+use crate::holders::{Scale, SetName, agreed};
+use crate::id::Grid;
 use crate::message::{CONTACTS_MAX, Find, Found, List, Message, Part, Sample, Sampled, Want};
 use crate::search::{Search, Seat};
 use crate::time::{Tick, Ticks};
@@ -40,6 +42,8 @@ pub(crate) struct Join {
     id: OperationId,
     entries: Vec<Target>,
     search: Search<()>,
+    /// How far the window reached when it was looked at last, in leading 64 bits.
+    reach: u64,
     /// What those who answered say of the density; nothing where the node has been in already, and its own table tells.
     scales: Option<Vec<Scale>>,
     /// Entry points dialled and not heard of yet.
@@ -76,6 +80,7 @@ impl Join {
             id,
             entries,
             search,
+            reach: 0,
             scales: Some(Vec::new()),
             dialled: 0,
             stage: Stage::Searching,
@@ -160,11 +165,23 @@ impl Join {
     pub(super) fn on_sampled(
         &mut self,
         core: &mut Core,
-        comparisons: &Comparisons,
+        comparisons: &mut Comparisons,
         pending: &Pending,
         sampled: &Sampled,
     ) -> Progress {
-        core.meet_all(&sampled.contacts);
+        let contacts = core.meet_all(&sampled.contacts);
+        if self.is_of_search(pending) {
+            let informant = pending.peer.grid();
+            for contact in &contacts {
+                self.search.add_named(contact, informant, core.acquaintance(&contact.grid()));
+            }
+            self.search.on_answer(&informant, ());
+            // Mostly nobody is named, and somebody else is still awaited.
+            if contacts.is_empty() && self.search.is_awaited_within(self.reach) {
+                return Progress::Going;
+            }
+            return self.advance(core, comparisons, pending.depth);
+        }
         if sampled.has_more {
             core.table.set_partial();
         }
@@ -173,7 +190,7 @@ impl Join {
     }
 
     pub(super) fn on_silence(&mut self, core: &mut Core, comparisons: &mut Comparisons, pending: &Pending) -> Progress {
-        if matches!(pending.request, Message::Sample(_)) {
+        if !self.is_of_search(pending) {
             return self.one_filled(core, comparisons);
         }
         self.search.on_silence(&pending.peer.grid());
@@ -192,22 +209,26 @@ impl Join {
         if self.stage != Stage::Searching {
             return self.progress(core, comparisons);
         }
-        while let Some(peer) = self.search.next().cloned() {
+        let window = self.search.window();
+        self.reach = self.farthest(&window).map_or(0, |farthest| core.grid().0.prefix() ^ farthest.0.prefix());
+        let (place, groups) = (*self.search.target(), core.config.holders * 4);
+        let depth = led_by.saturating_add(1);
+        while let Some(peer) = self.search.next_of(&window).cloned() {
             self.search.on_asked(&peer.grid());
-            let find = |id| Find {
-                id,
-                target: *self.search.target(),
-                want: Want::Introductions,
-                groups: core.config.holders * 4,
-                set: self.search.set_name(),
-            };
-            let find = find(crate::message::RequestId(0));
-            core.ask(&peer, false, Purpose::Operation(self.id), led_by.saturating_add(1), |id| {
-                Message::Find(Find { id, ..find })
-            });
+            let purpose = Purpose::Operation(self.id);
+            if self.search.has_arrived() {
+                // Somebody has said who is there: the others, who shall know of this node, say whom they know besides.
+                let bits = self.neighbourhood_bits(&window);
+                ask_whom_else(core, &peer, (&place, bits), CONTACTS_MAX as u16, true, purpose, depth);
+            } else {
+                core.ask(&peer, false, purpose, depth, |id| {
+                    let set = SetName::NONE;
+                    Message::Find(Find { id, target: place, want: Want::Introductions, groups, set })
+                });
+            }
         }
         let is_anybody_there = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
-        if self.dialled == 0 && self.search.is_finished() {
+        if self.dialled == 0 && self.search.is_finished_in(&window) {
             self.depth = led_by;
             if !is_anybody_there {
                 return self.fail(core);
@@ -216,6 +237,33 @@ impl Join {
             core.begin_as_newcomer(comparisons);
         }
         self.progress(core, comparisons)
+    }
+
+    /// How many leading bits of the own id make the largest part of the keyspace that lies within the window: all of it where
+    /// the window is the whole network.
+    fn neighbourhood_bits(&self, window: &[Seat]) -> u8 {
+        if window.len() < usize::from(self.search.groups()) {
+            return 0;
+        }
+        self.farthest(window).map_or(0, |farthest| (self.search.target().common_bits(&farthest.0) + 1).min(64) as u8)
+    }
+
+    fn farthest(&self, window: &[Seat]) -> Option<Grid> {
+        window.iter().rev().find_map(|seat| match seat {
+            Seat::Other(index, _) => Some(self.search.candidates()[*index].contact().grid()),
+            Seat::Own(..) => None,
+        })
+    }
+
+    /// Whether somebody near was asked whom else he knows, and not somebody anywhere for a part of the keyspace.
+    fn is_of_search(&self, pending: &Pending) -> bool {
+        match &pending.request {
+            Message::Sample(sample) => {
+                let Part { start, bits, .. } = &*sample.part;
+                start.common_bits(self.search.target()) >= u32::from(*bits)
+            }
+            _ => true,
+        }
     }
 
     fn fail(&mut self, core: &mut Core) -> Progress {
@@ -241,14 +289,11 @@ impl Join {
             .filter(|candidate| candidate.answer().is_some())
             .map(|candidate| candidate.contact().clone())
             .collect();
-        let farthest = self.search.window().iter().rev().find_map(|seat| match seat {
-            Seat::Other(index, _) => Some(self.search.candidates()[*index].contact().grid()),
-            Seat::Own(..) => None,
-        });
+        let window = self.search.window();
         let groups_wanted = usize::from(core.config.holders) * 4;
-        let Some(farthest) = farthest.filter(|_| self.search.window().len() >= groups_wanted) else { return };
+        let Some(farthest) = self.farthest(&window).filter(|_| window.len() >= groups_wanted) else { return };
         let own = core.grid().0;
-        let nodes = u128::from(self.search.window().len() as u64) << 64;
+        let nodes = u128::from(window.len() as u64) << 64;
         let nodes = (nodes / (u128::from(own.prefix() ^ farthest.0.prefix()) + 1)).min(1 << 40) as u64;
         if nodes > u64::from(core.config.neighbours_max) {
             core.table.set_partial();

@@ -17,6 +17,7 @@ use super::core::Core;
 use super::requests::Purpose;
 use crate::contact::Contact;
 use crate::effect::Notice;
+use crate::id::Grid;
 use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
@@ -25,7 +26,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use sweeps::ask_for_a_word;
 
-pub(super) use refill::acquaint;
+pub(super) use refill::ask_whom_else;
 
 /// What a comparison costs where nothing differs: question and answer with their framing, in bytes.
 const COMPARISON_BYTES: usize = 96;
@@ -33,8 +34,10 @@ const COMPARISON_BYTES: usize = 96;
 const PROBE_PAUSE: Ticks = Ticks(100);
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
 const EAGER_PAUSE: Ticks = Ticks(20);
-/// How long things are left to come to rest before what the lost held is compared.
+/// How long things are left to come to rest before what the lost held is compared: the first time, and at most when more
+/// are found to be lost again and again.
 const REST: Ticks = Ticks::seconds(3);
+const REST_MAX: Ticks = Ticks::seconds(12);
 /// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
 const OUTAGE: Ticks = Ticks::minutes(1);
 const OUTAGE_SHARE: usize = 8;
@@ -48,15 +51,15 @@ const REJOIN_PAUSE: Ticks = Ticks::minutes(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
-    /// The own neighbourhood when it was looked up last.
-    near: Vec<Arc<Contact>>,
+    /// The own neighbourhood when it was looked up last, by the leading 64 bits of the ids.
+    near: Vec<u64>,
     near_next: usize,
     /// Whether it may have changed since this was asked last.
     has_near_changed: bool,
     /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
     near_edge: u64,
-    /// Whether somebody in it may not have answered yet.
-    has_strangers: bool,
+    /// Who comes before this one has been looked at for whether it has not answered yet.
+    stranger_next: usize,
     pub(crate) near_wake: Option<Tick>,
     far_bin: usize,
     far_index: usize,
@@ -68,9 +71,15 @@ pub(crate) struct Upkeep {
     pub(super) refill_worth: u64,
     /// How many parts have been asked about.
     pub(super) refill_part: u32,
+    /// How many neighbours that saw another set have named nobody new, one after the other, and how many were not asked since.
+    asked_in_vain: u8,
+    passed_over: u8,
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
     round: VecDeque<Arc<Contact>>,
     haste: Haste,
+    /// How long things are left to come to rest before the next urgent round, and when one began last.
+    rest: Ticks,
+    hastened: Option<Tick>,
     /// Whether one round has begun since this node joined.
     has_begun_rounds: bool,
     /// Up to which change of the fellowship it has compared.
@@ -191,11 +200,17 @@ impl Upkeep {
         }
     }
 
-    /// Comparisons begin anew, soon.
+    /// Comparisons begin anew, soon: one round does for all who are lost before it begins. The next one has to wait for twice
+    /// as long.
     fn call(&mut self, now: Tick) {
-        self.haste = Haste::Called;
         self.round.clear();
-        self.compare_wake = self.compare_wake.map(|_| now + REST);
+        if std::mem::replace(&mut self.haste, Haste::Called) == Haste::Called {
+            return;
+        }
+        if self.hastened.is_none_or(|hastened| now.since(hastened) > OUTAGE) {
+            self.rest = REST;
+        }
+        self.compare_wake = self.compare_wake.map(|_| now + self.rest);
     }
 
     /// One comparison after the other, with all fellows. After an urgent round what the lost held is here as far as
@@ -205,13 +220,11 @@ impl Upkeep {
             core.fellowship.clear();
             return self.call(core.now);
         }
-        if let Some(fellow) = self.round.pop_front() {
-            if core.table.entry(&fellow.grid()).is_some_and(Entry::is_available) {
-                if self.haste != Haste::Urgent {
-                    core.budget.spend(Account::Near, COMPARISON_BYTES);
-                }
-                core.compare_with(comparisons, &fellow);
+        if let Some(fellow) = self.next_fellow(core) {
+            if self.haste != Haste::Urgent {
+                core.budget.spend(Account::Near, COMPARISON_BYTES);
             }
+            core.compare_with(comparisons, &fellow);
         } else if self.haste == Haste::Urgent && (!comparisons.is_empty() || core.fetch_claims(comparisons)) {
             self.compare_wake = Some(core.now + REST);
             return;
@@ -225,6 +238,10 @@ impl Upkeep {
             }
             core.hand_over_strays();
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
+            if self.haste == Haste::Urgent {
+                self.hastened = Some(core.now);
+                self.rest = Ticks(self.rest.0 * 2).min(REST_MAX);
+            }
             comparisons.is_urgent = self.haste == Haste::Urgent;
             comparisons.gives = std::mem::replace(&mut self.has_begun_rounds, true);
             core.begin_votes(comparisons);
@@ -240,6 +257,19 @@ impl Upkeep {
         let pause = if self.haste == Haste::Urgent { EAGER_PAUSE } else { Ticks(rate).max(EAGER_PAUSE) };
         let next = core.now + pause;
         self.compare_wake = Some(core.absent.next_due().map_or(next, |due| next.min(due.max(core.now + Ticks(1)))));
+    }
+
+    /// With whom this round compares next. If a fellow has asked meanwhile, and both had the same, so much is known; but votes
+    /// on claims are counted in answers.
+    fn next_fellow(&mut self, core: &Core) -> Option<Arc<Contact>> {
+        let is_known = |fellow: &Grid| core.fellowship.has_agreed(fellow) && !core.holds_claims();
+        let may_ask = |fellow: &Grid| core.table.entry(fellow).is_some_and(Entry::is_available) && !is_known(fellow);
+        while let Some(fellow) = self.round.pop_front() {
+            if may_ask(&fellow.grid()) {
+                return Some(fellow);
+            }
+        }
+        None
     }
 
     /// Tries somebody who was given up.

@@ -162,7 +162,8 @@ impl Density {
         prefixes: impl Iterator<Item = u64>,
         is_partial: bool,
     ) {
-        if count.abs_diff(self.whole_count) > self.whole_count / WHOLE_AGAIN {
+        // A table that leaves some out says nothing about all.
+        if !is_partial && count.abs_diff(self.whole_count) > self.whole_count / WHOLE_AGAIN {
             (self.whole_count, self.whole) = (count, of_all(count, prefixes));
         }
         self.near = near;

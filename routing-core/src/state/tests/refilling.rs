@@ -133,7 +133,7 @@ fn each_part_of_the_keyspace_has_its_turn() {
 
 /// Somebody asks `node` 0 of a network at rest for contacts; whom it names.
 fn named_by_first(world: &mut World, start: Id, known: &[Grid], with_hearsay: bool) -> Vec<Grid> {
-    let known = known.iter().map(|grid| Mark::new(&start, grid)).collect();
+    let known = known.iter().map(|grid| Mark::new(&start, grid.0.prefix())).collect();
     let part = Arc::new(Part { start, bits: 0, count: 100, with_hearsay, known });
     let (before, from) = (world.sent.len(), world.grid(1));
     world.hear(0, Heard::Message(from, Message::Sample(Sample { id: RequestId(2), part })));

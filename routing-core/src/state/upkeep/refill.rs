@@ -30,6 +30,8 @@ const REFILL_CONTACTS: u64 = 16;
 const REFILL_WORTH: u64 = 16;
 /// How many a neighbour names at most where it does not see the same neighbours.
 const ACQUAINTANCES: u16 = 16;
+/// How many neighbours that do not see the same are passed over at most after those who named nobody new.
+const IN_VAIN_MAX: u8 = 8;
 /// Parts that share more leading bits with the own id are the near sweep's affair.
 const REFILL_DEPTH_MAX: u32 = 40;
 
@@ -71,7 +73,7 @@ impl Upkeep {
             (self.refill_pause, self.refill_worth) = (pause, expected.div_ceil(REFILL_WORTH).max(1));
             // While it knows so few, everybody who may be there is of use.
             let with_hearsay = account == Account::Repair && !core.table.is_partial();
-            ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account));
+            ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account), 0);
         }
     }
 
@@ -121,33 +123,46 @@ impl Upkeep {
         self.refill_pause = REFILL_PAUSE;
         self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
     }
-}
 
-/// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know. Mostly
-/// there are none, since it is the peer that knows too few, or widens the set otherwise.
-pub(crate) fn acquaint(core: &mut Core, peer: &Arc<Contact>, place: &Id, account: Account) {
-    let view = core.view(place, core.config.holders);
-    let Some((farthest, _)) = view.others.last() else { return };
-    let bits = (farthest.prefix() ^ place.prefix()).leading_zeros() as u8;
-    drop(view);
-    ask_whom_else(core, peer, (place, bits), ACQUAINTANCES, false, Purpose::Acquaint(account));
+    /// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know.
+    /// Mostly there are none, since it is the peer that knows too few, or widens the set otherwise: the more were asked in
+    /// vain in a row, the more are passed over.
+    pub(crate) fn on_other_set(&mut self, core: &mut Core, peer: &Arc<Contact>, place: &Id, account: Account) {
+        if self.passed_over < self.asked_in_vain {
+            self.passed_over += 1;
+            return;
+        }
+        let view = core.view(place, core.config.holders);
+        let Some((farthest, _)) = view.others.last() else { return };
+        let bits = (farthest.prefix() ^ place.prefix()).leading_zeros() as u8;
+        drop(view);
+        (self.passed_over, self.asked_in_vain) = (0, (self.asked_in_vain + 1).min(IN_VAIN_MAX));
+        ask_whom_else(core, peer, (place, bits), ACQUAINTANCES, false, Purpose::Acquaint(account), 0);
+    }
+
+    /// Somebody so asked has named somebody who was not known.
+    pub(crate) fn on_acquainted(&mut self) {
+        (self.passed_over, self.asked_in_vain) = (0, 0);
+    }
 }
 
 /// Asks `peer` for at most `count` contacts that share so many leading bits with a place and that this node does not know.
-fn ask_whom_else(
+pub(crate) fn ask_whom_else(
     core: &mut Core,
     peer: &Arc<Contact>,
     (place, bits): (&Id, u8),
     count: u16,
     with_hearsay: bool,
     purpose: Purpose,
+    depth: u8,
 ) {
     let start = drawn_within(core, place, bits);
     let is_in = |grid: &Grid| grid.0.common_bits(&start) >= bits.into();
-    let known = core.table.known_in(&start, bits).chain(core.dead.refused().filter(is_in));
-    let known = known.map(|grid| Mark::new(&start, &grid)).collect();
+    let refused = core.dead.refused().filter(is_in).map(|grid| grid.0.prefix());
+    let known = core.table.known_in(&start, bits).chain(refused);
+    let known = known.map(|prefix| Mark::new(&start, prefix)).collect();
     let part = Arc::new(Part { start, bits, count, with_hearsay, known });
-    core.ask(peer, false, purpose, 0, |id| Message::Sample(Sample { id, part }));
+    core.ask(peer, false, purpose, depth, |id| Message::Sample(Sample { id, part }));
 }
 
 /// A drawn place that shares so many leading bits with `part`.

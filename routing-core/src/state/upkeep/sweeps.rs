@@ -37,29 +37,25 @@ impl Upkeep {
         if self.near_next >= self.near.len() {
             let neighbourhood = usize::from(core.config.holders) * 4;
             let own = core.grid().0;
-            self.near = core
-                .table
-                .nearest(&own)
-                .filter(|entry| !core.absent.contains(&entry.contact().grid()))
-                .take(neighbourhood)
-                .map(|entry| entry.contact().clone())
-                .collect();
+            let is_absent = |entry: &Entry| !core.absent.is_empty() && core.absent.contains(&entry.contact().grid());
+            let near = core.table.nearest(&own).filter(|entry| !is_absent(entry)).take(neighbourhood);
+            self.near = near.map(Entry::prefix).collect();
             let edge = self.near.get(neighbourhood - 1);
-            self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge.grid().0.prefix());
-            self.near_next = 0;
+            self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge);
+            (self.near_next, self.stranger_next) = (0, 0);
             self.has_near_changed = true;
-            self.has_strangers = true;
         }
         // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.
-        let is_stranger = |contact: &Arc<Contact>| {
-            core.table.entry(&contact.grid()).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
+        let is_stranger = |prefix: &u64| {
+            core.table.entry_at(*prefix).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
         };
-        let mut strangers = if self.has_strangers { self.near_next..self.near.len() } else { 0..0 };
-        let stranger = strangers.find(|index| is_stranger(&self.near[*index]));
-        self.has_strangers = stranger.is_some();
+        let from = self.stranger_next.max(self.near_next);
+        let stranger = self.near.iter().skip(from).position(is_stranger).map(|after| from + after);
+        self.stranger_next = stranger.map_or(self.near.len(), |stranger| stranger + 1);
         if stranger.is_some() || self.roll_call > 0 {
             let closed = core.closed_for(Account::Repair);
             if closed > Ticks(0) {
+                self.stranger_next = stranger.unwrap_or(self.near.len());
                 self.near_wake = Some(core.now + closed);
                 return;
             }
@@ -80,8 +76,9 @@ impl Upkeep {
 
     /// Who was heard from since the last round need not be asked, unless there is reason to ask everybody.
     fn probe_next_neighbour(&mut self, core: &mut Core, account: Account) {
-        let Some(contact) = self.near.get(self.near_next).cloned() else { return };
+        let Some(prefix) = self.near.get(self.near_next) else { return };
         self.near_next += 1;
+        let Some(contact) = core.table.entry_at(*prefix).map(|entry| entry.contact().clone()) else { return };
         if !core.table.take_recent(&contact.grid()) || account == Account::Repair {
             let own = core.grid().0;
             self.probe(core, &contact, own, account);
@@ -133,7 +130,7 @@ impl Upkeep {
     fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id, account: Account) {
         let is_complete = core.table.is_complete_at(&place);
         let (groups, set) = if is_complete {
-            (core.config.holders, core.view(&place, core.config.holders).name)
+            (core.config.holders, core.set_name_at(&place))
         } else {
             (0, SetName::NONE)
         };
