@@ -36,6 +36,8 @@
 //!            │            └─▶ NodeState, called directly or by the async driver
 //!            ├─▶ oracle                who truly holds a key
 //!            └─▶ servers               which home-servers there are
+//!
+//!   yardstick ───▶ wheel                 how fast events are without a protocol
 //! ```
 
 pub mod carrier;
@@ -48,3 +50,4 @@ mod rows;
 pub mod sandbox;
 pub mod servers;
 pub mod wheel;
+pub mod yardstick;
