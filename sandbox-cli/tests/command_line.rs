@@ -101,6 +101,21 @@ fn what_has_become_worse_ends_a_comparison_with_1_and_another_story_with_2() {
 }
 
 #[test]
+fn a_network_of_each_size_has_a_row_that_says_what_a_bare_wheel_reaches() {
+    let output = sandbox(&["scale", "--nodes", "20,10", "--threads", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let rows: Vec<Vec<&str>> =
+        text(&output.stdout).lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    let column = |name| rows[0].iter().position(|head| *head == name).expect(name);
+    assert_eq!(rows[2..].iter().map(|row| row[column("nodes")]).collect::<Vec<_>>(), ["10", "20"]);
+    for row in &rows[2..] {
+        let number = |name| row[column(name)].trim_end_matches(" %").replace(',', "").parse::<f64>().expect(name);
+        let share = 100.0 * number("events a second") / number("bare wheel");
+        assert!((number("share") - share).abs() < 0.1, "{row:?}");
+    }
+}
+
+#[test]
 fn a_lookup_is_explained_without_colours_in_a_pipe() {
     let (key, peer) = ("ab".repeat(32), "cd".repeat(32));
     let line = format!(
