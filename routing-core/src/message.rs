@@ -407,8 +407,6 @@ const MARK_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 pub struct Sampled {
     /// That of the request.
     pub id: RequestId,
-    /// Whether the peer knows more there.
-    pub has_more: bool,
     /// The contacts.
     pub contacts: List<Named, CONTACTS_MAX>,
 }
@@ -539,7 +537,7 @@ impl Message {
             Message::Sample(Sample { id, part }) => {
                 varint(id.0) + 34 + varint(part.count.into()) + list(&part.known, |_| size_of::<Mark>())
             }
-            Message::Sampled(sampled) => varint(sampled.id.0) + 1 + list(&sampled.contacts, Named::encoded_len),
+            Message::Sampled(sampled) => varint(sampled.id.0) + list(&sampled.contacts, Named::encoded_len),
             Message::Farewell(farewell) => {
                 farewell.contact.encoded_len() + list(&farewell.acquainted, |contact| contact.encoded_len())
             }

@@ -324,6 +324,11 @@ impl RoutingTable {
         self.len() as u64 * SHORTAGE < self.scale().nodes()
     }
 
+    /// Whether one in sixteen is not known of what the density tells: it errs by about as much.
+    pub fn is_full(&self) -> bool {
+        self.len() as u64 * 16 >= self.scale().nodes() * 15
+    }
+
     /// Whether some contact was left out for want of room.
     pub fn is_partial(&self) -> bool {
         self.partial
@@ -350,8 +355,8 @@ impl RoutingTable {
         Nearest { table: self, target: *target, home: self.bin_of(prefix), next_bin: 0, sorted: SmallVec::new() }
     }
 
-    /// At most `count` contacts that share the leading `bits` of `start`, spread evenly over what is known there, and
-    /// whether there were more. `offset` shifts the choice, so that not everybody is told the same ones.
+    /// At most `count` contacts that share the leading `bits` of `start`, spread evenly over what is known there. `offset`
+    /// shifts the choice, so that not everybody is told the same ones.
     pub fn sample(
         &self,
         start: &Id,
@@ -359,14 +364,14 @@ impl RoutingTable {
         count: usize,
         offset: u64,
         mut admit: impl FnMut(&Entry) -> bool,
-    ) -> (Vec<&Entry>, bool) {
+    ) -> Vec<&Entry> {
         let range: Vec<&Entry> = self.in_range(start.prefix(), bits.into()).filter(|entry| admit(entry)).collect();
         if range.len() <= count {
-            return (range, false);
+            return range;
         }
         let shift = offset as usize % range.len();
         let spread = (0..count).map(|index| range[(index * range.len() / count + shift) % range.len()]);
-        (spread.collect(), true)
+        spread.collect()
     }
 
     /// The contacts that share the leading `bits` (at most 64 count) of `prefix`.
@@ -539,11 +544,24 @@ impl RoutingTable {
         self.shares.quota.get(shared_bits as usize).map_or(self.budget / 2, |quota| *quota as usize)
     }
 
-    /// The cell that a place outside the own slice belongs to: so many leading bits, and how many contacts it may hold.
+    /// The cell that a place outside the own slice belongs to: so many leading bits, and how many contacts it may hold. It is
+    /// a slice, or several where there are more slices than contacts.
     fn cell(&self, shared: usize) -> (u32, usize) {
         let quota = self.shares.quota[shared];
-        let bits = quota.ilog2();
+        let bits = quota.ilog2().min((self.shares.depth - 1 - shared) as u32);
         (shared as u32 + 1 + bits, quota.div_ceil(1 << bits) as usize)
+    }
+
+    /// In a table that leaves some out: the part of the keyspace around `place` that should have contacts, and how many more
+    /// than it has, if that is more than half of them.
+    pub fn gap_at(&self, place: &Id) -> Option<(u8, u16)> {
+        let shared = self.shared_bits(place.prefix());
+        if shared >= self.shares.depth {
+            return None;
+        }
+        let (bits, room) = self.cell(shared);
+        let count = self.in_range(place.prefix(), bits).count();
+        (count * 2 < room).then_some((bits as u8, (room - count) as u16))
     }
 
     /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.

@@ -137,7 +137,7 @@ fn the_fullest_frames_cost_a_few_times_their_length() {
         Message::Fetched(Fetched { id, copies: many(copy, 2 * least_len + 2) }),
         Message::Fetch(Fetch { id, keys: many(brief.key, 33) }),
         Message::Compared(Compared { id, difference: Difference::Listing(many(brief, 34)) }),
-        Message::Sampled(Sampled { id, has_more: false, contacts: many(named, contact_len + 1) }),
+        Message::Sampled(Sampled { id, contacts: many(named, contact_len + 1) }),
         Message::Farewell(Farewell { contact: contact.clone(), acquainted: many(contact, contact_len) }),
     ];
     for message in fullest {
@@ -357,7 +357,7 @@ impl Dice {
                     part: Arc::new(Part { start, bits, count, with_hearsay: self.coin(), known }),
                 })
             }
-            9 => Message::Sampled(Sampled { id, has_more: self.coin(), contacts: self.list(Self::named) }),
+            9 => Message::Sampled(Sampled { id, contacts: self.list(Self::named) }),
             10 => {
                 let contact = self.any(&CARDS).clone();
                 Message::Farewell(Farewell { contact, acquainted: self.list(|dice| dice.any(&CARDS).clone()) })

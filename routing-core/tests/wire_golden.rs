@@ -163,7 +163,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("fetch", Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })),
         ("fetched", Message::Fetched(Fetched { id, copies: [copy(&closed, None, 5)].into_iter().collect() })),
         ("sample", Message::Sample(Sample { id, part: Arc::new(part) })),
-        ("sampled", Message::Sampled(Sampled { id, has_more: true, contacts })),
+        ("sampled", Message::Sampled(Sampled { id, contacts })),
         ("farewell-left", Message::Farewell(left)),
         ("farewell-away", Message::Farewell(Farewell { contact: two.contact, acquainted })),
         ("unknown", Message::Unknown(id)),

@@ -274,8 +274,8 @@ impl Core {
             let may_be_named = entry.failures() == 0 && (entry.has_answered() || part.with_hearsay);
             may_be_named && !is_known(entry.prefix()) && entry.contact().grid() != from
         };
-        let (entries, has_more) = self.table.sample(&part.start, part.bits, count, offset, admit);
+        let entries = self.table.sample(&part.start, part.bits, count, offset, admit);
         let contacts = fitting(entries.into_iter().map(named), 0);
-        self.reply_by_upkeep(from, Message::Sampled(Sampled { id: sample.id, has_more, contacts }));
+        self.reply_by_upkeep(from, Message::Sampled(Sampled { id: sample.id, contacts }));
     }
 }

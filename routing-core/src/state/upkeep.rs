@@ -21,11 +21,12 @@ use crate::id::Grid;
 use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
-use refill::REFILL_PAUSE;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use sweeps::ask_for_a_word;
 
+#[cfg(test)]
+pub(super) use refill::Gap;
 pub(super) use refill::ask_whom_else;
 
 /// What a comparison costs where nothing differs: question and answer with their framing, in bytes.
@@ -67,6 +68,8 @@ pub(crate) struct Upkeep {
     /// When somebody is asked whom this node does not know, and how long to wait after a vain attempt.
     pub(crate) refill_wake: Option<Tick>,
     refill_pause: Ticks,
+    /// Until when the table is filled in a hurry.
+    filling_until: Option<Tick>,
     /// How many contacts the next answer has to bring to be worth its question.
     pub(super) refill_worth: u64,
     /// How many parts have been asked about.
@@ -122,8 +125,7 @@ impl Upkeep {
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
         self.far_wake = Some(core.now + Ticks(1_000));
-        self.refill_pause = REFILL_PAUSE;
-        self.refill_wake = Some(core.now + REFILL_PAUSE);
+        self.start_filling(core.now);
     }
 
     pub(super) fn stop(&mut self) {
@@ -186,6 +188,8 @@ impl Upkeep {
         let is_outage = may_call && self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
         if is_outage {
             (self.silent, self.silent_since, self.roll_called) = (0, core.now, Some(core.now));
+            // Who is known by hearsay only may be gone, too.
+            self.filling_until = None;
             self.roll_call = usize::from(core.config.holders) * 4;
         }
         // Some keys may have lost the majority of their holders: then places are taken at once.

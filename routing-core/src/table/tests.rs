@@ -118,9 +118,8 @@ proptest! {
         let start = id(rng);
         let is_in_range = |entry: &Entry| entry.contact().grid().0.common_bits(&start) >= u32::from(bits).min(64);
         let in_range = table.iter().filter(|entry| is_in_range(entry)).count();
-        let (picked, has_more) = table.sample(&start, bits, count, offset, |_| true);
+        let picked = table.sample(&start, bits, count, offset, |_| true);
         prop_assert_eq!(picked.len(), count.min(in_range));
-        prop_assert_eq!(has_more, in_range > count);
         prop_assert!(picked.iter().all(|entry| is_in_range(entry)));
         let distinct: BTreeSet<Grid> = picked.iter().map(|entry| entry.contact().grid()).collect();
         prop_assert_eq!(distinct.len(), picked.len());
@@ -131,8 +130,8 @@ proptest! {
                 prop_assert!(part * 8 > count / 2 && part * 8 < count * 2, "{} of {}", part, count);
             }
         }
-        let (nobody, has_more) = table.sample(&start, bits, count, offset, |_| false);
-        prop_assert!(nobody.is_empty() && !has_more);
+        let nobody = table.sample(&start, bits, count, offset, |_| false);
+        prop_assert!(nobody.is_empty());
     }
 }
 
@@ -201,6 +200,46 @@ fn a_full_table_keeps_to_its_shares() {
             assert!(*least >= 1 && *most <= least * 2 + 1, "seed {seed}: {least} to {most}");
         }
     }
+}
+
+#[test]
+fn where_a_full_table_has_too_few_there_is_a_gap_of_as_many_as_are_missing() {
+    let rng = &mut rng(3);
+    let own = id(rng);
+    let mut table = filled(own, 256, &contacts(rng, 4_000));
+    let place = own.flip(0);
+    assert_eq!(table.gap_at(&own), None, "the own slice is another matter");
+    assert_eq!(table.gap_at(&place), None);
+    let (bits, room) = table.cell(0);
+    let mates: Vec<Grid> = table.in_range(place.prefix(), bits).map(|entry| entry.contact.grid()).collect();
+    mates.iter().for_each(|mate| assert!(table.remove(mate).is_some()));
+    assert_eq!(table.gap_at(&place), Some((bits as u8, room as u16)));
+    for _ in 0..room.div_ceil(2) {
+        table.offer(&contact(id_near(rng, &place, bits + 1)));
+    }
+    assert_eq!(table.gap_at(&place), None, "half of them will do");
+}
+
+#[test]
+fn a_version_changes_with_whoever_comes_goes_or_stops_and_begins_to_answer() {
+    let rng = &mut rng(4);
+    let (own, other) = (id(rng), contact(id(rng)));
+    let mut table = table(own, 256);
+    let mut last = table.version();
+    let mut changes = |table: &RoutingTable| table.version() != std::mem::replace(&mut last, table.version());
+    table.offer(&other);
+    assert!(changes(&table));
+    table.on_answer(&other.grid(), Ticks(10));
+    table.on_failure(&other.grid());
+    assert!(!changes(&table), "it is relied upon as before");
+    table.on_failure(&other.grid());
+    assert!(changes(&table), "two failures in a row");
+    table.on_failure(&other.grid());
+    assert!(!changes(&table));
+    table.on_answer(&other.grid(), Ticks(10));
+    assert!(changes(&table));
+    table.remove(&other.grid());
+    assert!(changes(&table));
 }
 
 #[test]

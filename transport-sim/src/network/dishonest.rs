@@ -250,7 +250,6 @@ impl Liar {
             (Message::Sample(sample), Message::Sampled(sampled)) => {
                 let friends = self.friends.sharing(&sample.part.start, sample.part.bits.into()).iter();
                 sampled.contacts = friends.take(sample.part.count.into()).cloned().map(named).collect();
-                sampled.has_more = true;
             }
             (Message::Compare(_), Message::Compared(compared)) => compared.difference = Difference::Same,
             (Message::Fetch(_), Message::Fetched(fetched)) => fetched.copies = List::default(),

@@ -135,7 +135,7 @@ fn numbers_out_of_all_proportion_are_answered_calmly() {
         Message::Unknown(id),
         Message::Stored(Stored { id, results: List::default(), contacts: List::default() }),
         Message::Fetched(Fetched { id, copies: List::default() }),
-        Message::Sampled(Sampled { id, has_more: true, contacts: List::default() }),
+        Message::Sampled(Sampled { id, contacts: List::default() }),
         Message::Compared(Compared { id, difference: Difference::Same }),
     ];
     for extreme in [0, 1, 64, 252, 253, 255] {
@@ -219,7 +219,7 @@ fn an_old_record_said_to_be_greater_does_not_spoil_a_registration() {
 /// Answers everything with something that was not asked for.
 fn cross(message: &Message) -> Option<Message> {
     Some(match message {
-        Message::Find(find) => Message::Sampled(Sampled { id: find.id, has_more: false, contacts: List::default() }),
+        Message::Find(find) => Message::Sampled(Sampled { id: find.id, contacts: List::default() }),
         Message::Store(store) => found(store.id, &[]),
         Message::Sample(sample) => found(sample.id, &[]),
         Message::Compare(compare) => {
@@ -236,9 +236,7 @@ fn cross_again(message: &Message) -> Option<Message> {
         Message::Find(Find { id, .. }) | Message::Sample(Sample { id, .. }) => {
             Message::Stored(Stored { id: *id, results: List::default(), contacts: List::default() })
         }
-        Message::Store(Store { id, .. }) => {
-            Message::Sampled(Sampled { id: *id, has_more: true, contacts: List::default() })
-        }
+        Message::Store(Store { id, .. }) => Message::Sampled(Sampled { id: *id, contacts: List::default() }),
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::holders::Scale;
 use crate::message::{Mark, Part, RequestId, Sample, Sampled};
 use crate::state::budget::Account;
-use crate::state::upkeep::Upkeep;
+use crate::state::upkeep::{Gap, Upkeep};
 
 /// A network of which everybody knows everybody, at rest.
 fn at_rest() -> World {
@@ -53,11 +53,23 @@ fn a_table_that_holds_less_than_a_third_is_in_a_hurry_and_else_what_upkeep_can_p
     for contact in near.iter().chain(&far[..900]) {
         core.table.offer(contact);
     }
-    assert_eq!(Upkeep::refill_account(core), Account::Repair);
+    let mut upkeep = Upkeep::default();
+    assert_eq!(upkeep.refill_account(core), Account::Repair);
     for contact in far.iter().skip(900).step_by(10) {
         core.table.offer(contact);
     }
-    assert_eq!(Upkeep::refill_account(core), Account::Far);
+    assert_eq!(upkeep.refill_account(core), Account::Far);
+    // Who has just joined wants nearly everybody at once.
+    upkeep.start(core);
+    assert_eq!(upkeep.refill_account(core), Account::Repair);
+    let joined = core.now;
+    core.now = joined + Ticks::minutes(15);
+    assert_eq!(upkeep.refill_account(core), Account::Far, "it has had its time");
+    core.now = joined;
+    far.iter().for_each(|contact| {
+        core.table.offer(contact);
+    });
+    assert_eq!(upkeep.refill_account(core), Account::Far, "everybody is known");
 }
 
 #[test]
@@ -119,7 +131,7 @@ fn each_part_of_the_keyspace_has_its_turn() {
     let mut upkeep = Upkeep::default();
     let mut met = std::collections::BTreeSet::new();
     let mut asked = || {
-        let (start, bits, _) = upkeep.next_part(core).unwrap();
+        let Gap { part: start, bits, .. } = upkeep.next_gap(core).unwrap();
         upkeep.refill_part += 1;
         (start.slice(bits).0, bits)
     };

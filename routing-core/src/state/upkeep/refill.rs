@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// seldom else.
 pub(super) const REFILL_PAUSE: Ticks = Ticks::seconds(2);
 const REFILL_PAUSE_MAX: Ticks = Ticks::seconds(30);
+/// For how long after it has joined a node fills its table in a hurry, and hears hearsay as it did when it joined. It is
+/// short of most contacts only then, or after a disaster.
+const FILLING: Ticks = Ticks::minutes(15);
 /// How many contacts are expected at most in a part about which somebody is asked: their marks cost as much as four cards.
 const REFILL_PART: u64 = 256;
 /// How many contacts such an answer brings at most where upkeep pays, and nobody is in a hurry: what the far sweep has for
@@ -32,8 +35,19 @@ const REFILL_WORTH: u64 = 16;
 const ACQUAINTANCES: u16 = 16;
 /// How many neighbours that do not see the same are passed over at most after those who named nobody new.
 const IN_VAIN_MAX: u8 = 8;
-/// Parts that share more leading bits with the own id are the near sweep's affair.
-const REFILL_DEPTH_MAX: u32 = 40;
+/// How many places are drawn to find one around which too few are known.
+const GAP_DRAWS: usize = 16;
+
+/// A part of the keyspace about which somebody is asked, by its leading bits.
+pub(crate) struct Gap {
+    pub(crate) part: Id,
+    pub(crate) bits: u8,
+    /// How many contacts are wanted, and how many there are to be expected.
+    count: u16,
+    expected: u64,
+    /// Whether those next to it are asked, too.
+    is_sought_there: bool,
+}
 
 impl Upkeep {
     /// Who joined while the network was small knows a small part of what there is now, and nobody tells a node of those who
@@ -52,59 +66,72 @@ impl Upkeep {
             }
             return;
         }
-        let Some((part, bits, expected)) = self.next_part(core) else {
+        let Some(gap) = self.next_gap(core) else {
             self.refill_pause = self.longer_pause();
             return;
         };
-        let account = Self::refill_account(core);
+        let account = self.refill_account(core);
         let closed = core.closed_for(account);
         if closed > Ticks(0) {
             self.refill_wake = Some(core.now + closed.max(PROBE_PAUSE));
             return;
         }
-        // Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that part, two
-        // groups that do not know of each other would never hear of each other.
-        if let Some(informant) = self.next_far(core) {
+        if let Some(informant) = self.next_informant(core, &gap) {
+            let Gap { part, bits, count, expected, .. } = gap;
             self.refill_part = self.refill_part.wrapping_add(1);
-            let (pause, count) = match account {
-                Account::Repair => (self.longer_pause(), expected.clamp(REFILL_CONTACTS, REFILL_PART) as u16),
-                Account::Near | Account::Far => (REFILL_PAUSE_MAX, REFILL_CONTACTS as u16),
-            };
-            (self.refill_pause, self.refill_worth) = (pause, expected.div_ceil(REFILL_WORTH).max(1));
+            self.refill_pause = if account == Account::Repair { self.longer_pause() } else { REFILL_PAUSE_MAX };
+            self.refill_worth = expected.div_ceil(REFILL_WORTH).max(1);
             // While it knows so few, everybody who may be there is of use.
             let with_hearsay = account == Account::Repair && !core.table.is_partial();
             ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account), 0);
         }
     }
 
-    /// The part of the keyspace about which somebody is asked next, by leading bits, and how many contacts are expected there.
-    /// While there is room for everybody, all parts in turn; else a drawn one of those in which too few are known, as of the
-    /// farthest perhaps nobody is known yet who knows anybody.
-    pub(crate) fn next_part(&self, core: &mut Core) -> Option<(Id, u8, u64)> {
-        let own = core.grid().0;
-        let parts_of = |contacts: u64| contacts.div_ceil(REFILL_PART).max(1).next_power_of_two();
+    /// Where more contacts are wanted. While there is room for everybody, all parts of the keyspace in turn; else a drawn one of
+    /// those in which too few are known.
+    pub(crate) fn next_gap(&self, core: &mut Core) -> Option<Gap> {
         if core.table.is_partial() {
-            let lacking: Vec<u32> = (0..=REFILL_DEPTH_MAX).filter(|shared| core.table.lacks(*shared)).collect();
-            let shared = *lacking.get(core.rng.next_u64() as usize % lacking.len().max(1))?;
-            let expected = core.table.expected_in(shared);
-            let parts = parts_of(expected);
-            let part = drawn_within(core, &own.flip(shared), (shared + 1) as u8);
-            return Some((part, (shared + 1 + parts.ilog2()) as u8, expected / parts));
+            return (0..GAP_DRAWS).find_map(|_| {
+                let place = drawn_within(core, &Id([0; 32]), 0);
+                let (bits, count) = core.table.gap_at(&place)?;
+                Some(Gap { part: place, bits, count, expected: count.into(), is_sought_there: true })
+            });
         }
+        let own = core.grid().0;
         let nodes = core.table.scale().nodes().min(core.config.neighbours_max.into());
-        let bits = parts_of(nodes).ilog2();
+        let bits = nodes.div_ceil(REFILL_PART).max(1).next_power_of_two().ilog2();
         let turn = self.refill_part.reverse_bits();
         let mut part = own;
         for bit in (0..bits).filter(|bit| turn << bit >> 31 == 1) {
             part = part.flip(bit);
         }
-        Some((part, bits as u8, nodes >> bits))
+        let expected = nodes >> bits;
+        let count = match self.refill_account(core) {
+            Account::Repair => expected.clamp(REFILL_CONTACTS, REFILL_PART),
+            Account::Near | Account::Far => REFILL_CONTACTS,
+        };
+        Some(Gap { part, bits: bits as u8, count: count as u16, expected, is_sought_there: false })
     }
 
-    /// Who pays for a question whom else there is. A table that lacks most is in a hurry. The others may come as upkeep allows:
-    /// whom one hears of must prove itself out of the same budget, so hearing of it sooner is of little use.
-    pub(crate) fn refill_account(core: &Core) -> Account {
-        if core.table.is_partial() || core.table.is_short() { Account::Repair } else { Account::Far }
+    /// Who is asked. Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that
+    /// part, two groups that do not know of each other would never hear of each other; but where only some are known of each
+    /// part, those who are next to it know most there, and are asked every other time.
+    fn next_informant(&mut self, core: &mut Core, gap: &Gap) -> Option<Arc<Contact>> {
+        if gap.is_sought_there && self.refill_part % 2 == 0 {
+            let nearest = core.table.nearest(&gap.part).find(|entry| entry.has_answered() && entry.failures() == 0);
+            if let Some(nearest) = nearest {
+                return Some(nearest.contact().clone());
+            }
+        }
+        self.next_far(core)
+    }
+
+    /// Who pays for a question whom else there is. A table that lacks most is in a hurry, and so is one that is being filled.
+    /// The others may come as upkeep allows: whom one hears of must prove itself out of the same budget, so hearing of it sooner
+    /// is of little use.
+    pub(crate) fn refill_account(&self, core: &Core) -> Account {
+        let is_filling = self.filling_until.is_some_and(|until| core.now < until) && !core.table.is_full();
+        if core.table.is_partial() || core.table.is_short() || is_filling { Account::Repair } else { Account::Far }
     }
 
     fn longer_pause(&self) -> Ticks {
@@ -122,6 +149,13 @@ impl Upkeep {
     pub(super) fn refill_soon(&mut self, now: Tick) {
         self.refill_pause = REFILL_PAUSE;
         self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
+    }
+
+    /// The node has joined.
+    pub(super) fn start_filling(&mut self, now: Tick) {
+        self.filling_until = Some(now + FILLING);
+        self.refill_pause = REFILL_PAUSE;
+        self.refill_wake = Some(now + REFILL_PAUSE);
     }
 
     /// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know.

@@ -129,11 +129,8 @@ impl Upkeep {
     /// Asks `contact` whether it sees the same holders of `place`.
     fn probe(&mut self, core: &mut Core, contact: &Arc<Contact>, place: Id, account: Account) {
         let is_complete = core.table.is_complete_at(&place);
-        let (groups, set) = if is_complete {
-            (core.config.holders, core.set_name_at(&place))
-        } else {
-            (0, SetName::NONE)
-        };
+        let (groups, set) =
+            if is_complete { (core.config.holders, core.set_name_at(&place)) } else { (0, SetName::NONE) };
         core.ask(contact, false, Purpose::Probe(account), 0, |id| {
             Message::Find(Find { id, target: place, want: Want::Agreement, groups, set })
         });
