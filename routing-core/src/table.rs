@@ -548,7 +548,8 @@ impl RoutingTable {
     /// a slice, or several where there are more slices than contacts.
     fn cell(&self, shared: usize) -> (u32, usize) {
         let quota = self.shares.quota[shared];
-        let bits = quota.ilog2().min((self.shares.depth - 1 - shared) as u32);
+        // With contacts for three cells in four most have one, and with half as many cells some would have two and as many none.
+        let bits = (quota + quota / 3).ilog2().min((self.shares.depth - 1 - shared) as u32);
         (shared as u32 + 1 + bits, quota.div_ceil(1 << bits) as usize)
     }
 
@@ -556,7 +557,8 @@ impl RoutingTable {
     /// than it has, if that is more than half of them.
     pub fn gap_at(&self, place: &Id) -> Option<(u8, u16)> {
         let shared = self.shared_bits(place.prefix());
-        if shared >= self.shares.depth {
+        let quota = *self.shares.quota.get(shared)?;
+        if self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota) && self.count >= self.budget {
             return None;
         }
         let (bits, room) = self.cell(shared);
