@@ -146,6 +146,11 @@ impl Admission {
         }
     }
 
+    /// Whether there are k groups already, so that nobody farther is a holder unless the set is widened.
+    pub fn is_full(&self) -> bool {
+        self.groups.len() == self.groups_max
+    }
+
     /// What the next node is, `distance` (leading 64 bits) away. Nodes must be told in order of distance.
     pub fn admit(&mut self, distance: u64, group: Group) -> Place {
         if self.groups.len() < self.groups_max {

@@ -206,18 +206,34 @@ impl Register {
     pub(super) fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
         let key = self.writings[writing as usize].record.key();
         let groups = core.config.holders_of(key.kind);
-        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
-        for slot in self.writings[writing as usize].seated() {
+        let scale = self.scale(core);
+        let state = &self.writings[writing as usize];
+        // An answer names the holders of all records of a bundle, most of whom are far from this one.
+        let reach = state.reach(groups, scale);
+        let is_near = |contact: &&Arc<Contact>| contact.grid().0.prefix() ^ key.id.prefix() <= reach;
+        let near: Vec<&Arc<Contact>> = contacts.iter().filter(is_near).collect();
+        let is_new =
+            |contact: &&Arc<Contact>| self.index.get(&contact.grid()).is_none_or(|peer| !state.is_held_by(*peer));
+        if !near.iter().any(is_new) {
+            // Somebody else believes in them, too.
+            for contact in near {
+                self.add_slot(writing, contact, true, true);
+            }
+            self.writings[writing as usize].name_set(core.grid());
+            return;
+        }
+        let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), scale);
+        for slot in state.seated() {
             search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
         }
-        for contact in contacts {
+        for contact in &near {
             search.add_named(contact, informant, core.acquaintance(&contact.grid()));
         }
         let (window, candidates) = (search.window(), search.candidates());
         for seat in window {
             if let Seat::Other(index, _) = seat {
                 let contact = candidates[index].contact();
-                let is_named = contacts.iter().any(|named| named.grid() == contact.grid());
+                let is_named = near.iter().any(|named| named.grid() == contact.grid());
                 if is_named {
                     let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
                     self.add_slot(writing, contact, is_credible, true);

@@ -84,6 +84,21 @@ impl Writing {
         })
     }
 
+    /// How far from the key somebody may be and still be a holder, by those who count as holders now.
+    pub(super) fn reach(&self, holders: u16, scale: Scale) -> u64 {
+        let mut admission = Admission::new(holders, scale);
+        let full_at = self.seated().find(|slot| {
+            admission.admit(slot.distance, slot.group);
+            admission.is_full()
+        });
+        full_at.map_or(u64::MAX, |slot| slot.distance.max(scale.radius(holders).unwrap_or(0)))
+    }
+
+    /// Whether this peer is known to be one of its holders.
+    pub(super) fn is_held_by(&self, peer: u32) -> bool {
+        self.slots.iter().any(|slot| slot.peer == peer && slot.is_holder)
+    }
+
     /// A holder sees another set, whose members it has named: `is_named` says of whom.
     pub(super) fn on_other_set(&mut self, informant: u32, is_named: impl Fn(u32) -> bool) {
         for slot in self.slots.iter_mut().filter(|slot| slot.peer != informant && !is_named(slot.peer)) {
