@@ -427,6 +427,11 @@ impl RoutingTable {
         self.density.is_in_doubt()
     }
 
+    /// What the own neighbourhood says of the density: the first to see a network grow.
+    pub(crate) fn near_scale(&self) -> Scale {
+        self.density.near()
+    }
+
     /// What this table alone says of the density. It is what other nodes are told.
     pub fn own_scale(&self) -> Scale {
         self.density.own()

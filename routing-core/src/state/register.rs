@@ -11,6 +11,7 @@
 //! reached has it. A holder that knows a greater record says so, and that surfaces even if it is only one.
 
 mod checking;
+mod gathering;
 mod placing;
 mod writing;
 
@@ -22,11 +23,12 @@ use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome, Target};
 use crate::holders::{Scale, SetName, agreed};
 use crate::id::{Grid, Id};
-use crate::message::{Brief, COPIES_MAX, Copy, Found, Message, Refusal, Store, StoreItem, StoreVerdict, Stored};
+use crate::message::{Brief, Copy, Found, Message, Refusal, Store, StoreItem, StoreVerdict, Stored};
 use crate::record::{Held, Record};
 use crate::search::Search;
 use crate::time::{Tick, Ticks};
 use checking::{Announcing, Check};
+use gathering::{Gathered, Survey};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,8 +103,10 @@ pub(crate) struct Register {
     writings: Vec<Writing>,
     peers: Vec<Peer>,
     index: BTreeMap<Grid, u32>,
-    /// Peers that have something to get and await no answer.
+    /// Peers that have something to get and await no answer; and those who get it in the next wave.
     ready: Vec<u32>,
+    gathered: Gathered,
+    survey: Survey,
     lanes: Vec<Lane>,
     /// In an announcement: which writing which peer lacks.
     lacking: Vec<(u32, u32)>,
@@ -162,6 +166,9 @@ impl Register {
             core.dials.push((target.clone(), id));
             core.effect(Effect::Request(target.clone()));
         }
+        if entries.is_empty() {
+            register.plan_survey(core);
+        }
         let goes_on = if entries.is_empty() { register.advance(core, 0) } else { true };
         goes_on.then_some(register)
     }
@@ -218,6 +225,8 @@ impl Register {
             peers: Vec::new(),
             index: BTreeMap::new(),
             ready: Vec::new(),
+            gathered: Gathered::default(),
+            survey: Survey::default(),
             lanes,
             lacking: Vec::new(),
             is_doubtful: false,
@@ -239,7 +248,7 @@ impl Register {
     }
 
     pub(super) fn next_wake(&self) -> Tick {
-        self.retry.map_or(self.deadline, |retry| retry.min(self.deadline))
+        self.retry.into_iter().chain(self.gathered.next_wake()).fold(self.deadline, Tick::min)
     }
 
     pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
@@ -247,7 +256,7 @@ impl Register {
         if self.entries_awaited == 0
             && let Some(writings) = self.homes.remove(&target.address)
         {
-            self.give_to_home(contact, &writings);
+            self.give_to_home(core, contact, &writings);
             return self.advance(core, self.depth);
         }
         self.entries_awaited = self.entries_awaited.saturating_sub(1);
@@ -277,6 +286,9 @@ impl Register {
     pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
         let informant = pending.peer.grid();
         let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
+        if self.on_surveyed(pending) {
+            return self.advance(core, pending.depth);
+        }
         // Entry points were chosen by the writer; those next to a key may be many ids of one liar.
         if self.entries.contains(&informant) {
             self.scales.push(found.scale);
@@ -359,7 +371,7 @@ impl Register {
             }
             self.on_said(core, writing, index, said, pending.depth);
         }
-        self.make_ready(index);
+        self.make_ready(core, index);
         self.advance(core, pending.depth)
     }
 
@@ -391,6 +403,8 @@ impl Register {
         let grid = pending.peer.grid();
         if matches!(pending.request, Message::Compare(_)) {
             self.on_check_failed(core, pending);
+        } else if self.on_surveyed(pending) {
+            // Then what is known already has to do.
         } else if !matches!(pending.request, Message::Store(_)) {
             // A question on the way to the holders; a bundle to the same peer may still be answered.
             for search in self.lanes.iter_mut().filter_map(|lane| lane.search.as_mut()) {
@@ -405,7 +419,7 @@ impl Register {
                 if peer.tries < TRIES_MAX {
                     peer.is_linked = false;
                     peer.queue.splice(0..0, bundle);
-                    self.make_ready(index);
+                    self.make_ready(core, index);
                 } else {
                     let unsaid = std::mem::take(&mut peer.queue);
                     for writing in bundle.into_iter().chain(unsaid) {
@@ -425,6 +439,9 @@ impl Register {
                     search.begin_again();
                 }
             }
+            return self.advance(core, self.depth);
+        }
+        if self.gathered.is_due(core.now) {
             return self.advance(core, self.depth);
         }
         if core.now < self.deadline {
@@ -462,6 +479,9 @@ impl Register {
 
     /// Finds holders, hands out bundles, reports. Says whether the operation goes on.
     fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
+        if !self.has_surveyed(core, led_by) {
+            return true;
+        }
         for lane in 0..self.lanes.len() {
             self.advance_lane(core, lane, led_by);
         }
@@ -471,8 +491,10 @@ impl Register {
         }
         // A digest is of all that a holder should have: everybody's holders must be known.
         if is_resolved || self.announcing.is_none() {
+            self.begin_wave(core, is_resolved);
             self.flush(core, led_by);
-            if self.in_flight == 0 && self.give_what_is_lacking() {
+            self.begin_wave(core, is_resolved);
+            if self.in_flight == 0 && self.give_what_is_lacking(core) {
                 self.flush(core, led_by);
             }
         }
@@ -514,14 +536,14 @@ impl Register {
     }
 
     /// Notes a peer that has something to get and awaits no answer.
-    fn make_ready(&mut self, index: u32) {
+    fn make_ready(&mut self, core: &Core, index: u32) {
         let peer = &mut self.peers[index as usize];
         let (is_awaited, has_more) =
             peer.check.as_ref().map_or((false, false), |check| (check.is_awaited(), check.has_more()));
         let awaits_nothing = peer.bundle.is_empty() && !is_awaited;
         if !peer.is_ready && awaits_nothing && (has_more || !peer.queue.is_empty()) {
             peer.is_ready = true;
-            self.ready.push(index);
+            self.line_up(core, index);
         }
     }
 
@@ -536,15 +558,8 @@ impl Register {
             if self.announcing.is_some() && self.check(core, index, led_by) {
                 continue;
             }
+            let count = self.fitting(core, index as u32).max(1);
             let peer = &mut self.peers[index];
-            let mut room = core.config.bundle_bytes_max as usize;
-            let fitting = peer.queue.iter().take(COPIES_MAX).take_while(|writing| {
-                let length = self.writings[**writing as usize].record.encoded_len() + 16;
-                let fits = length <= room;
-                room = room.saturating_sub(length);
-                fits
-            });
-            let count = fitting.count().max(1);
             peer.bundle = peer.queue.drain(..count).collect();
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
             peer.is_linked = true;

@@ -8,6 +8,7 @@ mod comparing;
 mod confirmed;
 mod hostile;
 mod refilling;
+mod registering;
 mod sparing;
 mod world;
 

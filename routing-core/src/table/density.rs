@@ -118,6 +118,11 @@ impl Density {
         self.scale().sparser_by(DOUBT)
     }
 
+    /// What the own neighbourhood says.
+    pub(super) fn near(&self) -> Scale {
+        self.near
+    }
+
     /// What the table alone says.
     pub(super) fn own(&self) -> Scale {
         if self.is_whole { self.whole } else { self.near }

@@ -157,7 +157,7 @@ impl Register {
                 peer.queue.extend(bundle);
             }
         }
-        self.make_ready(index);
+        self.make_ready(core, index);
         self.advance(core, pending.depth)
     }
 
@@ -211,7 +211,7 @@ impl Register {
 
     /// Everything has been compared: what most holders lack, those who lack it are given, if it is sure that they are the
     /// holders. Says whether that is anything.
-    pub(super) fn give_what_is_lacking(&mut self) -> bool {
+    pub(super) fn give_what_is_lacking(&mut self, core: &Core) -> bool {
         let mut lacking = std::mem::take(&mut self.lacking);
         lacking.retain(|(writing, _)| !self.writings[*writing as usize].is_acknowledged);
         if self.announcing.as_ref().is_some_and(|announcing| !announcing.asks_the_way) {
@@ -220,7 +220,7 @@ impl Register {
         }
         for (writing, index) in &lacking {
             self.peers[*index as usize].queue.push(*writing);
-            self.make_ready(*index);
+            self.make_ready(core, *index);
         }
         !lacking.is_empty()
     }
@@ -248,7 +248,7 @@ impl Register {
                 self.on_said(core, writing, index, HolderSaid::Silent, pending.depth);
             }
         }
-        self.make_ready(index);
+        self.make_ready(core, index);
     }
 
     /// The peer that was asked to compare, and what.

@@ -189,7 +189,7 @@ impl Register {
             }
         }
         for (contact, is_credible) in holders {
-            self.add_slot(writing as u32, &contact, is_credible, true);
+            self.add_slot(core, writing as u32, &contact, is_credible, true);
         }
         self.writings[writing].name_set(core.grid());
         // A network of one, or no holder at all: there is nobody to wait for.
@@ -217,7 +217,7 @@ impl Register {
         if !near.iter().any(is_new) {
             // Somebody else believes in them, too.
             for contact in near {
-                self.add_slot(writing, contact, true, true);
+                self.add_slot(core, writing, contact, true, true);
             }
             self.writings[writing as usize].name_set(core.grid());
             return;
@@ -236,18 +236,25 @@ impl Register {
                 let is_named = near.iter().any(|named| named.grid() == contact.grid());
                 if is_named {
                     let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
-                    self.add_slot(writing, contact, is_credible, true);
+                    self.add_slot(core, writing, contact, is_credible, true);
                 }
             }
         }
         self.writings[writing as usize].name_set(core.grid());
     }
 
-    pub(super) fn add_slot(&mut self, writing: u32, contact: &Arc<Contact>, is_credible: bool, is_holder: bool) {
+    pub(super) fn add_slot(
+        &mut self,
+        core: &Core,
+        writing: u32,
+        contact: &Arc<Contact>,
+        is_credible: bool,
+        is_holder: bool,
+    ) {
         let index = self.peer(contact, false);
         if self.writings[writing as usize].add(index, contact, is_credible, is_holder) {
             self.peers[index as usize].queue.push(writing);
-            self.make_ready(index);
+            self.make_ready(core, index);
         }
     }
 
@@ -278,7 +285,7 @@ impl Register {
         for holder in holders {
             let contact = self.peers[holder as usize].contact.clone();
             let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
-            self.add_slot(writing, &contact, is_credible, true);
+            self.add_slot(core, writing, &contact, is_credible, true);
         }
         self.writings[writing as usize].name_set(core.grid());
     }
@@ -296,7 +303,7 @@ impl Register {
             match known {
                 Some(contact) => {
                     if let Some(writings) = self.homes.remove(&address) {
-                        self.give_to_home(&contact, &writings);
+                        self.give_to_home(core, &contact, &writings);
                     }
                 }
                 None => {
@@ -308,12 +315,12 @@ impl Register {
         }
     }
 
-    pub(super) fn give_to_home(&mut self, contact: &Arc<Contact>, writings: &[u32]) {
+    pub(super) fn give_to_home(&mut self, core: &Core, contact: &Arc<Contact>, writings: &[u32]) {
         let peer = self.peer(contact, true);
         for writing in writings {
             let is_holder = self.writings[*writing as usize].slots.iter().any(|slot| slot.peer == peer);
             if !is_holder {
-                self.add_slot(*writing, contact, true, false);
+                self.add_slot(core, *writing, contact, true, false);
             }
         }
     }
