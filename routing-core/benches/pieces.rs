@@ -173,7 +173,7 @@ fn verify_a_record_beside_an_equal_one(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn verify_a_card(bencher: Bencher<'_, '_>) {
     let named = contacts(KEYS.into()).into_iter().map(|contact| Named { contact, is_hearsay: false });
-    let payload = encode(&Message::Sampled(Sampled { id: RequestId(4), has_more: false, contacts: named.collect() }));
+    let payload = encode(&Message::Sampled(Sampled { id: RequestId(4), contacts: named.collect() }));
     let mut fresh = std::iter::repeat_with(|| decode(&payload).unwrap()).flat_map(|message| match message {
         Message::Sampled(sampled) => sampled.contacts.to_vec(),
         other => unreachable!("{other:?}"),

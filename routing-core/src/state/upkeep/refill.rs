@@ -117,7 +117,7 @@ impl Upkeep {
     /// part, two groups that do not know of each other would never hear of each other; but where only some are known of each
     /// part, those who are next to it know most there, and are asked every other time.
     fn next_informant(&mut self, core: &mut Core, gap: &Gap) -> Option<Arc<Contact>> {
-        if gap.is_sought_there && self.refill_part % 2 == 0 {
+        if gap.is_sought_there && self.refill_part.is_multiple_of(2) {
             let nearest = core.table.nearest(&gap.part).find(|entry| entry.has_answered() && entry.failures() == 0);
             if let Some(nearest) = nearest {
                 return Some(nearest.contact().clone());
