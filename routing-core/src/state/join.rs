@@ -42,6 +42,8 @@ pub(crate) struct Join {
     id: OperationId,
     entries: Vec<Target>,
     search: Search<()>,
+    /// How many were asked for introductions.
+    introducers: usize,
     /// How far the window reached when it was looked at last, in leading 64 bits.
     reach: u64,
     /// What those who answered say of the density; nothing where the node has been in already, and its own table tells.
@@ -80,6 +82,7 @@ impl Join {
             id,
             entries,
             search,
+            introducers: 0,
             reach: 0,
             scales: Some(Vec::new()),
             dialled: 0,
@@ -105,6 +108,7 @@ impl Join {
 
     fn dial(&mut self, core: &mut Core) {
         self.stage = Stage::Searching;
+        self.introducers = 0;
         self.next_wake = core.now + core.config.join_deadline;
         let place = core.grid().0;
         self.search = core.search(place, core.config.holders * 4);
@@ -213,13 +217,15 @@ impl Join {
         while let Some(peer) = self.search.next_of(&window).cloned() {
             self.search.on_asked(&peer.grid());
             let purpose = Purpose::Operation(self.id);
-            if self.search.has_arrived() {
-                // Somebody has said who is there: the others, who shall know of this node, say whom they know besides.
+            if self.search.has_arrived() && self.introducers >= usize::from(core.config.alpha) {
+                // Some have said who is there, and who is away: the others, who shall know of this node, say whom they know
+                // besides.
                 let bits = self.neighbourhood_bits(&window);
                 ask_whom_else(core, &peer, (&place, bits), CONTACTS_MAX as u16, true, purpose, depth);
             } else {
+                self.introducers += 1;
+                let set = if self.search.has_arrived() { self.search.name_of(&window) } else { SetName::NONE };
                 core.ask(&peer, false, purpose, depth, |id| {
-                    let set = SetName::NONE;
                     Message::Find(Find { id, target: place, want: Want::Introductions, groups, set })
                 });
             }
