@@ -568,7 +568,7 @@ impl RoutingTable {
         }
         let (bits, room) = self.cell(shared);
         let count = self.in_range(place.prefix(), bits).count();
-        (count * 2 < room).then_some((bits as u8, (room - count) as u16))
+        (count * 2 < room).then(|| (bits as u8, (room - count) as u16))
     }
 
     /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.

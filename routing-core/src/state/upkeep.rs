@@ -208,7 +208,8 @@ impl Upkeep {
     /// as long.
     fn call(&mut self, now: Tick) {
         self.round.clear();
-        if std::mem::replace(&mut self.haste, Haste::Called) == Haste::Called {
+        let is_called = std::mem::replace(&mut self.haste, Haste::Called) == Haste::Called;
+        if is_called && self.compare_wake.is_some_and(|wake| wake > now) {
             return;
         }
         if self.hastened.is_none_or(|hastened| now.since(hastened) > OUTAGE) {
