@@ -66,6 +66,11 @@ fn a_table_that_holds_less_than_a_third_is_in_a_hurry_and_else_what_upkeep_can_p
     core.now = joined + Ticks::minutes(15);
     assert_eq!(upkeep.refill_account(core), Account::Far, "it has had its time");
     core.now = joined;
+    upkeep.start(core);
+    assert_eq!(upkeep.refill_account(core), Account::Repair);
+    assert!((0..8).any(|_| upkeep.on_neighbour_silent(core)), "an outage");
+    assert_eq!(upkeep.refill_account(core), Account::Far, "whom others know by hearsay may be gone");
+    upkeep.start(core);
     far.iter().for_each(|contact| {
         core.table.offer(contact);
     });

@@ -1,7 +1,7 @@
 //! What is not said twice: questions whose answer is known, or cannot come.
 
 use super::*;
-use crate::message::{Find, Named, Sampled, Want};
+use crate::message::{Find, Named, RequestId, Sampled, Want};
 
 fn count(world: &World, before: usize, is_it: impl Fn(usize, &Grid, &Message) -> bool) -> usize {
     world.sent[before..].iter().filter(|(from, to, message)| is_it(*from, to, message)).count()
@@ -103,4 +103,22 @@ fn a_question_is_not_sent_again_while_its_link_is_being_dialled() {
     };
     assert_eq!(sent_again(true), 1, "the link may be what failed");
     assert_eq!(sent_again(false), 0, "nobody can have heard it");
+}
+
+#[test]
+fn who_is_asked_only_whether_it_sees_the_same_says_nothing_of_records() {
+    let mut world = World::of(12, 4);
+    world.run(60_000);
+    let (asker, target) = (world.grid(1), world.grid(0).0);
+    let mut standing = |want| {
+        let before = world.sent.len();
+        let find = Find { id: RequestId(2), target, want, groups: 4, set: crate::holders::SetName::NONE };
+        world.hear(0, Heard::Message(asker, Message::Find(find)));
+        world.sent[before..].iter().find_map(|(_, _, message)| match message {
+            Message::Found(found) => Some(found.standing),
+            _ => None,
+        })
+    };
+    assert_eq!(standing(Want::Contacts), Some(crate::message::Standing::Settled));
+    assert_eq!(standing(Want::Agreement), Some(crate::message::Standing::NotYet));
 }
