@@ -9,6 +9,10 @@ use crate::id::{Grid, Id, Key};
 use crate::message::Brief;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// With how many it is remembered that all was the same: more than there are fellows. Anybody may ask, and strangers hold
+/// nothing together with this node, which is the same for both; with whoever finds no room is compared as ever.
+const AGREED_MAX: usize = 256;
+
 /// The reach of each key's holders, as far as it was worked out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fellowship {
@@ -78,7 +82,7 @@ impl Fellowship {
             *changes = self.changes;
             agreed.clear();
         }
-        if !agreed.contains(&fellow.0.prefix()) {
+        if agreed.len() < AGREED_MAX && !agreed.contains(&fellow.0.prefix()) {
             agreed.push(fellow.0.prefix());
         }
     }
@@ -127,5 +131,23 @@ impl Core {
         let place = key.id.prefix();
         let farthest = view.others.last().map_or(0, |(entry, _)| entry.prefix() ^ place);
         Some(if view.is_full { farthest.max(self.grid().0.prefix() ^ place) } else { u64::MAX })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{id, rng};
+
+    #[test]
+    fn however_many_ask_no_more_are_remembered_than_there_is_room_for_and_none_once_something_has_changed() {
+        let (mut fellowship, mut rng) = (Fellowship::default(), rng(1));
+        let fellow = Grid(id(&mut rng));
+        fellowship.on_agreed(&fellow);
+        (0..1_000).for_each(|_| fellowship.on_agreed(&Grid(id(&mut rng))));
+        assert!(fellowship.has_agreed(&fellow));
+        assert_eq!(fellowship.agreed.1.len(), AGREED_MAX);
+        fellowship.clear();
+        assert!(!fellowship.has_agreed(&fellow));
     }
 }
