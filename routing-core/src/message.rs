@@ -375,8 +375,8 @@ pub struct Part {
     pub bits: u8,
     /// At most so many contacts.
     pub count: u16,
-    /// Whether those who have not answered the peer are wanted, too, marked as hearsay: by somebody who joins, or still knows
-    /// less than a third of the network.
+    /// Whether those who have not answered the peer are wanted, too, marked as hearsay: by somebody who joins, or is still
+    /// filling its table.
     pub with_hearsay: bool,
     /// The marks of those whom the asker knows there, who need not be named.
     pub known: List<Mark, MARKS_MAX>,

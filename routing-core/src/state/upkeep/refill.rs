@@ -1,8 +1,9 @@
 //! Whom else is there: how a node hears of those that are neither its neighbours nor have called it.
 //!
 //! Whoever comes next in the far sweep is asked about a part of the keyspace, and told by two bytes each who is known there, so
-//! that the answer holds nobody else. Everybody is asked as often as anybody. Neighbours that do not see the same
-//! neighbourhood are asked so, too, about that. Reasons: decision 0024.
+//! that the answer holds nobody else. So everybody is asked as often as anybody; only where a table leaves some out, every other
+//! question goes to somebody next to the part. Neighbours that do not see the same neighbourhood are asked so, too, about that.
+//! Reasons: decisions 0024 and 0026.
 
 use super::sweeps::ask_for_a_word;
 use super::{PROBE_PAUSE, Upkeep};
