@@ -4,9 +4,9 @@
 //! those in bin `target ^ (j + 1)`, so the nearest are found by walking bins, whatever the size of table or network.
 //!
 //! There is one knob, the budget. Up to it everything is kept, and the table knows the whole network. Beyond it the own
-//! *slice* of the keyspace (as many leading bits as leave at most half the budget inside) stays complete, and the other
-//! half of the budget is dealt to the slices outside in equal shares; where there are more slices than contacts to
-//! deal, the nearer ones get theirs and the farther ones become sparser.
+//! *slice* of the keyspace stays complete (as many leading bits as leave at most half the budget inside, or more where that
+//! leaves fewer slices outside without a contact), and what is left of the budget is dealt to the slices outside in equal
+//! shares; where there are more slices than contacts to deal, the nearer ones get theirs and the farther ones become sparser.
 //!
 //! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
 //! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
@@ -511,19 +511,35 @@ impl RoutingTable {
         self.bins = bins;
     }
 
+    /// How many leading bits the own slice has, and how many contacts: at most half of the budget, and more where that
+    /// leaves fewer slices outside without a contact.
+    fn own_slice(&self) -> (usize, usize) {
+        let mut depth = self.by_shared_bits.len();
+        let mut inside = 0;
+        while depth > self.given_up {
+            let more = inside + self.by_shared_bits[depth - 1] as usize;
+            let covers_more = || {
+                let (outside, outside_then) = (self.budget - inside, self.budget - more);
+                let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
+                (outside as u64) < slices
+                    && outside_then as u128 * u128::from(slices) > outside as u128 * u128::from(slices_then)
+            };
+            if more > self.budget / 2 && (more > self.budget || !covers_more()) {
+                break;
+            }
+            (depth, inside) = (depth - 1, more);
+        }
+        (depth, inside)
+    }
+
     /// Deals the budget, once it binds.
     fn deal(&mut self) {
         if !self.partial {
             return;
         }
-        let mut depth = self.by_shared_bits.len();
-        let mut inside = 0;
-        while depth > self.given_up && inside + self.by_shared_bits[depth - 1] as usize <= self.budget / 2 {
-            depth -= 1;
-            inside += self.by_shared_bits[depth] as usize;
-        }
+        let (depth, inside) = self.own_slice();
         let mut left = self.budget - inside;
-        let slices_outside = (1u64 << depth.min(62)) - 1;
+        let slices_outside = slices_outside(depth);
         let quota = &mut self.shares.quota;
         quota.clear();
         quota.resize(depth, 0);
@@ -563,12 +579,26 @@ impl RoutingTable {
     pub fn gap_at(&self, place: &Id) -> Option<(u8, u16)> {
         let shared = self.shared_bits(place.prefix());
         let quota = *self.shares.quota.get(shared)?;
-        if self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota) && self.count >= self.budget {
-            return None;
-        }
         let (bits, room) = self.cell(shared);
         let count = self.in_range(place.prefix(), bits).count();
-        (count * 2 < room).then(|| (bits as u8, (room - count) as u16))
+        if count * 2 >= room {
+            return None;
+        }
+        let has_its_share =
+            self.count >= self.budget && self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota);
+        // Where all have been dealt, some other cell must have too many.
+        let is_uneven = || self.cells(shared).chunk_by(|a, b| a.0 == b.0).any(|cell| cell.len() > room);
+        (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
+    }
+
+    /// The contacts that share exactly so many leading bits with the own id, with the numbers of their cells and in order.
+    fn cells(&self, shared: usize) -> Vec<(u64, &Entry)> {
+        let (bits, _) = self.cell(shared);
+        let bucket = self.own.flip(shared as u32).prefix();
+        let members = self.in_range(bucket, shared as u32 + 1);
+        let mut members: Vec<_> = members.map(|entry| (entry.prefix >> (64 - bits.min(64)), entry)).collect();
+        members.sort_unstable_by_key(|(_, entry)| entry.prefix);
+        members
     }
 
     /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.
@@ -605,13 +635,7 @@ impl RoutingTable {
         let Some(shared) = (0..self.shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
             return;
         };
-        let (bits, _) = self.cell(shared);
-        let bucket = self.own.flip(shared as u32).prefix();
-        let mut members: Vec<(u64, &Entry)> = self
-            .in_range(bucket, shared as u32 + 1)
-            .map(|entry| (entry.prefix >> (64 - bits.min(64)), entry))
-            .collect();
-        members.sort_unstable_by_key(|(cell, entry)| (*cell, entry.prefix));
+        let members = self.cells(shared);
         let fullest = members.chunk_by(|a, b| a.0 == b.0).max_by_key(|cell| cell.len());
         let worst = fullest.and_then(|cell| {
             let doubled = |entry: &Entry| cell.iter().filter(|(_, mate)| mate.group == entry.group).count();
@@ -630,6 +654,11 @@ impl RoutingTable {
             self.deal();
         }
     }
+}
+
+/// How many slices as deep as the own one there are beside it.
+fn slices_outside(depth: usize) -> u64 {
+    (1 << depth.min(62)) - 1
 }
 
 /// Contacts in order of their distance to a target. See [`RoutingTable::nearest`].

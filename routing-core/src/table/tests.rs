@@ -221,6 +221,56 @@ fn where_a_full_table_has_too_few_there_is_a_gap_of_as_many_as_are_missing() {
 }
 
 #[test]
+fn a_part_without_contacts_is_a_gap_where_another_has_too_many_and_is_filled_at_its_cost() {
+    let rng = &mut rng(3);
+    let own = id(rng);
+    let mut table = filled(own, 256, &contacts(rng, 4_000));
+    let (empty, crowded) = (own.flip(0), own.flip(0).flip(1));
+    let (bits, room) = table.cell(0);
+    assert!(bits > 1, "these are two cells of one bucket");
+    let count = |table: &RoutingTable, place: &Id| table.in_range(place.prefix(), bits).count();
+    let mates: Vec<Grid> = table.in_range(empty.prefix(), bits).map(|entry| entry.contact.grid()).collect();
+    for mate in &mates {
+        table.remove(mate);
+        assert_eq!(table.offer(&contact(id_near(rng, &crowded, bits + 1))), Offered::New, "there is room at all");
+    }
+    assert_eq!((table.len(), count(&table, &empty)), (256, 0));
+    assert!(count(&table, &crowded) > room);
+    assert_eq!(table.gap_at(&empty), Some((bits as u8, room as u16)));
+    for known in 1..=mates.len() {
+        assert_eq!(table.offer(&contact(id_near(rng, &empty, bits + 1))), Offered::New);
+        assert_eq!((table.len(), count(&table, &empty)), (256, known));
+    }
+    assert!(count(&table, &crowded) <= room);
+}
+
+#[test]
+fn the_own_slice_has_more_than_half_of_a_table_where_that_leaves_fewer_slices_without_a_contact() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..60 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, 1_000);
+        let mut table = filled(own, 64, &all);
+        shuffle(rng, &mut all);
+        all.iter().for_each(|contact| {
+            table.offer(contact);
+        });
+        let depth = table.shares.depth as u32;
+        let inside = |depth: u32| all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= depth).count();
+        let covered =
+            |depth: u32| (64usize.saturating_sub(inside(depth)) as f64 / ((1u64 << depth) - 1) as f64).min(1.0);
+        assert!(covered(depth) >= covered(depth + 1), "seed {seed}: {depth}");
+        assert!(covered(depth) >= covered(depth - 1) || inside(depth - 1) > 64, "seed {seed}: {depth}");
+        let known = grids(&table);
+        let slice = all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= depth);
+        assert!(slice.clone().all(|contact| known.contains(&contact.grid())), "seed {seed}");
+        seen.insert((depth, slice.count() > 32));
+    }
+    assert!(seen.contains(&(5, true)) && seen.contains(&(5, false)), "{seen:?}");
+}
+
+#[test]
 fn a_version_changes_with_whoever_comes_goes_or_stops_and_begins_to_answer() {
     let rng = &mut rng(4);
     let (own, other) = (id(rng), contact(id(rng)));
