@@ -352,7 +352,8 @@ impl RoutingTable {
     /// All contacts in order of their distance to `target`.
     pub fn nearest(&self, target: &Id) -> Nearest<'_> {
         let prefix = target.prefix();
-        Nearest { table: self, target: *target, home: self.bin_of(prefix), next_bin: 0, sorted: SmallVec::new() }
+        let home = self.bin_of(prefix);
+        Nearest { table: self, target: *target, home, next_bin: 0, bin: &[], order: SmallVec::new() }
     }
 
     /// At most `count` contacts that share the leading `bits` of `start`, spread evenly over what is known there. `offset`
@@ -587,18 +588,20 @@ impl RoutingTable {
         let has_its_share =
             self.count >= self.budget && self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota);
         // Where all have been dealt, some other cell must have too many.
-        let is_uneven = || self.cells(shared).chunk_by(|a, b| a.0 == b.0).any(|cell| cell.len() > room);
+        let is_uneven = || self.count_cells(shared).iter().any(|count| *count as usize > room);
         (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
     }
 
-    /// The contacts that share exactly so many leading bits with the own id, with the numbers of their cells and in order.
-    fn cells(&self, shared: usize) -> Vec<(u64, &Entry)> {
+    /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.
+    fn count_cells(&self, shared: usize) -> SmallVec<[u32; 64]> {
         let (bits, _) = self.cell(shared);
+        let mut counts = SmallVec::from_elem(0, 1 << (bits as usize - shared - 1));
         let bucket = self.own.flip(shared as u32).prefix();
-        let members = self.in_range(bucket, shared as u32 + 1);
-        let mut members: Vec<_> = members.map(|entry| (entry.prefix >> (64 - bits.min(64)), entry)).collect();
-        members.sort_unstable_by_key(|(_, entry)| entry.prefix);
-        members
+        for entry in self.in_range(bucket, shared as u32 + 1) {
+            let cell = (entry.prefix >> (64 - bits)) as usize % counts.len();
+            counts[cell] += 1;
+        }
+        counts
     }
 
     /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.
@@ -635,12 +638,14 @@ impl RoutingTable {
         let Some(shared) = (0..self.shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
             return;
         };
-        let members = self.cells(shared);
-        let fullest = members.chunk_by(|a, b| a.0 == b.0).max_by_key(|cell| cell.len());
-        let worst = fullest.and_then(|cell| {
-            let doubled = |entry: &Entry| cell.iter().filter(|(_, mate)| mate.group == entry.group).count();
-            cell.iter().map(|(_, entry)| entry).max_by_key(|entry| (doubled(entry), entry.dispensability()))
-        });
+        let counts = self.count_cells(shared);
+        let Some((fullest, _)) = counts.iter().enumerate().max_by_key(|(_, count)| **count) else { return };
+        let (bits, _) = self.cell(shared);
+        let bucket = self.own.flip(shared as u32).prefix() & u64::MAX << (63 - shared);
+        let cell = bucket | (fullest as u64) << (64 - bits);
+        let mates = || self.in_range(cell, bits);
+        let doubled = |entry: &Entry| mates().filter(|mate| mate.group == entry.group).count();
+        let worst = mates().max_by_key(|entry| (doubled(entry), entry.dispensability()));
         if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
             self.remove(&grid);
             self.give_up(shared);
@@ -667,29 +672,60 @@ pub struct Nearest<'a> {
     target: Id,
     home: usize,
     next_bin: usize,
-    /// The current bin with the distances, farthest first, so that the next is popped from its end.
-    sorted: SmallVec<[(u64, &'a Entry); 24]>,
+    bin: &'a [Entry],
+    /// The numbers of those of the bin who are still to come, the nearest last.
+    order: SmallVec<[u32; FEW]>,
+}
+
+/// So many are put in order by counting for each how many are farther. That takes no branches, and a third of the time
+/// that sorting takes.
+const FEW: usize = 32;
+
+impl Nearest<'_> {
+    fn sort_next_bin(&mut self) {
+        self.bin = &self.table.bins[self.home ^ self.next_bin];
+        self.next_bin += 1;
+        if self.bin.len() > FEW || !self.count_farther() {
+            let (bin, target) = (self.bin, self.target);
+            let distance = |number: &u32| bin[*number as usize].prefix ^ target.prefix();
+            let whole = |number: &u32| target.distance(&bin[*number as usize].contact.grid().0);
+            self.order.clear();
+            self.order.extend(0..bin.len() as u32);
+            // Whole ids are looked at where the first bits do not tell, which hardly ever happens.
+            self.order.sort_unstable_by(|a, b| distance(b).cmp(&distance(a)).then_with(|| whole(b).cmp(&whole(a))));
+        }
+    }
+
+    /// Says whether that gave an order: not if two are equally far in the 27 bits that are looked at.
+    fn count_farther(&mut self) -> bool {
+        let (place, shared_bits) = (self.target.prefix(), self.table.bins.len().ilog2());
+        // Below the distance each one's number, so that no two are equal.
+        let mut words = [0; FEW];
+        for ((word, entry), number) in words.iter_mut().zip(self.bin).zip(0..) {
+            *word = ((entry.prefix ^ place) << shared_bits >> 32) as u32 & !(FEW as u32 - 1) | number;
+        }
+        let in_use = &words[..self.bin.len().next_multiple_of(8)];
+        self.order.resize(self.bin.len(), 0);
+        for word in &words[..self.bin.len()] {
+            let farther: u32 = in_use.iter().map(|other| u32::from(other > word)).sum();
+            self.order[farther as usize] = word % FEW as u32;
+        }
+        let bits = |number: &u32| words[*number as usize] / FEW as u32;
+        self.order.windows(2).all(|pair| bits(&pair[0]) != bits(&pair[1]))
+    }
 }
 
 impl<'a> Iterator for Nearest<'a> {
     type Item = &'a Entry;
 
     fn next(&mut self) -> Option<&'a Entry> {
-        while self.sorted.is_empty() {
+        while self.order.is_empty() {
             if self.next_bin == self.table.bins.len() {
                 return None;
             }
-            let (target, place) = (self.target, self.target.prefix());
-            let bin = &self.table.bins[self.home ^ self.next_bin];
-            self.sorted.extend(bin.iter().map(|entry| (entry.prefix ^ place, entry)));
-            self.next_bin += 1;
-            self.sorted.sort_unstable_by_key(|(distance, _)| Reverse(*distance));
-            // Whole ids are looked at where the first bits do not tell, which hardly ever happens.
-            for equals in self.sorted.chunk_by_mut(|(a, _), (b, _)| a == b).filter(|equals| equals.len() > 1) {
-                equals.sort_unstable_by_key(|(_, entry)| Reverse(target.distance(&entry.contact.grid().0)));
-            }
+            self.sort_next_bin();
         }
-        self.sorted.pop().map(|(_, entry)| entry)
+        self.order.pop().map(|number| &self.bin[number as usize])
     }
 }
 
