@@ -394,21 +394,16 @@ impl Network {
         }
         order.clear();
         (self.due, self.order) = (due, order);
-        let are_taken = self.workers.run(&mut turns);
-        for group in turns.chunks_mut(GROUP) {
-            if !are_taken {
-                Turn::look_at(group);
+        if self.workers.begin(&mut turns) {
+            while let Some(mut taken) = self.workers.next_taken() {
+                taken.iter_mut().for_each(|turn| self.end_turn(now, turn));
+                turns.append(&mut taken);
+                self.workers.give_back(taken);
             }
-            for turn in group {
-                if !are_taken {
-                    turn.take();
-                }
-                let slot = &mut self.slots[turn.node];
-                (slot.chain, slot.live) = (turn.chain, turn.live.take());
-                self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
-                if let Some(next) = turn.next_wake {
-                    self.wake_at(turn.node, next);
-                }
+        } else {
+            for group in turns.chunks_mut(GROUP) {
+                Turn::take_all(group);
+                group.iter_mut().for_each(|turn| self.end_turn(now, turn));
             }
         }
         for mut turn in turns.drain(..) {
@@ -423,6 +418,16 @@ impl Network {
         }
         self.turns = turns;
         now
+    }
+
+    /// Gives the node back to its place and carries out what it wants done.
+    fn end_turn(&mut self, now: Tick, turn: &mut Turn) {
+        let slot = &mut self.slots[turn.node];
+        (slot.chain, slot.live) = (turn.chain, turn.live.take());
+        self.carry_out(now, turn.node, &mut turn.effects, &turn.lengths);
+        if let Some(next) = turn.next_wake {
+            self.wake_at(turn.node, next);
+        }
     }
 
     /// Puts one event where its node will find it. Says whether it was a wake-up that is still wanted.

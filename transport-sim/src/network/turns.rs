@@ -1,7 +1,8 @@
 //! The turns of one tick, taken on as many threads as there are.
 //!
 //! No node sees another within a tick, so turns may be taken in any order and at the same time: a [`Turn`] owns its node
-//! while it is under way, and what it wants done is carried out afterwards, in order of the nodes.
+//! while it is under way. What it wants done is carried out by the caller's thread, in order of the nodes: while later turns
+//! are still being taken, so that no thread waits for that.
 //!
 //! A tick is over within microseconds, and its turns with it, so the threads wait for the next one awake; one that has
 //! waited for long sleeps.
@@ -14,6 +15,7 @@ use routing_core::heard::Heard;
 use routing_core::state::Phase;
 use routing_core::time::{Tick, Ticks};
 use siphasher::sip::SipHasher13;
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +30,8 @@ const LOOKS: u32 = 20_000;
 
 /// So many turns are looked at before they are taken.
 pub(super) const GROUP: usize = 8;
+/// How many turns a thread takes at a time at most: the first ones are to be carried out soon.
+const PORTION_MAX: usize = 16;
 
 /// What came for a node since its last turn.
 pub(super) type Inbox = Vec<Heard>;
@@ -78,11 +82,18 @@ impl Turn {
     /// Fetches what these turns begin with. In a large network none of it is in the cache: looked at one after the
     /// other, the nodes of several turns come from the memory at once; in its turn each would be waited for. What lies
     /// behind further pointers takes as long to fetch here as there.
-    pub(super) fn look_at(turns: &[Box<Turn>]) {
+    fn look_at(turns: &[Box<Turn>]) {
         for turn in turns {
             if let Some(Live { runner: Runner::Direct(state), liar, asked, .. }) = turn.live.as_deref() {
                 black_box((liar.is_some(), asked.len(), state.phase(), state.table().len(), state.store().len()));
             }
+        }
+    }
+
+    pub(super) fn take_all(turns: &mut [Box<Turn>]) {
+        for group in turns.chunks_mut(GROUP) {
+            Self::look_at(group);
+            group.iter_mut().for_each(|turn| turn.take());
         }
     }
 
@@ -150,12 +161,38 @@ struct Shared {
     has_failed: AtomicBool,
 }
 
+/// The turns of a tick in portions, which have numbers in order of the nodes.
 #[derive(Default)]
 struct Work {
-    waiting: Turns,
-    done: Turns,
-    /// How many turns a thread takes at a time.
-    portion: usize,
+    waiting: VecDeque<(usize, Turns)>,
+    /// Those that are taken, by their numbers, and which of them the caller has been given.
+    taken: Vec<Option<Turns>>,
+    given: usize,
+    /// Emptied portions, kept for their room.
+    spare: Vec<Turns>,
+}
+
+/// How the portion stands that is to be carried out next.
+enum Next {
+    /// It is taken.
+    Taken(Turns),
+    /// It is not, and this one has not been begun.
+    Waits(usize, Turns),
+    /// Another thread is at it.
+    UnderWay,
+    /// There is none left.
+    Over,
+}
+
+impl Work {
+    fn next(&mut self) -> Next {
+        let Some(next) = self.taken.get_mut(self.given) else { return Next::Over };
+        if let Some(turns) = next.take() {
+            self.given += 1;
+            return Next::Taken(turns);
+        }
+        self.waiting.pop_front().map_or(Next::UnderWay, |(number, turns)| Next::Waits(number, turns))
+    }
 }
 
 impl Shared {
@@ -165,22 +202,12 @@ impl Shared {
 
     /// Takes turns as long as some are waiting.
     fn take_turns(&self) {
-        let mut portion = Turns::new();
-        loop {
-            {
-                let mut work = self.work();
-                work.done.append(&mut portion);
-                let left = work.waiting.len();
-                let rest = left - work.portion.min(left);
-                portion.extend(work.waiting.drain(rest..));
-            }
-            if portion.is_empty() {
-                return;
-            }
-            for group in portion.chunks_mut(GROUP) {
-                Turn::look_at(group);
-                group.iter_mut().for_each(|turn| turn.take());
-            }
+        let mut next = self.work().waiting.pop_front();
+        while let Some((number, mut turns)) = next {
+            Turn::take_all(&mut turns);
+            let mut work = self.work();
+            work.taken[number] = Some(turns);
+            next = work.waiting.pop_front();
         }
     }
 
@@ -242,39 +269,61 @@ impl Workers {
         self.threads.len() + 1
     }
 
-    /// Takes all these turns, if they can be shared and that is worth it. Afterwards they are in order of their nodes.
-    pub(super) fn run(&self, turns: &mut Turns) -> bool {
+    /// Begins to take all these turns, if they can be shared and that is worth it; [`next_taken`](Self::next_taken) brings
+    /// them back.
+    pub(super) fn begin(&self, turns: &mut Turns) -> bool {
         if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(|turn| turn.may_be_shared()) {
             return false;
         }
-        let count = turns.len();
         {
             let mut work = self.shared.work();
-            work.portion = (count / (self.threads() * 4)).max(1);
-            work.waiting.append(turns);
+            let work = &mut *work;
+            let portion = (turns.len() / (self.threads() * 8)).clamp(1, PORTION_MAX);
+            let portions = turns.len().div_ceil(portion);
+            work.taken.clear();
+            work.taken.resize_with(portions, || None);
+            work.given = 0;
+            let mut turns = turns.drain(..);
+            for number in 0..portions {
+                let mut of_portion = work.spare.pop().unwrap_or_default();
+                of_portion.extend(turns.by_ref().take(portion));
+                work.waiting.push_back((number, of_portion));
+            }
         }
         self.shared.round.fetch_add(1, Ordering::SeqCst);
         if self.shared.has_sleepers.swap(false, Ordering::SeqCst) {
             self.threads.iter().for_each(|thread| thread.thread().unpark());
         }
-        self.shared.take_turns();
+        true
+    }
+
+    /// The next turns in order of their nodes, once they are taken, until there are none left. Meanwhile this thread takes
+    /// others.
+    pub(super) fn next_taken(&self) -> Option<Turns> {
         loop {
-            {
-                let mut work = self.shared.work();
-                if work.done.len() == count {
-                    turns.append(&mut work.done);
-                    break;
+            let next = self.shared.work().next();
+            match next {
+                Next::Taken(turns) => return Some(turns),
+                Next::Over => return None,
+                Next::Waits(number, mut turns) => {
+                    Turn::take_all(&mut turns);
+                    self.shared.work().taken[number] = Some(turns);
+                }
+                Next::UnderWay => {
+                    assert!(!self.shared.has_failed.load(Ordering::SeqCst), "a node panicked in its turn, see above");
+                    if self.looks_max == 0 {
+                        std::thread::yield_now();
+                    } else {
+                        (0..64).for_each(|_| std::hint::spin_loop());
+                    }
                 }
             }
-            assert!(!self.shared.has_failed.load(Ordering::SeqCst), "a node panicked in its turn, see above");
-            if self.looks_max == 0 {
-                std::thread::yield_now();
-            } else {
-                (0..64).for_each(|_| std::hint::spin_loop());
-            }
         }
-        turns.sort_unstable_by_key(|turn| turn.node);
-        true
+    }
+
+    /// What [`next_taken`](Self::next_taken) gave, emptied.
+    pub(super) fn give_back(&self, portion: Turns) {
+        self.shared.work().spare.push(portion);
     }
 }
 
