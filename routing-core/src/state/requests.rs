@@ -102,7 +102,7 @@ struct UnderWay {
 
 /// So many times what is needed may be kept, in room and in expiries of what has ended.
 const SLACK: usize = 4;
-const SLACK_LEAST: usize = 16;
+const SLACK_LEAST: usize = 4;
 
 impl Requests {
     /// None under way. Ids go on from `first`, so that an answer to an earlier life of this node fits nothing.
