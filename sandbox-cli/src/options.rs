@@ -12,6 +12,9 @@ pub struct Options {
     /// Let the first join have this many nodes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub nodes: Option<u32>,
+    /// Let each node know so many others at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub neighbours_max: Option<u32>,
     /// Take the first join's servers from this file (columns: domain, users, region)
     #[arg(long, value_name = "CSV")]
     pub servers: Option<PathBuf>,

@@ -106,8 +106,8 @@ impl Scenario {
         parse::scenario(text, file_name, dir)
     }
 
-    /// Changes what the command line changes: `--seed`, `--nodes` and `--servers` of the first join, and `--matrix`,
-    /// which replaces the network's delay and keeps its jitter if it was a matrix already, else takes
+    /// Changes what the command line changes: `--seed`, `--nodes` and `--servers` of the first join, `--neighbours-max`, and
+    /// `--matrix`, which replaces the network's delay and keeps its jitter if it was a matrix already, else takes
     /// [`MATRIX_JITTER`]. A scenario that could not be changed as asked is left half changed: drop it.
     pub fn apply(&mut self, options: &Options) -> Result<(), ApplyError> {
         if let Some(seed) = options.seed {
@@ -115,6 +115,9 @@ impl Scenario {
         }
         if let Some(nodes) = options.nodes {
             self.first_join("--nodes")?.nodes = Some(nodes);
+        }
+        if let Some(neighbours_max) = options.neighbours_max {
+            self.node.neighbours_max = neighbours_max;
         }
         if let Some(servers) = &options.servers {
             self.first_join("--servers")?.servers = Some(servers.clone());

@@ -275,17 +275,18 @@ fn numbers_are_read_in_all_the_ways_that_toml_writes_them() {
 }
 
 #[test]
-fn the_command_line_changes_the_first_join_the_seed_and_the_delays() {
+fn the_command_line_changes_the_first_join_the_seed_the_budget_and_the_delays() {
     let mut scenario = parse(KILL_A_THIRD).unwrap();
     let options = Options {
         seed: Some(9),
         nodes: Some(50),
+        neighbours_max: Some(64),
         servers: Some("s.csv".into()),
         matrix: Some("m.csv".into()),
         ..Options::default()
     };
     scenario.apply(&options).unwrap();
-    assert_eq!(scenario.seed, 9);
+    assert_eq!((scenario.seed, scenario.node.neighbours_max), (9, 64));
     let join = Join { nodes: Some(50), every: 1, entry_points: 3, servers: Some("s.csv".into()) };
     assert_eq!(scenario.steps[0].what, Do::Join(join));
     assert_eq!(scenario.network.delay, DelaySpec::Matrix { file: "m.csv".into(), jitter: MATRIX_JITTER });
