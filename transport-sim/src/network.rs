@@ -207,6 +207,8 @@ pub struct Network {
     time: Time,
     bell: Bell,
     workers: Workers,
+    /// Whether some node is or was code of the caller's own.
+    has_own_code: bool,
     // Empty between two ticks, kept for their room.
     due: Vec<Event>,
     /// For whom each of the due events is, and which it is.
@@ -242,6 +244,7 @@ impl Network {
             time: Time::default(),
             bell: Bell::default(),
             workers: Workers::new(1),
+            has_own_code: false,
             due: Vec::new(),
             order: Vec::new(),
             turns: Turns::new(),
@@ -381,6 +384,7 @@ impl Network {
         order.extend(due.iter().zip(0..).map(|(event, index)| (event.node(), index)));
         order.iter().for_each(|(node, _)| self.slots[*node].look_at());
         order.sort_unstable();
+        let portion = if self.may_share() { self.workers.portion(order.len()) } else { None };
         for of_node in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
             if of_node.len() > 1 {
                 of_node.sort_by_key(|(_, index)| due[*index as usize].rank());
@@ -391,10 +395,16 @@ impl Network {
                 is_woken |= self.receive(now, event);
             }
             turns.extend(self.begin_turn(now, of_node[0].0, is_woken));
+            if portion == Some(turns.len()) {
+                self.workers.hand_out(&mut turns);
+            }
         }
         order.clear();
         (self.due, self.order) = (due, order);
-        if self.workers.begin(&mut turns) {
+        if portion.is_some() {
+            if !turns.is_empty() {
+                self.workers.hand_out(&mut turns);
+            }
             while let Some(mut taken) = self.workers.next_taken() {
                 taken.iter_mut().for_each(|turn| self.end_turn(now, turn));
                 turns.append(&mut taken);
@@ -418,6 +428,12 @@ impl Network {
         }
         self.turns = turns;
         now
+    }
+
+    /// Whether turns may be taken on several threads: code of somebody's own may share what it likes, so it runs on one, in
+    /// order of the nodes.
+    fn may_share(&self) -> bool {
+        self.mode == Mode::Direct && !self.has_own_code
     }
 
     /// Gives the node back to its place and carries out what it wants done.

@@ -41,6 +41,7 @@ impl Network {
         let (port, connection, clock) = Port::open(&self.time);
         let hosted = Hosted::new(self.next_index(), &self.bell, port, code(connection, clock));
         let index = self.insert(contact, place, Runner::Hosted(Box::new(hosted)));
+        self.has_own_code = true;
         self.wake_at(index, Tick(self.now().0 + 1));
         index
     }

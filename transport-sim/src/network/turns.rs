@@ -1,8 +1,8 @@
 //! The turns of one tick, taken on as many threads as there are.
 //!
 //! No node sees another within a tick, so turns may be taken in any order and at the same time: a [`Turn`] owns its node
-//! while it is under way. What it wants done is carried out by the caller's thread, in order of the nodes: while later turns
-//! are still being taken, so that no thread waits for that.
+//! while it is under way. The caller's thread hands turns out as nodes hear what is there for them, and carries out what they
+//! want done, in order of the nodes, while later ones are still being taken: so that no thread waits for either.
 //!
 //! A tick is over within microseconds, and its turns with it, so the threads wait for the next one awake; one that has
 //! waited for long sleeps.
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// With fewer turns than this, handing them to others costs more than it saves.
+/// With fewer events than this, handing turns to others costs more than it saves.
 const SHARED_LEAST: usize = 4;
 /// How often a thread looks for work before it sleeps: some tens of microseconds. Threads that have no core to
 /// themselves would keep the others from theirs.
@@ -48,8 +48,6 @@ pub(super) struct Turn {
     pub(super) chain: u64,
     /// The node itself; always there but for the moment in which it is handed over.
     pub(super) live: Option<Box<Live>>,
-    /// Whether it is known to be run directly.
-    is_plain: bool,
     asked: Vec<(OperationId, Operation)>,
     /// The node's inbox: it has none once it is emptied, as each would keep the room for the most that ever came.
     pub(super) heard: Inbox,
@@ -65,7 +63,7 @@ pub(super) struct Turn {
 impl Turn {
     /// Makes it the turn of the node in `slot` at `now`, once it is cleared.
     pub(super) fn begin(&mut self, now: Tick, node: NodeIndex, slot: &mut Slot) {
-        (self.now, self.node, self.chain, self.is_plain) = (now, node, slot.chain, slot.is_plain);
+        (self.now, self.node, self.chain) = (now, node, slot.chain);
         self.live = slot.live.take();
         self.heard = std::mem::take(&mut slot.inbox);
     }
@@ -95,11 +93,6 @@ impl Turn {
             Self::look_at(group);
             group.iter_mut().for_each(|turn| turn.take());
         }
-    }
-
-    /// Code of somebody's own may share what it likes with others, so it runs on one thread, in order of the nodes.
-    fn may_be_shared(&self) -> bool {
-        self.is_plain || self.live.as_ref().is_some_and(|live| matches!(live.runner, Runner::Direct(_)))
     }
 
     pub(super) fn take(&mut self) {
@@ -186,7 +179,11 @@ enum Next {
 
 impl Work {
     fn next(&mut self) -> Next {
-        let Some(next) = self.taken.get_mut(self.given) else { return Next::Over };
+        let Some(next) = self.taken.get_mut(self.given) else {
+            self.taken.clear();
+            self.given = 0;
+            return Next::Over;
+        };
         if let Some(turns) = next.take() {
             self.given += 1;
             return Next::Taken(turns);
@@ -269,36 +266,32 @@ impl Workers {
         self.threads.len() + 1
     }
 
-    /// Begins to take all these turns, if they can be shared and that is worth it; [`next_taken`](Self::next_taken) brings
-    /// them back.
-    pub(super) fn begin(&self, turns: &mut Turns) -> bool {
-        if self.threads.is_empty() || turns.len() < SHARED_LEAST || !turns.iter().all(|turn| turn.may_be_shared()) {
-            return false;
-        }
+    /// How many turns are to be [handed out](Self::hand_out) at a time in a tick that has so many events, if it is worth
+    /// it at all.
+    pub(super) fn portion(&self, events: usize) -> Option<usize> {
+        let is_worth_it = !self.threads.is_empty() && events >= SHARED_LEAST;
+        is_worth_it.then(|| (events / (self.threads() * 8)).clamp(1, PORTION_MAX))
+    }
+
+    /// Gives the threads these turns to take, which follow those that were handed out before.
+    /// [`next_taken`](Self::next_taken) brings them back.
+    pub(super) fn hand_out(&self, turns: &mut Turns) {
         {
             let mut work = self.shared.work();
-            let work = &mut *work;
-            let portion = (turns.len() / (self.threads() * 8)).clamp(1, PORTION_MAX);
-            let portions = turns.len().div_ceil(portion);
-            work.taken.clear();
-            work.taken.resize_with(portions, || None);
-            work.given = 0;
-            let mut turns = turns.drain(..);
-            for number in 0..portions {
-                let mut of_portion = work.spare.pop().unwrap_or_default();
-                of_portion.extend(turns.by_ref().take(portion));
-                work.waiting.push_back((number, of_portion));
-            }
+            let mut portion = work.spare.pop().unwrap_or_default();
+            portion.append(turns);
+            let number = work.taken.len();
+            work.taken.push(None);
+            work.waiting.push_back((number, portion));
         }
         self.shared.round.fetch_add(1, Ordering::SeqCst);
         if self.shared.has_sleepers.swap(false, Ordering::SeqCst) {
             self.threads.iter().for_each(|thread| thread.thread().unpark());
         }
-        true
     }
 
-    /// The next turns in order of their nodes, once they are taken, until there are none left. Meanwhile this thread takes
-    /// others.
+    /// The next turns in the order in which they were handed out, once they are taken, until there are none left. Meanwhile
+    /// this thread takes others.
     pub(super) fn next_taken(&self) -> Option<Turns> {
         loop {
             let next = self.shared.work().next();
