@@ -330,3 +330,40 @@ impl Drop for Workers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_back_in_the_order_in_which_they_were_handed_out_on_any_number_of_threads() {
+        for threads in [2, 3, 8] {
+            let workers = Workers::new(threads);
+            for count in [1, 4, 5, 64, 1_000, 0, 333] {
+                let portion = workers.portion(count).unwrap_or(1);
+                let mut turns = Turns::new();
+                for node in 0..count as u32 {
+                    turns.push(Box::new(Turn { node: NodeIndex(node), ..Turn::default() }));
+                    if turns.len() == portion {
+                        workers.hand_out(&mut turns);
+                        assert!(turns.is_empty());
+                    }
+                }
+                workers.hand_out(&mut turns);
+                let mut back = Vec::new();
+                while let Some(mut taken) = workers.next_taken() {
+                    back.extend(taken.drain(..).map(|turn| turn.node.0));
+                    workers.give_back(taken);
+                }
+                assert!(back.into_iter().eq(0..count as u32), "{threads} threads, {count} turns");
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_events_are_not_worth_sharing_and_one_thread_shares_with_nobody() {
+        assert_eq!(Workers::new(1).portion(1_000), None);
+        let workers = Workers::new(2);
+        assert_eq!([3, 4, 160, 100_000].map(|events| workers.portion(events)), [None, Some(1), Some(10), Some(16)]);
+    }
+}
