@@ -303,6 +303,12 @@ mod tests {
         }
     }
 
+    /// The table of what a node takes, in `docs/simulation.md`, rests on this and on the size of the state.
+    #[test]
+    fn a_request_under_way_takes_160_bytes() {
+        assert_eq!(size_of::<Pending>() + size_of::<UnderWay>() + size_of::<Reverse<(Tick, RequestId)>>(), 160);
+    }
+
     #[test]
     fn what_has_ended_takes_no_room_for_long() {
         let peer = peer(1);

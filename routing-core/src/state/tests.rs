@@ -23,6 +23,11 @@ use crate::testing::{below, rng};
 use crate::time::Ticks;
 pub(crate) use world::{DELAY, DIAL, World, place, user};
 
+#[test]
+fn the_state_of_a_node_takes_at_most_1736_bytes_as_the_table_in_the_docs_says() {
+    assert!(size_of::<NodeState>() <= 1_736, "{}", size_of::<NodeState>());
+}
+
 /// Many hand their records over at once, say, and each signature takes its time.
 #[test]
 fn who_is_handed_many_records_is_given_the_time_that_they_take() {
