@@ -144,9 +144,9 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Shared {
     work: Mutex<Work>,
-    /// Counts the ticks that had work to share; each thread looks whether it has changed.
+    /// Counts how often turns were handed out; each thread looks whether it has changed.
     round: AtomicU64,
-    /// Whether some thread sleeps and wants to be woken.
+    /// Whether some thread has gone to sleep: from then on each portion wakes one.
     has_sleepers: AtomicBool,
     /// The threads are to end.
     is_over: AtomicBool,
@@ -219,7 +219,7 @@ impl Shared {
                     std::hint::spin_loop();
                     continue;
                 }
-                // Whoever begins a round after this wakes us; whoever began one before it is seen by the next look.
+                // What is handed out after this may wake us; what was before it is seen by the next look.
                 self.has_sleepers.store(true, Ordering::SeqCst);
                 if self.round.load(Ordering::SeqCst) == seen && !self.is_over.load(Ordering::SeqCst) {
                     std::thread::park();
@@ -276,17 +276,20 @@ impl Workers {
     /// Gives the threads these turns to take, which follow those that were handed out before.
     /// [`next_taken`](Self::next_taken) brings them back.
     pub(super) fn hand_out(&self, turns: &mut Turns) {
-        {
+        let number = {
             let mut work = self.shared.work();
             let mut portion = work.spare.pop().unwrap_or_default();
             portion.append(turns);
             let number = work.taken.len();
             work.taken.push(None);
             work.waiting.push_back((number, portion));
-        }
+            number
+        };
         self.shared.round.fetch_add(1, Ordering::SeqCst);
-        if self.shared.has_sleepers.swap(false, Ordering::SeqCst) {
-            self.threads.iter().for_each(|thread| thread.thread().unpark());
+        if self.shared.has_sleepers.load(Ordering::SeqCst)
+            && let Some(thread) = self.threads.get(number % self.threads.len().max(1))
+        {
+            thread.thread().unpark();
         }
     }
 
