@@ -519,13 +519,12 @@ impl RoutingTable {
         let mut inside = 0;
         while depth > self.given_up {
             let more = inside + self.by_shared_bits[depth - 1] as usize;
-            let covers_more = || {
-                let (outside, outside_then) = (self.budget - inside, self.budget - more);
-                let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
-                (outside as u64) < slices
-                    && outside_then as u128 * u128::from(slices) > outside as u128 * u128::from(slices_then)
-            };
-            if more > self.budget / 2 && (more > self.budget || !covers_more()) {
+            let (outside, outside_then) = (self.budget - inside, self.budget.saturating_sub(more));
+            let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
+            // Cross-multiplied: whether more of the slices would have a contact, where not all have one.
+            let covers_more = (outside as u64) < slices
+                && outside_then as u128 * u128::from(slices) > outside as u128 * u128::from(slices_then);
+            if more > self.budget / 2 && !covers_more {
                 break;
             }
             (depth, inside) = (depth - 1, more);
