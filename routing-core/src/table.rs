@@ -512,24 +512,29 @@ impl RoutingTable {
         self.bins = bins;
     }
 
-    /// How many leading bits the own slice has, and how many contacts: at most half of the budget, and more where that
-    /// leaves fewer slices outside without a contact.
-    fn own_slice(&self) -> (usize, usize) {
+    /// How many leading bits the own slice has: as many as leave at most half of the budget inside, or more where fewer slices
+    /// outside stay without a contact so. Where a quarter of those who are to be expected is not known, all of them count: else
+    /// who joined while the network was small would take a large slice for its own, and for complete.
+    fn own_depth(&self) -> usize {
+        let nodes = self.scale().nodes();
         let mut depth = self.by_shared_bits.len();
-        let mut inside = 0;
+        let (mut known, mut inside) = (0, 0);
         while depth > self.given_up {
-            let more = inside + self.by_shared_bits[depth - 1] as usize;
-            let (outside, outside_then) = (self.budget - inside, self.budget.saturating_sub(more));
+            known += u64::from(self.by_shared_bits[depth - 1]);
+            let expected = nodes >> (depth - 1);
+            let more = if known * 4 < expected * 3 { expected } else { known };
+            let (outside, outside_then) =
+                ((self.budget as u64).saturating_sub(inside), (self.budget as u64).saturating_sub(more));
             let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
             // Cross-multiplied: whether more of the slices would have a contact, where not all have one.
-            let covers_more = (outside as u64) < slices
-                && outside_then as u128 * u128::from(slices) > outside as u128 * u128::from(slices_then);
-            if more > self.budget / 2 && !covers_more {
+            let covers_more = outside < slices
+                && u128::from(outside_then) * u128::from(slices) > u128::from(outside) * u128::from(slices_then);
+            if more > self.budget as u64 / 2 && !covers_more {
                 break;
             }
             (depth, inside) = (depth - 1, more);
         }
-        (depth, inside)
+        depth
     }
 
     /// Deals the budget, once it binds.
@@ -537,9 +542,10 @@ impl RoutingTable {
         if !self.partial {
             return;
         }
-        let (depth, inside) = self.own_slice();
-        let mut left = self.budget - inside;
-        let slices_outside = slices_outside(depth);
+        let depth = self.own_depth();
+        let inside = self.by_shared_bits.iter().skip(depth).sum::<u32>() as usize;
+        let mut left = self.budget.saturating_sub(inside);
+        let (left_in_all, slices_outside) = (left as u64, slices_outside(depth));
         let quota = &mut self.shares.quota;
         quota.clear();
         quota.resize(depth, 0);
@@ -547,8 +553,7 @@ impl RoutingTable {
         // long as that leaves the farther ones at least as much.
         for shared in (0..depth).rev() {
             let slices = 1u64 << (depth - 1 - shared).min(62);
-            let equal_share =
-                (slices.saturating_mul(self.budget as u64 - inside as u64) / slices_outside.max(1)).max(slices);
+            let equal_share = (slices.saturating_mul(left_in_all) / slices_outside.max(1)).max(slices);
             let share = (left / (shared + 1)).min(usize::try_from(equal_share).unwrap_or(usize::MAX)).max(1);
             quota[shared] = share as u32;
             left = left.saturating_sub(share);

@@ -271,6 +271,25 @@ fn the_own_slice_has_more_than_half_of_a_table_where_that_leaves_fewer_slices_wi
 }
 
 #[test]
+fn who_knows_few_of_those_around_it_takes_no_large_slice_for_its_own() {
+    let rng = &mut rng(1);
+    let own = id(rng);
+    let mut table = table(own, 200);
+    // It joined when there were two hundred, and has heard since of those next to it, and of how many there are.
+    let all = contacts(rng, 10_000);
+    all[..190].iter().for_each(|contact| {
+        table.offer(contact);
+    });
+    table.set_told(Scale::of_nodes(10_000));
+    let near = |contact: &&Arc<Contact>| own.common_bits(&contact.grid().0) >= 8;
+    all.iter().filter(near).for_each(|contact| {
+        table.offer(contact);
+    });
+    assert!(table.is_partial());
+    assert_eq!(table.shares.depth, 7, "with 78 to be expected, and contacts for 122 of the 127 others");
+}
+
+#[test]
 fn a_version_changes_with_whoever_comes_goes_or_stops_and_begins_to_answer() {
     let rng = &mut rng(4);
     let (own, other) = (id(rng), contact(id(rng)));
