@@ -276,7 +276,7 @@ mod tests {
                         model.insert(which, (id, peer, now + Ticks(patience)));
                     }
                     Deed::Pass { ticks } => {
-                        now = now + Ticks(ticks);
+                        now += Ticks(ticks);
                         let due = |model: &BTreeMap<usize, (RequestId, usize, Tick)>| {
                             let due = model.iter().filter(|(_, (_, _, expires))| *expires <= now);
                             due.min_by_key(|(_, (id, _, expires))| (*expires, *id)).map(|(which, _)| *which)
