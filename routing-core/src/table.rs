@@ -516,20 +516,21 @@ impl RoutingTable {
     /// outside stay without a contact so. Where a quarter of those who are to be expected is not known, all of them count: else
     /// who joined while the network was small would take a large slice for its own, and for complete.
     fn own_depth(&self) -> usize {
-        let nodes = self.scale().nodes();
+        let (nodes, budget) = (self.scale().nodes(), self.budget as u64);
         let mut depth = self.by_shared_bits.len();
         let (mut known, mut inside) = (0, 0);
         while depth > self.given_up {
             known += u64::from(self.by_shared_bits[depth - 1]);
             let expected = nodes >> (depth - 1);
             let more = if known * 4 < expected * 3 { expected } else { known };
-            let (outside, outside_then) =
-                ((self.budget as u64).saturating_sub(inside), (self.budget as u64).saturating_sub(more));
-            let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
             // Cross-multiplied: whether more of the slices would have a contact, where not all have one.
-            let covers_more = outside < slices
-                && u128::from(outside_then) * u128::from(slices) > u128::from(outside) * u128::from(slices_then);
-            if more > self.budget as u64 / 2 && !covers_more {
+            let covers_more = || {
+                let (outside, outside_then) = (budget.saturating_sub(inside), budget.saturating_sub(more));
+                let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
+                outside < slices
+                    && u128::from(outside_then) * u128::from(slices) > u128::from(outside) * u128::from(slices_then)
+            };
+            if more > budget / 2 && !covers_more() {
                 break;
             }
             (depth, inside) = (depth - 1, more);
