@@ -7,8 +7,7 @@ use crate::effect::OperationId;
 use crate::id::{Grid, Id, Key};
 use crate::message::{Message, RequestId};
 use crate::time::Tick;
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Who waits for an answer.
@@ -81,28 +80,12 @@ pub(crate) struct Pending {
 }
 
 /// The requests under way, by id and by when they expire.
-///
-/// Most are answered in about the order in which they were sent, and a node has few: so they lie one after the other, and one
-/// that is taken out moves little.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
-    /// In the order in which their ids were given out.
-    pending: VecDeque<UnderWay>,
-    /// The soonest on top, which is under way. Others of them may have ended meanwhile.
-    due: BinaryHeap<Reverse<(Tick, RequestId)>>,
+    pending: BTreeMap<RequestId, Pending>,
+    due: BTreeSet<(Tick, RequestId)>,
     last: u32,
 }
-
-#[derive(Clone, Debug)]
-struct UnderWay {
-    id: RequestId,
-    expires: Tick,
-    pending: Box<Pending>,
-}
-
-/// So many times what is needed may be kept, in room and in expiries of what has ended.
-const SLACK: usize = 4;
-const SLACK_LEAST: usize = 4;
 
 impl Requests {
     /// None under way. Ids go on from `first`, so that an answer to an earlier life of this node fits nothing.
@@ -118,85 +101,53 @@ impl Requests {
 
     pub(crate) fn insert(&mut self, id: RequestId, pending: Pending) {
         let expires = pending.expires;
-        self.due.push(Reverse((expires, id)));
-        let request = UnderWay { id, expires, pending: Box::new(pending) };
-        match self.index(id) {
-            Ok(index) => self.pending[index] = request,
-            Err(index) => self.pending.insert(index, request),
+        if let Some(old) = self.pending.insert(id, pending) {
+            self.due.remove(&(old.expires, id));
         }
-        self.drop_ended();
+        self.due.insert((expires, id));
     }
 
     /// The request that this answer belongs to; an answer from anybody else than was asked is none.
     pub(crate) fn take(&mut self, id: RequestId, from: &Grid) -> Option<Pending> {
-        let index = self.index(id).ok()?;
-        if self.pending[index].pending.peer.grid() != *from {
+        if self.pending.get(&id)?.peer.grid() != *from {
             return None;
         }
-        self.remove(index)
+        let pending = self.pending.remove(&id)?;
+        self.due.remove(&(pending.expires, id));
+        Some(pending)
     }
 
     /// A request whose time is over.
     pub(crate) fn take_expired(&mut self, now: Tick) -> Option<(RequestId, Pending)> {
-        let Reverse((_, id)) = *self.due.peek().filter(|Reverse((expires, _))| *expires <= now)?;
-        let index = self.index(id).ok()?;
-        self.remove(index).map(|pending| (id, pending))
+        let (expires, id) = *self.due.first()?;
+        if expires > now {
+            return None;
+        }
+        self.due.remove(&(expires, id));
+        self.pending.remove(&id).map(|pending| (id, pending))
     }
 
     /// All requests to a peer whose link is lost.
     pub(crate) fn take_to(&mut self, peer: &Grid) -> Vec<(RequestId, Pending)> {
-        let to_peer = self.pending.iter().filter(|request| request.pending.peer.grid() == *peer);
-        let ids: Vec<RequestId> = to_peer.map(|request| request.id).collect();
+        let ids: Vec<RequestId> =
+            self.pending.iter().filter(|(_, pending)| pending.peer.grid() == *peer).map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.take(id, peer).map(|pending| (id, pending))).collect()
     }
 
     pub(crate) fn next_due(&self) -> Option<Tick> {
-        self.due.peek().map(|Reverse((tick, _))| *tick)
+        self.due.first().map(|(tick, _)| *tick)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Where a request is, or would be: ids are given out upwards, and begin anew after the last.
-    fn index(&self, id: RequestId) -> Result<usize, usize> {
-        let age = |id: RequestId| (self.last | 1).wrapping_sub(id.0);
-        self.pending.binary_search_by(|request| age(id).cmp(&age(request.id)))
-    }
-
-    fn remove(&mut self, index: usize) -> Option<Pending> {
-        let request = self.pending.remove(index)?;
-        self.drop_ended();
-        Some(*request.pending)
-    }
-
-    /// Whoever is on top of the due ones is under way afterwards, and nothing keeps much more room than it needs.
-    fn drop_ended(&mut self) {
-        while self.due.peek().is_some_and(|due| !self.is_under_way(due)) {
-            self.due.pop();
-        }
-        let enough = self.pending.len().max(SLACK_LEAST) * SLACK;
-        if self.due.len() > enough {
-            let mut due = std::mem::take(&mut self.due);
-            due.retain(|due| self.is_under_way(due));
-            due.shrink_to(enough / 2);
-            self.due = due;
-        }
-        if self.pending.capacity() > enough {
-            self.pending.shrink_to(enough / 2);
-        }
-    }
-
-    fn is_under_way(&self, Reverse((expires, id)): &Reverse<(Tick, RequestId)>) -> bool {
-        self.index(*id).is_ok_and(|index| self.pending[index].expires == *expires)
-    }
-
-    /// Both tell the same.
+    /// Both indices tell the same.
     pub(crate) fn check(&self) {
-        assert!(self.due.peek().is_none_or(|due| self.is_under_way(due)), "what is due first is under way");
-        let due: BTreeSet<_> = self.due.iter().filter(|due| self.is_under_way(due)).collect();
-        assert_eq!(self.pending.len(), due.len(), "each request under way expires once");
-        assert!(self.pending.iter().all(|request| self.index(request.id).is_ok()), "each is found by its id");
+        assert_eq!(self.pending.len(), self.due.len(), "each request under way expires once");
+        for (id, pending) in &self.pending {
+            assert!(self.due.contains(&(pending.expires, *id)), "a request's expiry is on the list");
+        }
     }
 }
 
@@ -289,8 +240,9 @@ mod tests {
                         prop_assert!(requests.take_expired(now).is_none());
                     }
                     Deed::Lose { peer } => {
-                        let lost: Vec<RequestId> =
+                        let mut lost: Vec<RequestId> =
                             model.values().filter(|(_, whom, _)| *whom == peer).map(|(id, ..)| *id).collect();
+                        lost.sort_unstable();
                         model.retain(|_, (_, whom, _)| *whom != peer);
                         let taken = requests.take_to(&peers[peer].grid());
                         prop_assert_eq!(taken.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), lost);
@@ -301,25 +253,5 @@ mod tests {
                 prop_assert_eq!(requests.next_due(), model.values().map(|(_, _, expires)| *expires).min());
             }
         }
-    }
-
-    /// The table of what a node takes, in `docs/simulation.md`, rests on this and on the size of the state.
-    #[test]
-    fn a_request_under_way_takes_160_bytes() {
-        assert_eq!(size_of::<Pending>() + size_of::<UnderWay>() + size_of::<Reverse<(Tick, RequestId)>>(), 160);
-    }
-
-    #[test]
-    fn what_has_ended_takes_no_room_for_long() {
-        let peer = peer(1);
-        let mut requests = Requests::starting_at(0);
-        let ids: Vec<RequestId> = (0..10_000).map(|_| requests.next_id(true)).collect();
-        // The first one stays on top of the due ones for long.
-        ids.iter().for_each(|id| requests.insert(*id, pending(*id, &peer, Tick(u64::from(id.0)))));
-        for id in &ids[1..] {
-            requests.take(*id, &peer.grid());
-        }
-        assert!(requests.due.len() <= SLACK_LEAST * SLACK && requests.due.capacity() <= SLACK_LEAST * SLACK * 2);
-        assert!(requests.pending.capacity() <= SLACK_LEAST * SLACK * 2);
     }
 }
