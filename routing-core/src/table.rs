@@ -23,7 +23,7 @@ use crate::time::Ticks;
 use density::Density;
 pub(crate) use density::{REGION_BITS, REGIONS};
 pub use entry::Entry;
-use entry::{ANSWERED, AWAY, DOUBTED, LINKED, PROBED, PROVEN, RECENT, UNMEASURED};
+use entry::{ANSWERED, AWAY, DOUBTED, DRAWN, LINKED, PROBED, PROVEN, RECENT, UNMEASURED};
 pub use nearest::Nearest;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -595,6 +595,35 @@ impl RoutingTable {
         // Where all have been dealt, some other cell must have too many.
         let is_uneven = || self.count_cells(shared).iter().any(|count| *count as usize > room);
         (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
+    }
+
+    /// In a table that leaves some out: the part of the keyspace, by its leading bits, of which `grid` is to name somebody who
+    /// takes its place. `None` if it was drawn so itself, or lies within the own slice, where all are known.
+    ///
+    /// Whom others name is known to many: who was there first is named most, and would be asked by nearly everybody. Of those
+    /// around itself each node knows all, so whom it draws there may be anybody.
+    pub fn cell_to_draw_from(&self, grid: &Grid) -> Option<u8> {
+        let entry = self.entry(grid).filter(|entry| self.partial && entry.flags & DRAWN == 0)?;
+        let shared = self.shared_bits(entry.prefix);
+        (shared < self.shares.depth).then(|| self.cell(shared).0 as u8)
+    }
+
+    /// `grid` has drawn `other`, of the same cell, who takes its place; or nobody, and keeps it. Says whether it was given up.
+    pub fn on_drawn(&mut self, grid: &Grid, other: Option<&Arc<Contact>>) -> bool {
+        let Some(bits) = self.cell_to_draw_from(grid) else { return false };
+        let may_replace = |other: &&Arc<Contact>| {
+            other.grid().0.common_bits(&grid.0) >= bits.into() && self.entry(&other.grid()).is_none()
+        };
+        let other = other.filter(may_replace);
+        if let Some(other) = other {
+            self.remove(grid);
+            self.insert(Entry::new(other.clone()));
+        }
+        let drawn = other.map_or(*grid, |other| other.grid());
+        if let Some(entry) = self.entry_mut(&drawn) {
+            entry.set(DRAWN, true);
+        }
+        other.is_some()
     }
 
     /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.

@@ -25,6 +25,7 @@ pub(super) const PROBED: u8 = 8;
 pub(super) const AWAY: u8 = 16;
 pub(super) const DOUBTED: u8 = 32;
 pub(super) const PROVEN: u8 = 64;
+pub(super) const DRAWN: u8 = 128;
 /// How many unanswered requests in a row make a contact one that is not relied upon.
 const UNRELIABLE_FAILURES: u8 = 2;
 

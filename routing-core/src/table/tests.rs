@@ -526,6 +526,36 @@ fn a_table_too_small_for_a_whole_neighbourhood_takes_the_density_where_it_knows_
 }
 
 #[test]
+fn a_contact_of_a_full_table_draws_once_who_takes_its_place_and_only_of_its_own_cell() {
+    let rng = &mut rng(1);
+    let own = id(rng);
+    let small = filled(own, 64, &contacts(rng, 40));
+    assert!(small.iter().all(|entry| small.cell_to_draw_from(&entry.contact().grid()).is_none()), "all are known anyway");
+
+    let mut table = filled(own, 64, &contacts(rng, 1_000));
+    let depth = table.shares.depth as u32;
+    let is_far = |entry: &&Entry| own.common_bits(&entry.contact().grid().0) < depth;
+    let near = table.iter().find(|entry| !is_far(entry)).unwrap().contact().grid();
+    assert_eq!(table.cell_to_draw_from(&near), None, "of the own slice all are known");
+    let far = table.iter().find(is_far).unwrap().contact().grid();
+    let bits = u32::from(table.cell_to_draw_from(&far).unwrap());
+    let (count, known) = (table.len(), table.iter().map(|entry| entry.contact().clone()).collect::<Vec<_>>());
+
+    assert!(!table.on_drawn(&Grid(id(rng)), Some(&contact(id_near(rng, &far.0, bits)))), "a stranger draws nobody");
+    let elsewhere = contact(id_near(rng, &far.0, bits - 1));
+    let known_already = known.iter().find(|contact| contact.grid() == near);
+    let mut kept = table.clone();
+    assert!(!kept.on_drawn(&far, Some(&elsewhere)) && kept.entry(&far).is_some());
+    assert!(!table.clone().on_drawn(&far, known_already));
+    assert_eq!(kept.cell_to_draw_from(&far), None, "who draws nobody keeps its place");
+
+    let other = contact(id_near(rng, &far.0, bits));
+    assert!(table.on_drawn(&far, Some(&other)));
+    assert!(table.entry(&far).is_none() && table.entry(&other.grid()).is_some_and(|entry| !entry.has_answered()));
+    assert_eq!((table.len(), table.cell_to_draw_from(&other.grid())), (count, None));
+}
+
+#[test]
 fn a_newer_card_renews_an_entry_and_keeps_what_is_known_of_it() {
     let rng = &mut rng(1);
     let own = id(rng);

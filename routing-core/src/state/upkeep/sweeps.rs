@@ -1,10 +1,11 @@
 //! Asking contacts one by one whether they are there: neighbours once a minute, the others as the budget allows.
 
+use super::refill::ask_whom_else;
 use super::{EAGER_PAUSE, PROBE_PAUSE, Upkeep};
 use crate::contact::Contact;
 use crate::holders::SetName;
 use crate::id::Id;
-use crate::message::{Find, Message, Want};
+use crate::message::{Find, Message, Sampled, Want};
 use crate::state::budget::Account;
 use crate::state::core::Core;
 use crate::state::requests::Purpose;
@@ -94,7 +95,10 @@ impl Upkeep {
         if closed == Ticks(0)
             && let Some(contact) = self.next_far(core)
         {
-            ask_for_a_word(core, &contact, Purpose::Probe(Account::Far));
+            match core.table.cell_to_draw_from(&contact.grid()) {
+                Some(bits) => ask_whom_else(core, &contact, (&contact.grid().0, bits), 1, false, Purpose::Draw, 0),
+                None => ask_for_a_word(core, &contact, Purpose::Probe(Account::Far)),
+            }
         }
         self.far_wake = Some(core.now + pause.max(core.closed_for(Account::Far)));
     }
@@ -134,6 +138,15 @@ impl Upkeep {
         core.ask(contact, false, Purpose::Probe(account), 0, |id| {
             Message::Find(Find { id, target: place, want: Want::Agreement, groups, set })
         });
+    }
+}
+
+impl Core {
+    /// A contact was asked to draw somebody who takes its place.
+    pub(crate) fn on_drawn(&mut self, peer: &Arc<Contact>, sampled: &Sampled) {
+        let other = sampled.contacts.iter().next().map(|named| &named.contact);
+        let other = other.filter(|other| !other.is_away() && self.is_worth_knowing(other));
+        self.table.on_drawn(&peer.grid(), other);
     }
 }
 
