@@ -31,6 +31,10 @@ impl Dead {
         self.contacts.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.contacts.is_empty()
+    }
+
     /// Somebody is given up.
     pub(crate) fn add(&mut self, contact: Arc<Contact>) {
         self.remove(&contact.grid());

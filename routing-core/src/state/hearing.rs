@@ -300,7 +300,7 @@ impl NodeState {
             Some(1) if is_near => self.core.doubt(contact, Account::Repair),
             Some(2) if is_near => {
                 self.core.on_absent(grid, self.core.now + self.core.config.grace);
-                if self.upkeep.on_neighbour_silent(&self.core) {
+                if self.upkeep.on_neighbour_silent(&mut self.core) {
                     // Some of this server's users may have lost all their holders.
                     self.announcing.hurry(&mut self.core);
                 }

@@ -41,10 +41,12 @@ const REST: Ticks = Ticks::seconds(3);
 const REST_MAX: Ticks = Ticks::seconds(12);
 /// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
 const OUTAGE: Ticks = Ticks::minutes(1);
-const OUTAGE_SHARE: usize = 8;
+const OUTAGE_SHARE: u32 = 8;
 /// How long between two times that all neighbours are asked: those who take the places of the silent ones must become
 /// known first, and all others have just answered.
 const ROLL_CALL_PAUSE: Ticks = Ticks::seconds(5);
+/// For how long whoever was heard from after a roll call began need not be asked by the next one.
+const ROLL_FRESH: Ticks = Ticks::seconds(10);
 /// For how long after joining once more a node compares again whatever it is given.
 const AFTER_A_CUT: Ticks = Ticks::minutes(2);
 /// How long between two times that a node joins once more by itself.
@@ -91,12 +93,13 @@ pub(crate) struct Upkeep {
     /// When somebody who was given up is tried.
     revive_wake: Option<Tick>,
     /// How many neighbours have fallen silent since then.
-    silent: usize,
+    silent: u32,
     silent_since: Tick,
     /// How many neighbours are still to be asked at once whether they are there.
-    roll_call: usize,
-    /// When that was begun last.
+    roll_call: u32,
+    /// When that was begun last, and since when whoever was heard from is not asked.
     roll_called: Option<Tick>,
+    roll_since: Tick,
     rejoined: Option<Tick>,
     /// When this node joins once more, and through whom: there was reason to too soon after the last time.
     rejoin_wake: Option<(Tick, Arc<Contact>)>,
@@ -120,7 +123,6 @@ impl Upkeep {
         let first = core.rng.next_u64() % core.config.compare_every.0.max(1);
         self.compare_wake = Some(core.now + Ticks(first));
         self.has_begun_rounds = false;
-        self.revive_wake = Some(core.now + core.config.revive_every);
         self.has_near_changed = true;
         self.near_edge = u64::MAX;
         self.near_wake = Some(core.now + Ticks(1_000));
@@ -174,23 +176,34 @@ impl Upkeep {
         if self.far_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_far(core);
         }
+        // Who has given up nobody need not wake for it.
+        if core.dead.is_empty() || self.far_wake.is_none() {
+            self.revive_wake = None;
+        } else if self.revive_wake.is_none() {
+            self.revive_wake = Some(core.now + core.config.revive_every);
+        }
     }
 
     /// A neighbour has fallen silent. When many do within a short time, it is an outage: all are asked at once whether they
     /// are there. Says whether one has begun.
-    pub(super) fn on_neighbour_silent(&mut self, core: &Core) -> bool {
+    pub(super) fn on_neighbour_silent(&mut self, core: &mut Core) -> bool {
         if core.now.since(self.silent_since) > OUTAGE {
             (self.silent, self.silent_since) = (0, core.now);
         }
         self.silent += 1;
         self.hurry(core.now);
         let may_call = self.roll_called.is_none_or(|called| core.now.since(called) >= ROLL_CALL_PAUSE);
-        let is_outage = may_call && self.silent * OUTAGE_SHARE > self.near.len().max(usize::from(core.config.holders));
+        let is_outage =
+            may_call && (self.silent * OUTAGE_SHARE) as usize > self.near.len().max(core.config.holders.into());
         if is_outage {
             (self.silent, self.silent_since, self.roll_called) = (0, core.now, Some(core.now));
             // Who is known by hearsay only may be gone, too.
             self.filling_until = None;
-            self.roll_call = usize::from(core.config.holders) * 4;
+            self.roll_call = u32::from(core.config.holders) * 4;
+            if core.now.since(self.roll_since) >= ROLL_FRESH {
+                self.roll_since = core.now;
+                core.table.forget_recent();
+            }
         }
         // Some keys may have lost the majority of their holders: then places are taken at once.
         self.call(core.now);

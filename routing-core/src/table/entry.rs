@@ -66,6 +66,16 @@ impl Entry {
         self.flags & PROVEN != 0
     }
 
+    /// Whether it was heard from since somebody asked for that last.
+    pub fn is_recent(&self) -> bool {
+        self.flags & RECENT != 0
+    }
+
+    /// Whether upkeep waits for what comes of a question whether it is there.
+    pub fn is_probed(&self) -> bool {
+        self.flags & PROBED != 0
+    }
+
     /// Whether it may be asked over a link that stands: who only called is dialled back first.
     pub fn is_reached(&self) -> bool {
         self.is_linked() && self.is_proven()

@@ -530,7 +530,10 @@ fn a_contact_of_a_full_table_draws_once_who_takes_its_place_and_only_of_its_own_
     let rng = &mut rng(1);
     let own = id(rng);
     let small = filled(own, 64, &contacts(rng, 40));
-    assert!(small.iter().all(|entry| small.cell_to_draw_from(&entry.contact().grid()).is_none()), "all are known anyway");
+    assert!(
+        small.iter().all(|entry| small.cell_to_draw_from(&entry.contact().grid()).is_none()),
+        "all are known anyway"
+    );
 
     let mut table = filled(own, 64, &contacts(rng, 1_000));
     let depth = table.shares.depth as u32;

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
+/// How much longer than an account is closed the far sweep sleeps: for so long the account may save.
+const SLACK: Ticks = Ticks(800);
 
 impl Upkeep {
     /// Asks those in doubt whether they are there, once this node is in. Each is asked once at a time.
@@ -53,6 +55,15 @@ impl Upkeep {
         let from = self.stranger_next.max(self.near_next);
         let stranger = self.near.iter().skip(from).position(is_stranger).map(|after| from + after);
         self.stranger_next = stranger.map_or(self.near.len(), |stranger| stranger + 1);
+        if stranger.is_none() && self.roll_call > 0 {
+            // Whoever was heard from since the call began has answered it, and who is being asked may.
+            let is_missing = |entry: &Entry| !entry.is_recent() && !entry.is_probed();
+            let is_missing = |prefix: &u64| core.table.entry_at(*prefix).is_some_and(is_missing);
+            let rest = self.near.get(self.near_next..).unwrap_or_default();
+            let passed = rest.iter().position(is_missing).unwrap_or(rest.len()).min(self.roll_call as usize);
+            self.near_next += passed;
+            self.roll_call -= passed as u32;
+        }
         if stranger.is_some() || self.roll_call > 0 {
             let closed = core.closed_for(Account::Repair);
             if closed > Ticks(0) {
@@ -69,10 +80,17 @@ impl Upkeep {
             return self.probe_next_neighbour(core, Account::Repair);
         }
         let pause = Ticks(core.config.neighbour_probe_every.0 / self.near.len().max(1) as u64).max(EAGER_PAUSE);
-        self.near_wake = Some(core.now + pause.max(core.closed_for(Account::Near)));
-        if core.closed_for(Account::Near) == Ticks(0) {
-            self.probe_next_neighbour(core, Account::Near);
+        let closed = core.closed_for(Account::Near);
+        if closed > Ticks(0) {
+            self.near_wake = Some(core.now + pause.max(closed));
+            return;
         }
+        self.probe_next_neighbour(core, Account::Near);
+        // It is the turn of the next one that needs to be asked when that of all between has passed.
+        let from = self.near_next;
+        self.near_next += self.near.iter().skip(from).take_while(|near| core.table.take_recent_at(**near)).count();
+        let turns = (self.near_next - from) as u64 + 1;
+        self.near_wake = Some(core.now + Ticks(pause.0 * turns).max(core.closed_for(Account::Near)));
     }
 
     /// Who was heard from since the last round need not be asked, unless there is reason to ask everybody.
@@ -81,6 +99,7 @@ impl Upkeep {
         self.near_next += 1;
         let Some(contact) = core.table.entry_at(*prefix).map(|entry| entry.contact().clone()) else { return };
         if !core.table.take_recent(&contact.grid()) || account == Account::Repair {
+            core.table.begin_probe(&contact.grid());
             let own = core.grid().0;
             self.probe(core, &contact, own, account);
         }
@@ -100,7 +119,11 @@ impl Upkeep {
                 None => ask_for_a_word(core, &contact, Purpose::Probe(Account::Far)),
             }
         }
-        self.far_wake = Some(core.now + pause.max(core.closed_for(Account::Far)));
+        let closed = core.closed_for(Account::Far);
+        // What is answered meanwhile keeps the account closed for longer: who sleeps a little longer wakes less often in vain,
+        // and loses nothing, since what comes in meanwhile is saved.
+        let closed = if closed == Ticks(0) { closed } else { closed + SLACK };
+        self.far_wake = Some(core.now + pause.max(closed));
     }
 
     /// The next contact of the table that was not heard from since the last round. Bins are walked in bit-reversed

@@ -1,4 +1,4 @@
-//! Where tables leave some out, nobody is known to far more than others, so nobody is asked far more than others.
+//! What the background costs: whom it falls upon, and how often nodes wake for it.
 
 use lookup_tests::Testbed;
 use routing_core::config::NodeConfig;
@@ -40,4 +40,42 @@ fn who_was_there_first_is_known_to_hardly_more_than_others_once_tables_have_been
     let mean = drawn.iter().sum::<usize>() / drawn.len();
     assert!((40..=48).contains(&mean), "tables are full: {mean}");
     assert!(drawn.last() <= Some(&(mean * 2)) && drawn.first() >= Some(&(mean / 3)), "{drawn:?}");
+}
+
+fn quiet_network(servers: usize) -> RoutingSandbox<Network> {
+    let mut federation = RoutingSandbox::new(1);
+    federation.start(1);
+    federation.start(servers - 1);
+    federation.wait(Ticks::minutes(20));
+    federation
+}
+
+#[test]
+fn in_a_quiet_network_nodes_wake_to_say_something() {
+    let mut federation = quiet_network(100);
+    let before = federation.network().counters();
+    federation.wait(Ticks::minutes(20));
+    let after = federation.network().counters();
+    let messages = (after.sent - before.sent).messages;
+    let wakes = after.events - before.events - messages;
+    assert!(messages > 10_000, "neighbours are asked: {messages}");
+    // Each question takes one, and is half of an exchange; refills and what expires take the others.
+    assert!(wakes < messages * 3 / 4, "{wakes} wake-ups for {messages} messages");
+}
+
+#[test]
+fn in_an_outage_nobody_is_asked_who_has_just_been_heard_from() {
+    let mut federation = quiet_network(90);
+    (60..90).for_each(|server| federation.kill(server));
+    // Until the first silence is noticed.
+    federation.wait(Ticks::seconds(10));
+    let before = federation.network().counters();
+    federation.wait(Ticks::seconds(30));
+    let after = federation.network().counters();
+    let messages = (after.sent - before.sent).messages;
+    let left = federation.network().indices().filter(|node| federation.network().state(*node).is_some()).count();
+    assert!(
+        (10_000..15_000).contains(&messages),
+        "{messages} messages of {left} nodes, each of which asks those it must"
+    );
 }
