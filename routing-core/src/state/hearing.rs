@@ -190,7 +190,7 @@ impl NodeState {
                     self.upkeep.on_other_set(&mut self.core, &pending.peer, &find.target, *account);
                 }
             }
-            (Purpose::Draw, Message::Sampled(sampled)) => self.core.on_drawn(&pending.peer, sampled),
+            (Purpose::Draw(place), Message::Sampled(sampled)) => self.core.on_drawn(*place, sampled),
             (Purpose::Acquaint(_), Message::Sampled(sampled)) => {
                 let before = self.core.table.version();
                 for named in sampled.contacts.iter() {
@@ -278,7 +278,7 @@ impl NodeState {
                 self.after_comparison();
             }
             Purpose::Probe(_)
-            | Purpose::Draw
+            | Purpose::Draw(_)
             | Purpose::Acquaint(_)
             | Purpose::Stray(_)
             | Purpose::Refill(_)

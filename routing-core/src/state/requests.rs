@@ -17,8 +17,8 @@ pub(crate) enum Purpose {
     Operation(OperationId),
     /// Upkeep: is it alive, and does it see the same neighbourhood?
     Probe(Account),
-    /// Upkeep: is it alive, and whom does it draw to take its place?
-    Draw,
+    /// Upkeep: is it alive, and whom does it draw to take the place of the contact whose id begins with these 64 bits?
+    Draw(u64),
     /// Upkeep: who is there that this node does not know, where it does not see the same?
     Acquaint(Account),
     /// Upkeep: more contacts for a part of the keyspace in which too few are known.
@@ -51,7 +51,7 @@ impl Purpose {
     pub(crate) fn account(&self) -> Option<Account> {
         match self {
             Purpose::Probe(account) | Purpose::Acquaint(account) | Purpose::Refill(account) => Some(*account),
-            Purpose::Draw => Some(Account::Far),
+            Purpose::Draw(_) => Some(Account::Far),
             Purpose::Revive => Some(Account::Repair),
             _ => None,
         }

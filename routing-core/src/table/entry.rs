@@ -71,6 +71,11 @@ impl Entry {
         self.flags & RECENT != 0
     }
 
+    /// Whether somebody of its part of the keyspace has drawn it, or nobody else.
+    pub fn is_drawn(&self) -> bool {
+        self.flags & DRAWN != 0
+    }
+
     /// Whether upkeep waits for what comes of a question whether it is there.
     pub fn is_probed(&self) -> bool {
         self.flags & PROBED != 0

@@ -530,32 +530,50 @@ fn a_contact_of_a_full_table_draws_once_who_takes_its_place_and_only_of_its_own_
     let rng = &mut rng(1);
     let own = id(rng);
     let small = filled(own, 64, &contacts(rng, 40));
-    assert!(
-        small.iter().all(|entry| small.cell_to_draw_from(&entry.contact().grid()).is_none()),
-        "all are known anyway"
-    );
+    assert!(small.iter().all(|entry| small.who_draws(&entry.contact().grid()).is_none()), "all are known anyway");
 
     let mut table = filled(own, 64, &contacts(rng, 1_000));
     let depth = table.shares.depth as u32;
     let is_far = |entry: &&Entry| own.common_bits(&entry.contact().grid().0) < depth;
-    let near = table.iter().find(|entry| !is_far(entry)).unwrap().contact().grid();
-    assert_eq!(table.cell_to_draw_from(&near), None, "of the own slice all are known");
+    let near = table.iter().find(|entry| !is_far(entry)).unwrap().contact().clone();
+    assert_eq!(table.who_draws(&near.grid()), None, "of the own slice all are known");
     let far = table.iter().find(is_far).unwrap().contact().grid();
-    let bits = u32::from(table.cell_to_draw_from(&far).unwrap());
-    let (count, known) = (table.len(), table.iter().map(|entry| entry.contact().clone()).collect::<Vec<_>>());
+    let (peer, bits) = table.who_draws(&far).unwrap();
+    assert_eq!(peer.grid(), far);
+    let (place, bits, count) = (far.0.prefix(), u32::from(bits), table.len());
 
-    assert!(!table.on_drawn(&Grid(id(rng)), Some(&contact(id_near(rng, &far.0, bits)))), "a stranger draws nobody");
+    assert!(!table.on_drawn(id(rng).prefix(), Some(&contact(id_near(rng, &far.0, bits)))), "no stranger gives way");
     let elsewhere = contact(id_near(rng, &far.0, bits - 1));
-    let known_already = known.iter().find(|contact| contact.grid() == near);
     let mut kept = table.clone();
-    assert!(!kept.on_drawn(&far, Some(&elsewhere)) && kept.entry(&far).is_some());
-    assert!(!table.clone().on_drawn(&far, known_already));
-    assert_eq!(kept.cell_to_draw_from(&far), None, "who draws nobody keeps its place");
+    assert!(!kept.on_drawn(place, Some(&elsewhere)) && kept.entry(&far).is_some());
+    assert!(!table.clone().on_drawn(place, Some(&near)), "who is known has a place");
+    assert_eq!(kept.who_draws(&far), None, "who draws nobody keeps its place");
 
     let other = contact(id_near(rng, &far.0, bits));
-    assert!(table.on_drawn(&far, Some(&other)));
+    assert!(table.on_drawn(place, Some(&other)));
     assert!(table.entry(&far).is_none() && table.entry(&other.grid()).is_some_and(|entry| !entry.has_answered()));
-    assert_eq!((table.len(), table.cell_to_draw_from(&other.grid())), (count, None));
+    assert_eq!((table.len(), table.who_draws(&other.grid())), (count, None));
+}
+
+#[test]
+fn where_a_cell_has_room_for_several_three_are_drawn_next_to_one_another() {
+    let rng = &mut rng(1);
+    let own = id(rng);
+    let mut table = filled(own, 220, &contacts(rng, 1_500));
+    let (bits, room) = table.cell(0);
+    assert!(room >= 2 * CLUSTER, "{room}");
+    let cell = own.flip(0);
+    let mates: Vec<Grid> = table.in_range(cell.prefix(), bits).map(|entry| entry.contact().grid()).collect();
+    let mut drawn = Vec::new();
+    for mate in &mates[..5] {
+        let (peer, bits) = table.who_draws(mate).unwrap();
+        let other = contact(id_near(rng, &peer.grid().0, bits.into()));
+        assert!(table.on_drawn(mate.0.prefix(), Some(&other)));
+        drawn.push((peer.grid(), other.grid()));
+    }
+    let [first, second, third, fourth, fifth] = <[(Grid, Grid); 5]>::try_from(drawn).unwrap();
+    assert_eq!([first.0, fourth.0], [mates[0], mates[3]], "the first of three is drawn anywhere in the cell");
+    assert_eq!([second.0, third.0, fifth.0], [first.1, first.1, fourth.1]);
 }
 
 #[test]

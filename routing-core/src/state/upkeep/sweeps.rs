@@ -114,8 +114,12 @@ impl Upkeep {
         if closed == Ticks(0)
             && let Some(contact) = self.next_far(core)
         {
-            match core.table.cell_to_draw_from(&contact.grid()) {
-                Some(bits) => ask_whom_else(core, &contact, (&contact.grid().0, bits), 1, false, Purpose::Draw, 0),
+            let place = contact.grid().0;
+            match core.table.who_draws(&contact.grid()) {
+                Some((peer, bits)) => {
+                    let part = (&peer.grid().0, bits);
+                    ask_whom_else(core, &peer, part, 1, false, Purpose::Draw(place.prefix()), 0);
+                }
                 None => ask_for_a_word(core, &contact, Purpose::Probe(Account::Far)),
             }
         }
@@ -165,11 +169,11 @@ impl Upkeep {
 }
 
 impl Core {
-    /// A contact was asked to draw somebody who takes its place.
-    pub(crate) fn on_drawn(&mut self, peer: &Arc<Contact>, sampled: &Sampled) {
+    /// Somebody was drawn, or nobody, to take the place of the contact whose id begins with these 64 bits.
+    pub(crate) fn on_drawn(&mut self, place: u64, sampled: &Sampled) {
         let other = sampled.contacts.iter().next().map(|named| &named.contact);
         let other = other.filter(|other| !other.is_away() && self.is_worth_knowing(other));
-        self.table.on_drawn(&peer.grid(), other);
+        self.table.on_drawn(place, other);
     }
 }
 
