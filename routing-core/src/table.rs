@@ -10,9 +10,10 @@
 //!
 //! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
 //! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
-//! failed us; inside it everybody is kept, and room is made among the farther ones.
+//! failed us, or have drawn it; inside it everybody is kept, and room is made among the farther ones.
 
 mod density;
+mod drawing;
 mod entry;
 mod nearest;
 
@@ -23,7 +24,7 @@ use crate::time::Ticks;
 use density::Density;
 pub(crate) use density::{REGION_BITS, REGIONS};
 pub use entry::Entry;
-use entry::{ANSWERED, AWAY, DOUBTED, DRAWN, LINKED, PROBED, PROVEN, RECENT, UNMEASURED};
+use entry::{ANSWERED, AWAY, DOUBTED, LINKED, PROBED, PROVEN, RECENT, UNMEASURED};
 pub use nearest::Nearest;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -39,11 +40,6 @@ const BIN_GROWTH: usize = 4;
 /// Nor does a lesser part need to be judged: with 16 holders it lies within the own neighbourhood, which is known completely.
 const EXPECTED_LEAST: u64 = 32;
 const SHORTAGE: u64 = 3;
-
-/// How many contacts of one cell are drawn next to one another, and how many nodes are to be expected in a part of the keyspace
-/// from which they are: as many as agree upon a quick answer, and fewer than hold what lies there.
-const CLUSTER: usize = 3;
-const CLUSTER_NODES: u64 = 8;
 
 /// What became of an offered contact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -620,42 +616,6 @@ impl RoutingTable {
         // Where all have been dealt, some other cell must have too many.
         let is_uneven = || self.count_cells(shared).iter().any(|count| *count as usize > room);
         (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
-    }
-
-    /// In a table that leaves some out: who is to name somebody that takes the place of `grid`, and of how many leading bits of
-    /// its own id that one must be. `None` if `grid` was drawn so itself, or lies within the own slice, where all are known.
-    ///
-    /// Whom others name is known to many: who was there first is named most, and would be asked by nearly everybody. Of those
-    /// around itself each node knows all, so whom it draws there may be anybody. Where a cell has room for several, they are
-    /// drawn three by three next to one another: three holders of what lies there give a quick answer.
-    pub fn who_draws(&self, grid: &Grid) -> Option<(Arc<Contact>, u8)> {
-        let entry = self.entry(grid).filter(|entry| self.partial && !entry.is_drawn())?;
-        let (bits, room) = self.cell_of(entry.prefix)?;
-        let nodes = self.scale().nodes() / CLUSTER_NODES;
-        let near = nodes.checked_ilog2().unwrap_or(0).max(bits);
-        let has_company = |entry: &&Entry| self.in_range(entry.prefix, near).take(CLUSTER).count() == CLUSTER;
-        let first = self.in_range(entry.prefix, bits).filter(|entry| room >= CLUSTER && entry.is_drawn());
-        let lonely = first.filter(|entry| entry.failures == 0).find(|entry| !has_company(entry));
-        Some(lonely.map_or((entry.contact.clone(), bits as u8), |first| (first.contact.clone(), near as u8)))
-    }
-
-    /// `other` was drawn to take the place of the contact whose id begins with these 64 bits; or nobody, and that one keeps it.
-    /// Says whether it was given up: only for somebody of the same cell who is not known.
-    pub fn on_drawn(&mut self, place: u64, other: Option<&Arc<Contact>>) -> bool {
-        let Some(entry) = self.entry_at(place).filter(|entry| self.partial && !entry.is_drawn()) else { return false };
-        let Some((bits, _)) = self.cell_of(place) else { return false };
-        let grid = entry.contact.grid();
-        let is_new = |other: &&Arc<Contact>| self.entry(&other.grid()).is_none();
-        let other = other.filter(|other| other.grid().0.common_bits(&grid.0) >= bits).filter(is_new);
-        if let Some(other) = other {
-            self.remove(&grid);
-            self.insert(Entry::new(other.clone()));
-        }
-        let drawn = other.map_or(grid, |other| other.grid());
-        if let Some(entry) = self.entry_mut(&drawn) {
-            entry.set(DRAWN, true);
-        }
-        other.is_some()
     }
 
     /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.
