@@ -47,9 +47,14 @@ impl Core {
         if self.table.entry(&grid).is_some() || !self.is_worth_knowing(contact) {
             return;
         }
-        let known = self.callers.iter().position(|caller| caller.contact.grid() == grid);
-        let known = known.and_then(|index| self.callers.remove(index));
+        let known = self.callers.iter().find(|caller| caller.contact.grid() == grid);
         let is_proven = known.is_some_and(|known| known.is_proven && known.contact.address() == contact.address());
+        self.remember_as_caller(contact, is_proven);
+    }
+
+    /// Remembers somebody who has no place in the table and may call, or has a link already.
+    pub(super) fn remember_as_caller(&mut self, contact: &Arc<Contact>, is_proven: bool) {
+        self.callers.retain(|caller| caller.contact.grid() != contact.grid());
         if self.callers.len() >= CALLERS_MAX {
             self.callers.pop_front();
         }

@@ -57,6 +57,8 @@ pub(crate) struct Upkeep {
     /// The own neighbourhood when it was looked up last, by the leading 64 bits of the ids.
     near: Vec<u64>,
     near_next: usize,
+    /// How many after that have been heard from, and are passed over when the sweep wakes.
+    near_passed: u32,
     /// Whether it may have changed since this was asked last.
     has_near_changed: bool,
     /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
@@ -153,6 +155,7 @@ impl Upkeep {
     /// Somebody new turned up in the own neighbourhood, or somebody left it: the sweep begins anew, and soon.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.near.clear();
+        self.near_passed = 0;
         self.has_near_changed = true;
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
         // The network grows, or shrinks: what was enough to know may be too little now.

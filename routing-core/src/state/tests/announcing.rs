@@ -243,7 +243,7 @@ fn a_caller_without_a_place_in_the_table_speaks_for_its_domain_all_the_same() {
     let held: Vec<bool> = (0..40)
         .flat_map(|node| world.node(node).store().iter().map(|(_, stored)| stored.is_announced()).collect::<Vec<_>>())
         .collect();
-    assert!(held.len() >= 60 && held.iter().all(|is_announced| *is_announced));
+    assert!(held.len() >= 60 && held.iter().all(|is_announced| *is_announced), "{held:?}");
 }
 
 #[test]

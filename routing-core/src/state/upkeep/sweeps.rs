@@ -37,6 +37,12 @@ impl Upkeep {
     }
 
     pub(super) fn probe_near(&mut self, core: &mut Core) {
+        for _ in 0..std::mem::take(&mut self.near_passed) {
+            if let Some(prefix) = self.near.get(self.near_next) {
+                core.table.take_recent_at(*prefix);
+                self.near_next += 1;
+            }
+        }
         if self.near_next >= self.near.len() {
             let neighbourhood = usize::from(core.config.holders) * 4;
             let own = core.grid().0;
@@ -87,10 +93,10 @@ impl Upkeep {
         }
         self.probe_next_neighbour(core, Account::Near);
         // It is the turn of the next one that needs to be asked when that of all between has passed.
-        let from = self.near_next;
-        self.near_next += self.near.iter().skip(from).take_while(|near| core.table.take_recent_at(**near)).count();
-        let turns = (self.near_next - from) as u64 + 1;
-        self.near_wake = Some(core.now + Ticks(pause.0 * turns).max(core.closed_for(Account::Near)));
+        let is_heard = |prefix: &&u64| core.table.entry_at(**prefix).is_some_and(Entry::is_recent);
+        let passed = self.near.iter().skip(self.near_next).take_while(is_heard).count();
+        self.near_passed = passed as u32;
+        self.near_wake = Some(core.now + Ticks(pause.0 * (passed as u64 + 1)).max(core.closed_for(Account::Near)));
     }
 
     /// Who was heard from since the last round need not be asked, unless there is reason to ask everybody.
@@ -173,7 +179,13 @@ impl Core {
     pub(crate) fn on_drawn(&mut self, place: u64, sampled: &Sampled) {
         let other = sampled.contacts.iter().next().map(|named| &named.contact);
         let other = other.filter(|other| !other.is_away() && self.is_worth_knowing(other));
-        self.table.on_drawn(place, other);
+        let gives_way = self.table.entry_at(place).cloned();
+        if self.table.on_drawn(place, other)
+            && let Some(entry) = gives_way
+        {
+            // A link to it may stand, over which it speaks for its domain as before.
+            self.remember_as_caller(entry.contact(), entry.is_proven());
+        }
     }
 }
 
