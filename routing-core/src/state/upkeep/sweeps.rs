@@ -104,8 +104,11 @@ impl Upkeep {
         let Some(prefix) = self.near.get(self.near_next) else { return };
         self.near_next += 1;
         let Some(contact) = core.table.entry_at(*prefix).map(|entry| entry.contact().clone()) else { return };
-        if !core.table.take_recent(&contact.grid()) || account == Account::Repair {
+        let was_recent = core.table.take_recent(&contact.grid());
+        if account == Account::Repair {
             core.table.begin_probe(&contact.grid());
+        }
+        if !was_recent || account == Account::Repair {
             let own = core.grid().0;
             self.probe(core, &contact, own, account);
         }
