@@ -2,9 +2,9 @@
 //!
 //! Two sweeps probe contacts one by one. The *near* sweep goes round the own neighbourhood every minute and asks each
 //! node whether it sees the same nodes around us: that is how later arrivals and departures there are heard of. The *far*
-//! sweep goes round the whole table, so that hearsay proves itself and who is gone is noticed. Who was heard from since the
-//! last round is passed over (as a page in use is by the clock algorithm), so two nodes that know each other do not both
-//! probe.
+//! sweep goes round the whole table, so that hearsay proves itself and who is gone is noticed; where the table leaves some
+//! out, each far contact draws who takes its place. Who was heard from since the last round is passed over (as a page in use
+//! is by the clock algorithm), so two nodes that know each other do not both probe.
 //!
 //! *Refills* bring whom this node does not know.
 
@@ -59,7 +59,7 @@ pub(crate) struct Upkeep {
     near_next: usize,
     /// How many after that have been heard from, and are passed over when the sweep wakes.
     near_passed: u32,
-    /// Whether it may have changed since this was asked last.
+    /// Whether the neighbourhood may have changed since this was asked last.
     has_near_changed: bool,
     /// How far the own neighbourhood reaches, in leading 64 bits; everywhere while fewer than 4 k groups are known.
     near_edge: u64,
