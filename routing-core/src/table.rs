@@ -289,19 +289,13 @@ impl RoutingTable {
 
     /// Whether `grid` was heard from since this was asked last; forgets that it was.
     pub fn take_recent(&mut self, grid: &Grid) -> bool {
-        let Some(entry) = self.entry_mut(grid) else { return false };
-        let recent = entry.is_recent();
-        entry.set(RECENT, false);
-        recent
+        self.entry_mut(grid).is_some_and(Entry::take_recent)
     }
 
     /// The same for the contact whose id begins with these 64 bits.
     pub fn take_recent_at(&mut self, prefix: u64) -> bool {
         let bin = self.bin_of(prefix);
-        let Some(entry) = self.bins[bin].iter_mut().find(|entry| entry.prefix == prefix) else { return false };
-        let recent = entry.is_recent();
-        entry.set(RECENT, false);
-        recent
+        self.bins[bin].iter_mut().find(|entry| entry.prefix == prefix).is_some_and(Entry::take_recent)
     }
 
     /// From now on nobody counts as heard from who is not heard from again.

@@ -110,6 +110,13 @@ impl Entry {
         if on { self.flags |= flag } else { self.flags &= !flag }
     }
 
+    /// Whether it was heard from since this was asked last; forgets that it was.
+    pub(super) fn take_recent(&mut self) -> bool {
+        let was_recent = self.is_recent();
+        self.set(RECENT, false);
+        was_recent
+    }
+
     /// The greater, the sooner it goes when room is needed: hearsay, then the unreliable, then the slow.
     pub(super) fn dispensability(&self) -> (bool, u8, u16, u64) {
         (!self.has_answered(), self.failures, self.round_trip_ms, self.prefix)

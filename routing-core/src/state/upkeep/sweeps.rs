@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// How many contacts that were heard from anyway one sweep passes over at a time.
 const PASSED_OVER_MAX: usize = 64;
-/// How much longer than an account is closed the far sweep sleeps: for so long the account may save.
+/// How much longer than its account is closed the far sweep sleeps: less than the account may save for.
 const SLACK: Ticks = Ticks(800);
 
 impl Upkeep {
@@ -107,11 +107,11 @@ impl Upkeep {
         let was_recent = core.table.take_recent(&contact.grid());
         if account == Account::Repair {
             core.table.begin_probe(&contact.grid());
+        } else if was_recent {
+            return;
         }
-        if !was_recent || account == Account::Repair {
-            let own = core.grid().0;
-            self.probe(core, &contact, own, account);
-        }
+        let own = core.grid().0;
+        self.probe(core, &contact, own, account);
     }
 
     pub(super) fn probe_far(&mut self, core: &mut Core) {
