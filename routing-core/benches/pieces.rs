@@ -203,6 +203,20 @@ fn nearest_in_a_table(bencher: Bencher<'_, '_>, budget: usize) {
     bencher.with_inputs(|| id(&mut dice)).bench_local_values(|target| table.nearest(&target).take(16).count());
 }
 
+/// The same of a table of 256 that knows its own slice, one 128th of the keyspace, and as many others, for places in that slice.
+#[divan::bench]
+fn nearest_in_the_own_slice(bencher: Bencher<'_, '_>) {
+    let all = contacts(16_384);
+    let (slice, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|contact| contact.grid().0.common_bits(&OWN.0) >= 7);
+    let known: Vec<_> = others.into_iter().take(256 - slice.len()).chain(slice).collect();
+    let table = table(&known);
+    let mut dice = dice();
+    let mut place =
+        || Id(std::array::from_fn(|byte| if byte == 0 { 6 | id(&mut dice).0[0] & 1 } else { id(&mut dice).0[byte] }));
+    bencher.with_inputs(&mut place).bench_local_values(|target| table.nearest(&target).take(16).count());
+}
+
 /// A table that knows all of them, who have all answered; it belongs to somebody else.
 fn table(contacts: &[Arc<Contact>]) -> RoutingTable {
     let mut table = RoutingTable::new(OWN, contacts.len() as u32, 64);
