@@ -663,10 +663,12 @@ impl RoutingTable {
         let (bits, _) = self.cell(shared);
         let bucket = self.own.flip(shared as u32).prefix() & u64::MAX << (63 - shared);
         let cell = bucket | (fullest as u64) << (64 - bits);
-        let mates = || self.in_range(cell, bits);
-        let doubled = |entry: &Entry| mates().filter(|mate| mate.group == entry.group).count();
-        let worst = mates().max_by_key(|entry| (doubled(entry), entry.dispensability()));
-        if let Some(grid) = worst.map(|entry| entry.contact.grid()) {
+        let mates: SmallVec<[&Entry; 16]> = self.in_range(cell, bits).collect();
+        let doubled = |entry: &Entry| mates.iter().filter(|mate| mate.group == entry.group).count();
+        let worst = mates.iter().max_by_key(|entry| (doubled(entry), entry.dispensability()));
+        let worst = worst.map(|entry| entry.contact.grid());
+        drop(mates);
+        if let Some(grid) = worst {
             self.remove(&grid);
             self.give_up(shared);
         }

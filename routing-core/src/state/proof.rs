@@ -27,8 +27,16 @@ const UNPROVEN_MAX: usize = 64;
 /// Somebody who called and has no place in the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
+    /// The leading 64 bits of its id: nobody else's card need be looked at to find one.
+    prefix: u64,
     contact: Arc<Contact>,
     is_proven: bool,
+}
+
+impl Caller {
+    fn is(&self, grid: &Grid) -> bool {
+        self.prefix == grid.0.prefix() && self.contact.grid() == *grid
+    }
 }
 
 /// What a server has announced that is not proven to be that server.
@@ -47,25 +55,27 @@ impl Core {
         if self.table.entry(&grid).is_some() || !self.is_worth_knowing(contact) {
             return;
         }
-        let known = self.callers.iter().find(|caller| caller.contact.grid() == grid);
+        let known = self.callers.iter().find(|caller| caller.is(&grid));
         let is_proven = known.is_some_and(|known| known.is_proven && known.contact.address() == contact.address());
         self.remember_as_caller(contact, is_proven);
     }
 
     /// Remembers somebody who has no place in the table and may call, or has a link already.
     pub(super) fn remember_as_caller(&mut self, contact: &Arc<Contact>, is_proven: bool) {
-        self.callers.retain(|caller| caller.contact.grid() != contact.grid());
-        if self.callers.len() >= CALLERS_MAX {
+        let grid = contact.grid();
+        if let Some(known) = self.callers.iter().position(|caller| caller.is(&grid)) {
+            self.callers.remove(known);
+        } else if self.callers.len() >= CALLERS_MAX {
             self.callers.pop_front();
         }
-        self.callers.push_back(Caller { contact: contact.clone(), is_proven });
+        self.callers.push_back(Caller { prefix: grid.0.prefix(), contact: contact.clone(), is_proven });
     }
 
     /// A link stands to where `target` was dialled, and `contact` is there.
     pub(super) fn on_reached(&mut self, contact: &Contact, target: &Target) {
         let grid = contact.grid();
         self.table.on_reached(&grid, &target.address);
-        let caller = self.callers.iter_mut().find(|caller| caller.contact.grid() == grid);
+        let caller = self.callers.iter_mut().find(|caller| caller.is(&grid));
         if let Some(caller) = caller.filter(|caller| *caller.contact.address() == target.address) {
             caller.is_proven = true;
         }
@@ -128,7 +138,7 @@ impl Core {
         if let Some(entry) = self.table.entry(grid) {
             return Some((entry.contact(), entry.is_proven()));
         }
-        let caller = self.callers.iter().find(|caller| caller.contact.grid() == *grid)?;
+        let caller = self.callers.iter().find(|caller| caller.is(grid))?;
         Some((&caller.contact, caller.is_proven))
     }
 }
