@@ -252,6 +252,11 @@ impl<A> Search<A> {
         self.position(grid).ok().map(|index| &self.candidates[index])
     }
 
+    /// Twice as many questions as usual are in flight while it approaches.
+    pub fn widen(&mut self) {
+        self.alpha *= 2;
+    }
+
     /// Whoever is nearest is known, as far as that can be told.
     pub fn arrive(&mut self) {
         self.has_arrived = true;

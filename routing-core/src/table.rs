@@ -41,6 +41,9 @@ const BIN_GROWTH: usize = 4;
 const EXPECTED_LEAST: u64 = 32;
 const SHORTAGE: u64 = 3;
 
+/// Of the farther half of the own slice at least one in so many of those who are to be expected there is kept.
+const FARTHER_SHARE: u64 = 2;
+
 /// What became of an offered contact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offered {
@@ -68,9 +71,10 @@ pub struct RoutingTable {
     by_shared_bits: Vec<u32>,
     /// Whether some contact was left out for want of room, so that only the own slice is known completely.
     partial: bool,
-    /// One more than the most shared bits of whoever was left out of a full table: the own slice, which is complete,
-    /// begins there at the earliest.
-    given_up: usize,
+    /// One more than the most shared bits of whoever was left out of a full table: the own slice begins there at the earliest.
+    given_up: u8,
+    /// The same for whoever had to leave the own slice: it is complete from there.
+    left: u8,
     /// How the budget is dealt; worked out while `partial`.
     shares: Shares,
     density: Density,
@@ -78,7 +82,8 @@ pub struct RoutingTable {
     version: u64,
 }
 
-/// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts.
+/// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts; and for
+/// that number, too, where the own slice has to give some up.
 #[derive(Clone, Debug, Default)]
 struct Shares {
     depth: usize,
@@ -99,6 +104,7 @@ impl RoutingTable {
             by_shared_bits: Vec::new(),
             partial: false,
             given_up: 0,
+            left: 0,
             shares: Shares::default(),
             density: Density::default(),
             version: 0,
@@ -179,8 +185,13 @@ impl RoutingTable {
         let entry = Entry::new(contact.clone());
         if self.count >= self.budget {
             self.set_partial();
-            if !self.make_room_in_cell(&entry) {
-                self.give_up(self.shared_bits(entry.prefix));
+            let shared = self.shared_bits(entry.prefix);
+            if shared >= self.shares.depth {
+                if self.is_beyond_own_slice(shared, entry.prefix) {
+                    return Offered::NoRoom;
+                }
+            } else if !self.make_room_in_cell(shared, &entry) {
+                self.give_up(shared);
                 return Offered::NoRoom;
             }
         }
@@ -315,6 +326,11 @@ impl RoutingTable {
     pub fn is_complete_at(&self, target: &Id) -> bool {
         let shared = self.own.common_bits(target);
         (!self.partial || shared as usize >= self.shares.depth) && self.is_filled_at(target)
+    }
+
+    /// Whether somebody is known of the slice in which `target` lies: who is in it knows all the others.
+    pub fn knows_somebody_of_slice(&self, target: &Id) -> bool {
+        !self.partial || self.in_range(target.prefix(), self.shares.depth as u32).next().is_some()
     }
 
     /// Whether about as many are known near `target` as there should be, by the density and by the budget.
@@ -453,8 +469,8 @@ impl RoutingTable {
     }
 
     fn estimate_density(&mut self) {
-        // Where the budget leaves some out, the neighbourhood is the own slice.
-        let least = if self.partial { self.shares.depth } else { 0 };
+        // Where the budget leaves some out, the neighbourhood is what is complete of the own slice.
+        let least = if self.partial { self.shares.depth.max(self.left.into()) } else { 0 };
         let near = density::of_neighbourhood(&self.by_shared_bits, least, self.neighbourhood);
         let prefixes = self.bins.iter().flatten().map(Entry::prefix);
         self.density.estimate(near, self.count, prefixes, self.partial);
@@ -492,7 +508,7 @@ impl RoutingTable {
         self.answered -= usize::from(entry.has_answered());
         if self.count < self.budget / 4 * 3 {
             // The network has shrunk, or what filled the table was not there: whoever was left out may come again.
-            self.given_up = 0;
+            (self.given_up, self.left) = (0, 0);
         }
         self.on_changed();
         entry
@@ -528,7 +544,7 @@ impl RoutingTable {
         let (nodes, budget) = (self.scale().nodes(), self.budget as u64);
         let mut depth = self.by_shared_bits.len();
         let (mut known, mut inside) = (0, 0);
-        while depth > self.given_up {
+        while depth > self.given_up.into() {
             known += u64::from(self.by_shared_bits[depth - 1]);
             let expected = nodes >> (depth - 1);
             let more = if known * 4 < expected * 3 { expected } else { known };
@@ -554,7 +570,8 @@ impl RoutingTable {
         }
         let depth = self.own_depth();
         let inside = self.by_shared_bits.iter().skip(depth).sum::<u32>() as usize;
-        let mut left = self.budget.saturating_sub(inside);
+        let surplus = self.surplus(depth, inside);
+        let mut left = self.budget.saturating_sub(inside - surplus);
         let (left_in_all, slices_outside) = (left as u64, slices_outside(depth));
         let quota = &mut self.shares.quota;
         quota.clear();
@@ -568,7 +585,20 @@ impl RoutingTable {
             quota[shared] = share as u32;
             left = left.saturating_sub(share);
         }
+        if surplus > 0 {
+            quota.push(self.by_shared_bits[depth] - surplus as u32);
+        }
         self.shares.depth = depth;
+    }
+
+    /// How many the own slice has to give up so that each slice outside has a contact: the farthest of it, where few are
+    /// enough, and so many remain nearer that holders still know one another.
+    fn surplus(&self, depth: usize, inside: usize) -> usize {
+        let lacking = (slices_outside(depth) as usize).saturating_sub(self.budget.saturating_sub(inside));
+        let farther = self.by_shared_bits.get(depth).map_or(0, |count| *count as usize);
+        let least = (self.scale().nodes() >> (depth + 1)).div_ceil(FARTHER_SHARE);
+        let may_give = (lacking as u64) + least <= farther as u64 && inside - farther >= self.neighbourhood / 2;
+        if may_give { lacking } else { 0 }
     }
 
     /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
@@ -584,6 +614,9 @@ impl RoutingTable {
     /// a slice, or several where there are more slices than contacts.
     fn cell(&self, shared: usize) -> (u32, usize) {
         let quota = self.shares.quota[shared];
+        if shared >= self.shares.depth {
+            return (shared as u32 + 1, quota as usize);
+        }
         // With contacts for three cells in four most have one, and with half as many cells some would have two and as many none.
         let bits = (quota + quota / 3).ilog2().min((self.shares.depth - 1 - shared) as u32);
         (shared as u32 + 1 + bits, quota.div_ceil(1 << bits) as usize)
@@ -624,12 +657,8 @@ impl RoutingTable {
         counts
     }
 
-    /// In a full table: whether there is room for `entry` where it belongs, made by dropping somebody worse if need be.
-    fn make_room_in_cell(&mut self, entry: &Entry) -> bool {
-        let shared = self.shared_bits(entry.prefix);
-        if shared >= self.shares.depth {
-            return true;
-        }
+    /// In a full table: whether there is room for `entry` outside the own slice, made by dropping somebody worse if need be.
+    fn make_room_in_cell(&mut self, shared: usize, entry: &Entry) -> bool {
         let (bits, room) = self.cell(shared);
         let mates = self.in_range(entry.prefix, bits);
         let (mut count, mut worst) = (0, None::<&Entry>);
@@ -655,9 +684,12 @@ impl RoutingTable {
     /// Drops one contact: from the part of the keyspace that is farthest over its share, the worst of its fullest cell.
     fn evict(&mut self) {
         let excess = |shared: &usize| i64::from(self.by_shared_bits[*shared]) - i64::from(self.shares.quota[*shared]);
-        let Some(shared) = (0..self.shares.depth).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
+        let Some(shared) = (0..self.shares.quota.len()).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
             return;
         };
+        if shared == self.shares.depth {
+            return self.leave_out_farthest(shared);
+        }
         let counts = self.count_cells(shared);
         let Some((fullest, _)) = counts.iter().enumerate().max_by_key(|(_, count)| **count) else { return };
         let (bits, _) = self.cell(shared);
@@ -674,10 +706,33 @@ impl RoutingTable {
         }
     }
 
-    /// Somebody who shares so many leading bits with the own id was left out.
+    /// Whether the own slice has given up all who lie as far as `prefix`, and wants none of them back.
+    fn is_beyond_own_slice(&self, shared: usize, prefix: u64) -> bool {
+        let wants_more = |quota: &u32| self.by_shared_bits.get(shared).is_none_or(|known| known < quota);
+        if shared != self.shares.depth || self.shares.quota.get(shared).is_none_or(wants_more) {
+            return false;
+        }
+        let own = self.own.prefix();
+        let mut farther = self.in_range(prefix, shared as u32 + 1);
+        !farther.any(|entry| entry.failures > 1 || entry.prefix ^ own > prefix ^ own)
+    }
+
+    /// Drops the farthest of the own slice, or who is not relied upon: so few are missing at one end of it that whoever asks
+    /// about a place there is told most of its holders, and they know the others.
+    fn leave_out_farthest(&mut self, shared: usize) {
+        let own = self.own.prefix();
+        let farther = self.in_range(self.own.flip(shared as u32).prefix(), shared as u32 + 1);
+        let farthest = farther.max_by_key(|entry| (entry.failures > 1, entry.prefix ^ own));
+        if let Some(grid) = farthest.map(|entry| entry.contact.grid()) {
+            self.left = self.left.max(shared as u8 + 1);
+            self.remove(&grid);
+        }
+    }
+
+    /// Somebody outside the own slice who shares so many leading bits with the own id was left out.
     fn give_up(&mut self, shared: usize) {
-        if self.given_up <= shared {
-            self.given_up = shared + 1;
+        if usize::from(self.given_up) <= shared {
+            self.given_up = shared as u8 + 1;
             self.deal();
         }
     }

@@ -112,6 +112,31 @@ fn a_lookup_at_each_level_finds_what_the_true_holders_hold() {
 }
 
 #[test]
+fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known() {
+    let mut world = World::with(2, NodeConfig { neighbours_max: 64, ..NodeConfig::default() });
+    let rng = &mut crate::testing::rng(1);
+    let node = world.nodes[0].as_mut().unwrap();
+    crate::testing::contacts(rng, 4_000).iter().for_each(|contact| {
+        node.core.table.offer(contact);
+        node.core.table.on_answer(&contact.grid(), Ticks(20));
+        node.core.table.on_reached(&contact.grid(), contact.address());
+    });
+    let mut asked = |consistency, is_known| {
+        let mut keys = (0..2_000).map(|seed| Key::from(user(seed).guid()));
+        let table = world.node(0).table();
+        let is_it = |key: &Key| table.knows_somebody_of_slice(&key.id) == is_known && !table.is_complete_at(&key.id);
+        let key = keys.find(is_it).expect("a table of 64 leaves out some of the slices");
+        let before = world.sent.len();
+        world.ask(0, Operation::Lookup(key, consistency));
+        world.sent[before..].iter().filter(|(.., message)| matches!(message, Message::Find(_))).count()
+    };
+    let alpha = usize::from(NodeConfig::default().alpha);
+    assert_eq!(asked(Consistency::Quick, true), alpha);
+    assert_eq!(asked(Consistency::Quick, false), alpha * 2);
+    assert_eq!(asked(Consistency::Quorum, false), alpha);
+}
+
+#[test]
 fn an_asker_that_is_a_holder_counts_itself() {
     let mut world = World::of(12, 4);
     let record = place(&mut user(1), "n1.example");

@@ -271,6 +271,40 @@ fn the_own_slice_has_more_than_half_of_a_table_where_that_leaves_fewer_slices_wi
 }
 
 #[test]
+fn the_own_slice_gives_up_its_farthest_where_each_other_slice_has_a_contact_then() {
+    let mut gave_up = 0;
+    for seed in 0..40 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, 10_000);
+        let mut table = filled(own, 200, &all);
+        shuffle(rng, &mut all);
+        all.iter().for_each(|contact| {
+            table.offer(contact);
+        });
+        let depth = table.shares.depth as u32;
+        all.sort_by_key(|contact| own.distance(&contact.grid().0));
+        let known = grids(&table);
+        let is_known = |contact: &&Arc<Contact>| known.contains(&contact.grid());
+        let inside = |bits: u32| all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= bits).count();
+        let (slice, nearer) = (inside(depth), inside(depth + 1));
+        let kept = all[..slice].iter().filter(is_known).count();
+        assert!(all[..kept].iter().all(|contact| is_known(&contact)), "seed {seed}: the nearest of all are known");
+        assert!(kept == slice || nearer >= 32, "seed {seed}: {kept} of {slice}");
+        // By the density as this node sees it, which errs by a quarter at most.
+        assert!(kept - nearer >= 39 / 2 * 3 / 4, "seed {seed}: {kept} of {slice}, {nearer} of them nearer");
+        if kept < slice {
+            gave_up += 1;
+            let slices: BTreeSet<u64> = table.iter().map(|entry| entry.prefix() >> (64 - depth)).collect();
+            assert_eq!(slices.len(), 1 << depth, "seed {seed}: each slice has a contact");
+            let near = table.near_scale().nodes();
+            assert!(near.abs_diff(10_000) < 4_000, "seed {seed}: the density by what is complete is {near}");
+        }
+    }
+    assert!((10..40).contains(&gave_up), "{gave_up}");
+}
+
+#[test]
 fn who_knows_few_of_those_around_it_takes_no_large_slice_for_its_own() {
     let rng = &mut rng(1);
     let own = id(rng);

@@ -36,8 +36,8 @@ const REFILL_WORTH: u64 = 16;
 const ACQUAINTANCES: u16 = 16;
 /// How many neighbours that do not see the same are passed over at most after those who named nobody new.
 const IN_VAIN_MAX: u8 = 8;
-/// How many places are drawn to find one around which too few are known.
-const GAP_DRAWS: usize = 16;
+/// How many places are drawn to find one around which too few are known: one in a hundred is found every other time.
+const GAP_DRAWS: usize = 64;
 
 /// A part of the keyspace about which somebody is asked, by its leading bits.
 pub(crate) struct Gap {
