@@ -7,6 +7,7 @@
 //! *slice* of the keyspace stays complete (as many leading bits as leave at most half the budget inside, or more where that
 //! leaves fewer slices outside without a contact), and what is left of the budget is dealt to the slices outside in equal
 //! shares; where there are more slices than contacts to deal, the nearer ones get theirs and the farther ones become sparser.
+//! Where just a few are missing for one contact in each slice, the own slice gives up so many of its farthest.
 //!
 //! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
 //! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
