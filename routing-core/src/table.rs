@@ -597,7 +597,8 @@ impl RoutingTable {
     fn surplus(&self, depth: usize, inside: usize) -> usize {
         let lacking = (slices_outside(depth) as usize).saturating_sub(self.budget.saturating_sub(inside));
         let farther = self.by_shared_bits.get(depth).map_or(0, |count| *count as usize);
-        let least = (self.scale().nodes() >> (depth + 1)).div_ceil(FARTHER_SHARE);
+        let expected = self.scale().nodes().checked_shr(depth as u32 + 1).unwrap_or(0);
+        let least = expected.div_ceil(FARTHER_SHARE);
         let may_give = (lacking as u64) + least <= farther as u64 && inside - farther >= self.neighbourhood / 2;
         if may_give { lacking } else { 0 }
     }

@@ -305,6 +305,28 @@ fn the_own_slice_gives_up_its_farthest_where_each_other_slice_has_a_contact_then
 }
 
 #[test]
+fn ids_that_share_nearly_all_bits_that_are_looked_at_are_kept_within_the_budget() {
+    for seed in 0..20 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut table = table(own, 64);
+        for index in 0..400 {
+            let near = if index % 4 == 0 {
+                id(rng)
+            } else {
+                {
+                    let bits = 50 + below(rng, 14) as u32;
+                    id_near(rng, &own, bits)
+                }
+            };
+            table.offer(&contact(near));
+            assert!(table.len() <= 64, "seed {seed}");
+            assert_nearest_is_sorted(&table, &own);
+        }
+    }
+}
+
+#[test]
 fn who_knows_few_of_those_around_it_takes_no_large_slice_for_its_own() {
     let rng = &mut rng(1);
     let own = id(rng);
