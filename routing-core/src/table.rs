@@ -17,6 +17,7 @@ mod density;
 mod drawing;
 mod entry;
 mod nearest;
+mod shares;
 
 use crate::contact::{Address, Contact};
 use crate::holders::Scale;
@@ -27,8 +28,7 @@ pub(crate) use density::{REGION_BITS, REGIONS};
 pub use entry::Entry;
 use entry::{ANSWERED, AWAY, DOUBTED, LINKED, PROBED, PROVEN, RECENT, UNMEASURED};
 pub use nearest::Nearest;
-use smallvec::SmallVec;
-use std::cmp::Reverse;
+use shares::Shares;
 use std::sync::Arc;
 
 /// How many contacts a bin holds on average before the number of bins doubles.
@@ -41,9 +41,6 @@ const BIN_GROWTH: usize = 4;
 /// Nor does a lesser part need to be judged: with 16 holders it lies within the own neighbourhood, which is known completely.
 const EXPECTED_LEAST: u64 = 32;
 const SHORTAGE: u64 = 3;
-
-/// Of the farther half of the own slice at least one in so many of those who are to be expected there is kept.
-const FARTHER_SHARE: u64 = 2;
 
 /// What became of an offered contact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,14 +78,6 @@ pub struct RoutingTable {
     density: Density,
     /// How often somebody has come or gone, or begun or ceased to be available.
     version: u64,
-}
-
-/// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts; and for
-/// that number, too, where the own slice has to give some up.
-#[derive(Clone, Debug, Default)]
-struct Shares {
-    depth: usize,
-    quota: Vec<u32>,
 }
 
 impl RoutingTable {
@@ -537,212 +526,6 @@ impl RoutingTable {
         }
         self.bins = bins;
     }
-
-    /// How many leading bits the own slice has: as many as leave at most half of the budget inside, or more where fewer slices
-    /// outside stay without a contact so. Where a quarter of those who are to be expected is not known, all of them count: else
-    /// who joined while the network was small would take a large slice for its own, and for complete.
-    fn own_depth(&self) -> usize {
-        let (nodes, budget) = (self.scale().nodes(), self.budget as u64);
-        let mut depth = self.by_shared_bits.len();
-        let (mut known, mut inside) = (0, 0);
-        while depth > self.given_up.into() {
-            known += u64::from(self.by_shared_bits[depth - 1]);
-            let expected = nodes >> (depth - 1);
-            let more = if known * 4 < expected * 3 { expected } else { known };
-            // Cross-multiplied: whether more of the slices would have a contact, where not all have one.
-            let covers_more = || {
-                let (outside, outside_then) = (budget.saturating_sub(inside), budget.saturating_sub(more));
-                let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
-                outside < slices
-                    && u128::from(outside_then) * u128::from(slices) > u128::from(outside) * u128::from(slices_then)
-            };
-            if more > budget / 2 && !covers_more() {
-                break;
-            }
-            (depth, inside) = (depth - 1, more);
-        }
-        depth
-    }
-
-    /// Deals the budget, once it binds.
-    fn deal(&mut self) {
-        if !self.partial {
-            return;
-        }
-        let depth = self.own_depth();
-        let inside = self.by_shared_bits.iter().skip(depth).sum::<u32>() as usize;
-        let surplus = self.surplus(depth, inside);
-        let mut left = self.budget.saturating_sub(inside - surplus);
-        let (left_in_all, slices_outside) = (left as u64, slices_outside(depth));
-        let quota = &mut self.shares.quota;
-        quota.clear();
-        quota.resize(depth, 0);
-        // From the nearest bucket outwards: each may have one contact (or the equal share) for each of its slices, as
-        // long as that leaves the farther ones at least as much.
-        for shared in (0..depth).rev() {
-            let slices = 1u64 << (depth - 1 - shared).min(62);
-            let equal_share = (slices.saturating_mul(left_in_all) / slices_outside.max(1)).max(slices);
-            let share = (left / (shared + 1)).min(usize::try_from(equal_share).unwrap_or(usize::MAX)).max(1);
-            quota[shared] = share as u32;
-            left = left.saturating_sub(share);
-        }
-        if surplus > 0 {
-            quota.push(self.by_shared_bits[depth] - surplus as u32);
-        }
-        self.shares.depth = depth;
-    }
-
-    /// How many the own slice has to give up so that each slice outside has a contact: the farthest of it, where few are
-    /// enough, and so many remain nearer that holders still know one another.
-    fn surplus(&self, depth: usize, inside: usize) -> usize {
-        let lacking = (slices_outside(depth) as usize).saturating_sub(self.budget.saturating_sub(inside));
-        let farther = self.by_shared_bits.get(depth).map_or(0, |count| *count as usize);
-        let expected = self.scale().nodes().checked_shr(depth as u32 + 1).unwrap_or(0);
-        let least = expected.div_ceil(FARTHER_SHARE);
-        let may_give = (lacking as u64) + least <= farther as u64 && inside - farther >= self.neighbourhood / 2;
-        if may_give { lacking } else { 0 }
-    }
-
-    /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
-    /// `shared_bits` with its own id.
-    pub fn share_of(&self, shared_bits: u32) -> usize {
-        if !self.partial && self.count < self.budget {
-            return self.budget - self.count;
-        }
-        self.shares.quota.get(shared_bits as usize).map_or(self.budget / 2, |quota| *quota as usize)
-    }
-
-    /// The cell that a place outside the own slice belongs to: so many leading bits, and how many contacts it may hold. It is
-    /// a slice, or several where there are more slices than contacts.
-    fn cell(&self, shared: usize) -> (u32, usize) {
-        let quota = self.shares.quota[shared];
-        if shared >= self.shares.depth {
-            return (shared as u32 + 1, quota as usize);
-        }
-        // With contacts for three cells in four most have one, and with half as many cells some would have two and as many none.
-        let bits = (quota + quota / 3).ilog2().min((self.shares.depth - 1 - shared) as u32);
-        (shared as u32 + 1 + bits, quota.div_ceil(1 << bits) as usize)
-    }
-
-    /// The same for a place, unless it lies within the own slice.
-    fn cell_of(&self, prefix: u64) -> Option<(u32, usize)> {
-        let shared = self.shared_bits(prefix);
-        (shared < self.shares.depth).then(|| self.cell(shared))
-    }
-
-    /// In a table that leaves some out: the part of the keyspace around `place` that should have contacts, and how many more
-    /// than it has, if that is more than half of them.
-    pub fn gap_at(&self, place: &Id) -> Option<(u8, u16)> {
-        let shared = self.shared_bits(place.prefix());
-        let quota = *self.shares.quota.get(shared)?;
-        let (bits, room) = self.cell(shared);
-        let count = self.in_range(place.prefix(), bits).count();
-        if count * 2 >= room {
-            return None;
-        }
-        let has_its_share =
-            self.count >= self.budget && self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota);
-        // Where all have been dealt, some other cell must have too many.
-        let is_uneven = || self.count_cells(shared).iter().any(|count| *count as usize > room);
-        (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
-    }
-
-    /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.
-    fn count_cells(&self, shared: usize) -> SmallVec<[u32; 64]> {
-        let (bits, _) = self.cell(shared);
-        let mut counts = SmallVec::from_elem(0, 1 << (bits as usize - shared - 1));
-        let bucket = self.own.flip(shared as u32).prefix();
-        for entry in self.in_range(bucket, shared as u32 + 1) {
-            let cell = (entry.prefix >> (64 - bits)) as usize % counts.len();
-            counts[cell] += 1;
-        }
-        counts
-    }
-
-    /// In a full table: whether there is room for `entry` outside the own slice, made by dropping somebody worse if need be.
-    fn make_room_in_cell(&mut self, shared: usize, entry: &Entry) -> bool {
-        let (bits, room) = self.cell(shared);
-        let mates = self.in_range(entry.prefix, bits);
-        let (mut count, mut worst) = (0, None::<&Entry>);
-        for mate in mates {
-            count += 1;
-            // Two of one group in a cell say the same twice: the second gives way first.
-            let rank = |mate: &Entry| (mate.group == entry.group, mate.dispensability());
-            if worst.is_none_or(|worst| rank(mate) > rank(worst)) {
-                worst = Some(mate);
-            }
-        }
-        if count < room {
-            return true;
-        }
-        // A newcomer is hearsay, so it may only take the place of hearsay that has failed us, or of the unreliable.
-        let Some(grid) = worst.filter(|worst| worst.failures > 1).map(|worst| worst.contact.grid()) else {
-            return false;
-        };
-        self.remove(&grid);
-        true
-    }
-
-    /// Drops one contact: from the part of the keyspace that is farthest over its share, the worst of its fullest cell.
-    fn evict(&mut self) {
-        let excess = |shared: &usize| i64::from(self.by_shared_bits[*shared]) - i64::from(self.shares.quota[*shared]);
-        let Some(shared) = (0..self.shares.quota.len()).max_by_key(|shared| (excess(shared), Reverse(*shared))) else {
-            return;
-        };
-        if shared == self.shares.depth {
-            return self.leave_out_farthest(shared);
-        }
-        let counts = self.count_cells(shared);
-        let Some((fullest, _)) = counts.iter().enumerate().max_by_key(|(_, count)| **count) else { return };
-        let (bits, _) = self.cell(shared);
-        let bucket = self.own.flip(shared as u32).prefix() & u64::MAX << (63 - shared);
-        let cell = bucket | (fullest as u64) << (64 - bits);
-        let mates: SmallVec<[&Entry; 16]> = self.in_range(cell, bits).collect();
-        let doubled = |entry: &Entry| mates.iter().filter(|mate| mate.group == entry.group).count();
-        let worst = mates.iter().max_by_key(|entry| (doubled(entry), entry.dispensability()));
-        let worst = worst.map(|entry| entry.contact.grid());
-        drop(mates);
-        if let Some(grid) = worst {
-            self.remove(&grid);
-            self.give_up(shared);
-        }
-    }
-
-    /// Whether the own slice has given up all who lie as far as `prefix`, and wants none of them back.
-    fn is_beyond_own_slice(&self, shared: usize, prefix: u64) -> bool {
-        let wants_more = |quota: &u32| self.by_shared_bits.get(shared).is_none_or(|known| known < quota);
-        if shared != self.shares.depth || self.shares.quota.get(shared).is_none_or(wants_more) {
-            return false;
-        }
-        let own = self.own.prefix();
-        let mut farther = self.in_range(prefix, shared as u32 + 1);
-        !farther.any(|entry| entry.failures > 1 || entry.prefix ^ own > prefix ^ own)
-    }
-
-    /// Drops the farthest of the own slice, or who is not relied upon: so few are missing at one end of it that whoever asks
-    /// about a place there is told most of its holders, and they know the others.
-    fn leave_out_farthest(&mut self, shared: usize) {
-        let own = self.own.prefix();
-        let farther = self.in_range(self.own.flip(shared as u32).prefix(), shared as u32 + 1);
-        let farthest = farther.max_by_key(|entry| (entry.failures > 1, entry.prefix ^ own));
-        if let Some(grid) = farthest.map(|entry| entry.contact.grid()) {
-            self.left = self.left.max(shared as u8 + 1);
-            self.remove(&grid);
-        }
-    }
-
-    /// Somebody outside the own slice who shares so many leading bits with the own id was left out.
-    fn give_up(&mut self, shared: usize) {
-        if usize::from(self.given_up) <= shared {
-            self.given_up = shared as u8 + 1;
-            self.deal();
-        }
-    }
-}
-
-/// How many slices as deep as the own one there are beside it.
-fn slices_outside(depth: usize) -> u64 {
-    (1 << depth.min(62)) - 1
 }
 
 #[cfg(test)]
