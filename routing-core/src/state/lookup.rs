@@ -144,7 +144,7 @@ impl Lookup {
         if core.knows_all_at(&key.id) {
             search.arrive();
         } else if consistency == Consistency::Quick && !core.table.knows_somebody_of_slice(&key.id) {
-            // Each who is asked knows another one of that slice: three of them who hold the key save a round trip.
+            // Each who is asked may know another one of that slice: three of them who hold the key save a round trip.
             search.widen();
         }
         let own = core.is_node().then(|| {

@@ -21,6 +21,16 @@ fn filled(own: Id, budget: u32, contacts: &[Arc<Contact>]) -> RoutingTable {
     table
 }
 
+/// All are offered once more, in another order, once it is known how many there are.
+fn filled_twice(rng: &mut Xoshiro256PlusPlus, own: Id, budget: u32, contacts: &mut [Arc<Contact>]) -> RoutingTable {
+    let mut table = filled(own, budget, contacts);
+    shuffle(rng, contacts);
+    contacts.iter().for_each(|contact| {
+        table.offer(contact);
+    });
+    table
+}
+
 fn grids(table: &RoutingTable) -> BTreeSet<Grid> {
     table.iter().map(|entry| entry.contact().grid()).collect()
 }
@@ -179,11 +189,7 @@ fn a_full_table_keeps_to_its_shares() {
         let rng = &mut rng(seed);
         let own = id(rng);
         let mut all = contacts(rng, nodes);
-        let mut table = filled(own, budget, &all);
-        shuffle(rng, &mut all);
-        all.iter().for_each(|contact| {
-            table.offer(contact);
-        });
+        let table = filled_twice(rng, own, budget, &mut all);
         let shares = &table.shares;
         for (shared, quota) in shares.quota.iter().enumerate() {
             let there = table.by_shared_bits[shared];
@@ -251,11 +257,7 @@ fn the_own_slice_has_more_than_half_of_a_table_where_that_leaves_fewer_slices_wi
         let rng = &mut rng(seed);
         let own = id(rng);
         let mut all = contacts(rng, 1_000);
-        let mut table = filled(own, 64, &all);
-        shuffle(rng, &mut all);
-        all.iter().for_each(|contact| {
-            table.offer(contact);
-        });
+        let table = filled_twice(rng, own, 64, &mut all);
         let depth = table.shares.depth as u32;
         let inside = |depth: u32| all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= depth).count();
         let covered =
@@ -277,11 +279,7 @@ fn the_own_slice_gives_up_its_farthest_where_each_other_slice_has_a_contact_then
         let rng = &mut rng(seed);
         let own = id(rng);
         let mut all = contacts(rng, 10_000);
-        let mut table = filled(own, 200, &all);
-        shuffle(rng, &mut all);
-        all.iter().for_each(|contact| {
-            table.offer(contact);
-        });
+        let table = filled_twice(rng, own, 200, &mut all);
         let depth = table.shares.depth as u32;
         all.sort_by_key(|contact| own.distance(&contact.grid().0));
         let known = grids(&table);
