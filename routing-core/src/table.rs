@@ -1,13 +1,14 @@
 //! The routing table: who is known, and who is kept when the budget is full.
 //!
-//! Contacts lie in bins by the leading bits of their id. All contacts in bin `target ^ j` are nearer to the target than
-//! those in bin `target ^ (j + 1)`, so the nearest are found by walking bins, whatever the size of table or network.
+//! Contacts lie in bins by the leading bits of their id, each bin in order of the ids. All contacts in bin `target ^ j` are
+//! nearer to the target than those in bin `target ^ (j + 1)`, so the nearest are found by walking bins, whatever the size of
+//! table or network; and who shares some leading bits with a place lies side by side.
 //!
 //! There is one knob, the budget. Up to it everything is kept, and the table knows the whole network. Beyond it the own
 //! *slice* of the keyspace stays complete (as many leading bits as leave at most half the budget inside, or more where that
 //! leaves fewer slices outside without a contact), and what is left of the budget is dealt to the slices outside in equal
 //! shares; where there are more slices than contacts to deal, the nearer ones get theirs and the farther ones become sparser.
-//! Where just a few are missing for one contact in each slice, the own slice gives up so many of its farthest.
+//! Where just a few are missing for one contact in each slice, the own slice gives up some of its farther half.
 //!
 //! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
 //! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
@@ -62,6 +63,7 @@ pub struct RoutingTable {
     budget: usize,
     /// How many contacts around the own place are sure to be known all: 4 k.
     neighbourhood: usize,
+    /// By the leading bits of the ids; in each, the entries are in order of their prefixes.
     bins: Vec<Vec<Entry>>,
     count: usize,
     answered: usize,
@@ -121,7 +123,7 @@ impl RoutingTable {
         self.answered
     }
 
-    /// All contacts, in an order that depends on nothing but the table's history.
+    /// All contacts, in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.bins.iter().flatten()
     }
@@ -132,10 +134,16 @@ impl RoutingTable {
     }
 
     fn position(&self, grid: &Grid) -> Option<(usize, usize)> {
-        let prefix = grid.0.prefix();
+        let (bin, first) = self.first_at(grid.0.prefix());
+        let mut alike = self.bins[bin].iter().skip(first).take_while(|entry| entry.prefix == grid.0.prefix());
+        let after = alike.position(|entry| entry.contact.grid() == *grid)?;
+        Some((bin, first + after))
+    }
+
+    /// The bin of `prefix`, and where in it those begin whose id begins with these bits, or would.
+    fn first_at(&self, prefix: u64) -> (usize, usize) {
         let bin = self.bin_of(prefix);
-        let is_it = |entry: &Entry| entry.prefix == prefix && entry.contact.grid() == *grid;
-        Some((bin, self.bins[bin].iter().position(is_it)?))
+        (bin, self.bins[bin].partition_point(|entry| entry.prefix < prefix))
     }
 
     /// What is known of `grid`.
@@ -145,7 +153,8 @@ impl RoutingTable {
 
     /// The contact whose id begins with these 64 bits; of several, which nobody can grind, any.
     pub fn entry_at(&self, prefix: u64) -> Option<&Entry> {
-        self.bins[self.bin_of(prefix)].iter().find(|entry| entry.prefix == prefix)
+        let (bin, first) = self.first_at(prefix);
+        self.bins[bin].get(first).filter(|entry| entry.prefix == prefix)
     }
 
     fn entry_mut(&mut self, grid: &Grid) -> Option<&mut Entry> {
@@ -295,8 +304,8 @@ impl RoutingTable {
 
     /// The same for the contact whose id begins with these 64 bits.
     pub fn take_recent_at(&mut self, prefix: u64) -> bool {
-        let bin = self.bin_of(prefix);
-        self.bins[bin].iter_mut().find(|entry| entry.prefix == prefix).is_some_and(Entry::take_recent)
+        let (bin, first) = self.first_at(prefix);
+        self.bins[bin].get_mut(first).filter(|entry| entry.prefix == prefix).is_some_and(Entry::take_recent)
     }
 
     /// From now on nobody counts as heard from who is not heard from again.
@@ -395,10 +404,11 @@ impl RoutingTable {
         let bits = bits.min(64);
         let low = if bits == 0 { 0 } else { prefix & (u64::MAX << (64 - bits)) };
         let high = low | u64::MAX.checked_shr(bits).unwrap_or(0);
-        self.bins[self.bin_of(low)..=self.bin_of(high)]
-            .iter()
-            .flatten()
-            .filter(move |entry| (low..=high).contains(&entry.prefix))
+        self.bins[self.bin_of(low)..=self.bin_of(high)].iter().flat_map(move |bin| {
+            let first = bin.partition_point(|entry| entry.prefix < low);
+            let after = bin.partition_point(|entry| entry.prefix <= high);
+            &bin[first..after]
+        })
     }
 
     /// The number of bins; upkeep walks them by number.
@@ -478,12 +488,12 @@ impl RoutingTable {
         self.by_shared_bits[shared] += 1;
         self.count += 1;
         self.answered += usize::from(entry.has_answered());
-        let index = self.bin_of(entry.prefix);
-        let bin = &mut self.bins[index];
+        let (bin, first) = self.first_at(entry.prefix);
+        let bin = &mut self.bins[bin];
         if bin.len() == bin.capacity() {
             bin.reserve_exact(BIN_GROWTH);
         }
-        bin.push(entry);
+        bin.insert(first, entry);
         if self.count > self.bins.len() * BIN_LOAD {
             self.double_bins();
         }
@@ -491,7 +501,7 @@ impl RoutingTable {
     }
 
     fn take(&mut self, bin: usize, index: usize) -> Entry {
-        let entry = self.bins[bin].swap_remove(index);
+        let entry = self.bins[bin].remove(index);
         let shared = self.shared_bits(entry.prefix);
         self.by_shared_bits[shared] -= 1;
         self.count -= 1;
@@ -514,15 +524,10 @@ impl RoutingTable {
     fn double_bins(&mut self) {
         let bits = self.bins.len().ilog2() + 1;
         let mut bins = Vec::with_capacity(self.bins.len() * 2);
-        for bin in std::mem::take(&mut self.bins) {
-            let upper_count = bin.iter().filter(|entry| entry.prefix >> (64 - bits) & 1 == 1).count();
-            let mut lower = Vec::with_capacity(bin.len() - upper_count);
-            let mut upper = Vec::with_capacity(upper_count);
-            for entry in bin {
-                if entry.prefix >> (64 - bits) & 1 == 1 { upper.push(entry) } else { lower.push(entry) }
-            }
-            bins.push(lower);
-            bins.push(upper);
+        for mut lower in std::mem::take(&mut self.bins) {
+            let upper = lower.split_off(lower.partition_point(|entry| entry.prefix >> (64 - bits) & 1 == 0));
+            lower.shrink_to_fit();
+            bins.extend([lower, upper]);
         }
         self.bins = bins;
     }

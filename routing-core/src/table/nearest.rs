@@ -1,5 +1,7 @@
-//! The contacts of a table in order of their distance to a place: bin by bin, each put in order when its turn comes, the nearer
-//! part of a large one before the rest.
+//! The contacts of a table in order of their distance to a place: bin by bin, and of a large bin part by part.
+//!
+//! A bin is in order of the ids, so those who share the next bit lie side by side: halving it tells the nearer part from
+//! the farther one, and no contact of a part is looked at before its turn comes.
 
 use super::Entry;
 use crate::id::Id;
@@ -11,11 +13,17 @@ pub struct Nearest<'a> {
     target: Id,
     home: usize,
     next_bin: usize,
-    bin: &'a [Entry],
-    /// Beside those in `order`, those of the bin are still to come whose [offset](Nearest::offset) is this or more, if any.
-    next_offset: Option<u64>,
-    /// The numbers in the bin of those who come next, the nearest last.
+    /// The parts of the last bin whose turn is still to come, the nearest last.
+    farther: SmallVec<[Part<'a>; 4]>,
+    /// The part whose turn it is, and the numbers in it of those who come next, the nearest last.
+    part: &'a [Entry],
     order: SmallVec<[u32; FEW]>,
+}
+
+/// Contacts whose distances to the target have so many leading bits alike.
+struct Part<'a> {
+    entries: &'a [Entry],
+    bits: u32,
 }
 
 /// So many are put in order by counting for each how many are farther. That takes no branches, and a third of the time
@@ -25,66 +33,45 @@ const FEW: usize = 32;
 impl<'a> Nearest<'a> {
     /// All contacts of `bins`, those in the bin numbered `home` first: `target` lies there.
     pub(super) fn new(bins: &'a [Vec<Entry>], home: usize, target: &Id) -> Self {
-        Self { bins, target: *target, home, next_bin: 0, bin: &[], next_offset: None, order: SmallVec::new() }
+        let (farther, order) = (SmallVec::new(), SmallVec::new());
+        Self { bins, target: *target, home, next_bin: 0, farther, part: &[], order }
     }
 
-    /// Puts those in order who come next: all of a bin, or the nearer part of what is left of a large one.
-    fn order_next(&mut self) {
-        let first = self.next_offset.unwrap_or_else(|| {
-            self.bin = &self.bins[self.home ^ self.next_bin];
-            self.next_bin += 1;
-            0
-        });
-        let last = if self.bin.len() <= FEW { u64::MAX } else { self.end_of_part(first) };
-        self.next_offset = last.checked_add(1);
-        let is_in_part = |entry| (first..=last).contains(&self.offset(entry));
-        self.order = if self.bin.len() <= FEW {
-            (0..self.bin.len() as u32).collect()
-        } else {
-            (0..).zip(self.bin).filter(|(_, entry)| is_in_part(entry)).map(|(number, _)| number).collect()
-        };
-        if self.order.len() > FEW || !self.count_farther(last.leading_zeros()) {
-            let (bin, target) = (self.bin, self.target);
-            let distance = |number: &u32| bin[*number as usize].prefix ^ target.prefix();
-            let whole = |number: &u32| target.distance(&bin[*number as usize].contact.grid().0);
+    /// Puts those in order who come next. Says whether there may be any.
+    fn order_next(&mut self) -> bool {
+        let Some(mut part) = self.farther.pop().or_else(|| self.next_bin()) else { return false };
+        while part.entries.len() > FEW && part.bits < u64::BITS {
+            let farther = part.split_off_farther(&self.target);
+            self.farther.push(farther);
+        }
+        self.part = part.entries;
+        self.order = (0..part.entries.len() as u32).collect();
+        if part.entries.len() > FEW || !self.count_farther(part.bits) {
+            let (part, target) = (self.part, self.target);
+            let distance = |number: &u32| part[*number as usize].prefix ^ target.prefix();
+            let whole = |number: &u32| target.distance(&part[*number as usize].contact.grid().0);
             // Whole ids are looked at where the first bits do not tell, which hardly ever happens.
             self.order.sort_unstable_by(|a, b| distance(b).cmp(&distance(a)).then_with(|| whole(b).cmp(&whole(a))));
         }
+        true
     }
 
-    /// Among those of a bin: how far `entry` is from the target, by the first bits that follow those of the bin.
-    fn offset(&self, entry: &Entry) -> u64 {
-        (entry.prefix ^ self.target.prefix()) << self.bins.len().ilog2()
+    fn next_bin(&mut self) -> Option<Part<'a>> {
+        let entries = self.bins.get(self.home ^ self.next_bin).filter(|_| self.next_bin < self.bins.len())?;
+        self.next_bin += 1;
+        Some(Part { entries, bits: self.bins.len().ilog2() })
     }
 
-    /// The greatest offset of the part that begins with `first`: it holds few, or else all whose offset has as many bits.
-    fn end_of_part(&self, first: u64) -> u64 {
-        let mut counts = [0_usize; u64::BITS as usize + 1];
-        for entry in self.bin {
-            counts[bit_length(self.offset(entry)) as usize] += 1;
-        }
-        let mut count = 0;
-        let is_in_part = |of_as_many_bits: &&usize| {
-            let is_first = count == 0;
-            count += **of_as_many_bits;
-            is_first || count <= FEW
-        };
-        let first_bits = bit_length(first);
-        let lengths = counts[first_bits as usize..].iter().take_while(is_in_part).count() as u32;
-        u64::MAX.checked_shr(u64::BITS + 1 - first_bits - lengths).unwrap_or(0)
-    }
-
-    /// Puts the numbers in order by 27 bits of the offsets, after so many zeros that all have in front. Says whether these gave
-    /// an order: not if two are equal in them.
-    fn count_farther(&mut self, zeros: u32) -> bool {
-        // Below the offset each one's place in the list, so that no two are equal.
+    /// Puts the numbers in order by the 27 bits of the distances that follow the first `bits`. Says whether these gave an
+    /// order: not if two are equal in them.
+    fn count_farther(&mut self, bits: u32) -> bool {
+        // Below these bits each one's place in the part, so that no two are equal.
         let mut words = [0; FEW];
-        for ((word, number), place) in words.iter_mut().zip(&self.order).zip(0..) {
-            let offset = self.offset(&self.bin[*number as usize]).checked_shl(zeros).unwrap_or(0);
-            *word = (offset >> 32) as u32 & !(FEW as u32 - 1) | place;
+        for ((word, entry), place) in words.iter_mut().zip(self.part).zip(0..) {
+            let distance = (entry.prefix ^ self.target.prefix()).checked_shl(bits).unwrap_or(0);
+            *word = (distance >> 32) as u32 & !(FEW as u32 - 1) | place;
         }
-        let count = self.order.len();
-        let numbers = self.order.clone();
+        let count = self.part.len();
         let in_use = &words[..count.next_multiple_of(8)];
         for word in &words[..count] {
             let farther: u32 = in_use.iter().map(|other| u32::from(other > word)).sum();
@@ -92,15 +79,22 @@ impl<'a> Nearest<'a> {
         }
         let is_in_order = self.order.windows(2).all(|pair| pair[0] / FEW as u32 != pair[1] / FEW as u32);
         for word in &mut self.order {
-            *word = numbers[*word as usize % FEW];
+            *word %= FEW as u32;
         }
         is_in_order
     }
 }
 
-/// How many bits a number has without the zeros in front.
-fn bit_length(number: u64) -> u32 {
-    u64::BITS - number.leading_zeros()
+impl Part<'_> {
+    /// Leaves of it those who have the next bit of `target`, and gives back the others.
+    fn split_off_farther(&mut self, target: &Id) -> Self {
+        let bit = 1 << (u64::BITS - 1 - self.bits);
+        let (lower, upper) = self.entries.split_at(self.entries.partition_point(|entry| entry.prefix & bit == 0));
+        let (nearer, farther) = if target.prefix() & bit == 0 { (lower, upper) } else { (upper, lower) };
+        self.bits += 1;
+        self.entries = nearer;
+        Self { entries: farther, bits: self.bits }
+    }
 }
 
 impl<'a> Iterator for Nearest<'a> {
@@ -108,11 +102,10 @@ impl<'a> Iterator for Nearest<'a> {
 
     fn next(&mut self) -> Option<&'a Entry> {
         while self.order.is_empty() {
-            if self.next_offset.is_none() && self.next_bin == self.bins.len() {
+            if !self.order_next() {
                 return None;
             }
-            self.order_next();
         }
-        self.order.pop().map(|number| &self.bin[number as usize])
+        self.order.pop().map(|number| &self.part[number as usize])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::RoutingTable;
 use super::entry::Entry;
-use crate::id::Id;
+use crate::id::{Grid, Id};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
@@ -177,15 +177,21 @@ impl RoutingTable {
         let (bits, _) = self.cell(shared);
         let bucket = self.own.flip(shared as u32).prefix() & u64::MAX << (63 - shared);
         let cell = bucket | (fullest as u64) << (64 - bits);
-        let mates: SmallVec<[&Entry; 16]> = self.in_range(cell, bits).collect();
-        let doubled = |entry: &Entry| mates.iter().filter(|mate| mate.group == entry.group).count();
-        let worst = mates.iter().max_by_key(|entry| (doubled(entry), entry.dispensability()));
-        let worst = worst.map(|entry| entry.contact.grid());
-        drop(mates);
+        let worst = self.worst_of_cell(cell, bits);
         if let Some(grid) = worst {
             self.remove(&grid);
             self.give_up(shared);
         }
+    }
+
+    /// Who goes first of a cell: one of the group that has most in it.
+    fn worst_of_cell(&self, cell: u64, bits: u32) -> Option<Grid> {
+        let mut mates: SmallVec<[&Entry; 16]> = self.in_range(cell, bits).collect();
+        mates.sort_unstable_by_key(|mate| mate.group);
+        let of_groups = mates.chunk_by(|one, other| one.group == other.group);
+        let ranked = of_groups.flat_map(|of_group| of_group.iter().map(|mate| (of_group.len(), mate)));
+        let worst = ranked.max_by_key(|(doubled, mate)| (*doubled, mate.dispensability()));
+        worst.map(|(_, mate)| mate.contact.grid())
     }
 
     /// Whether the own slice has given up all who lie as far as `prefix`, and wants none of them back.
