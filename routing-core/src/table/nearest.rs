@@ -57,7 +57,8 @@ impl<'a> Nearest<'a> {
     }
 
     fn next_bin(&mut self) -> Option<Part<'a>> {
-        let entries = self.bins.get(self.home ^ self.next_bin).filter(|_| self.next_bin < self.bins.len())?;
+        // There are 2^b bins, so after the last one the number is too great whatever `home` is.
+        let entries = self.bins.get(self.home ^ self.next_bin)?;
         self.next_bin += 1;
         Some(Part { entries, bits: self.bins.len().ilog2() })
     }

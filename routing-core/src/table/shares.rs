@@ -6,7 +6,8 @@ use crate::id::{Grid, Id};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 
-/// Of the farther half of the own slice at least one in so many of those who are to be expected there is kept.
+/// Of the farther half of the own slice at least one in so many of those who are to be expected there is kept: then the few
+/// nearest whom a node knows around a place there hold it, and know all the others.
 const FARTHER_SHARE: u64 = 2;
 
 /// The shares of a full table: the own slice's depth, and for each number of shared bits below it how many contacts; and for
@@ -72,15 +73,17 @@ impl RoutingTable {
         self.shares.depth = depth;
     }
 
-    /// How many the own slice has to give up so that each slice outside has a contact: the farthest of it, where few are
-    /// enough, and so many remain nearer that holders still know one another.
+    /// How many the own slice gives up so that more of the slices outside have a contact: some of its farther half, where that
+    /// leaves few slices without one, and if so many are nearer that they hold all that this node holds.
     fn surplus(&self, depth: usize, inside: usize) -> usize {
         let lacking = (slices_outside(depth) as usize).saturating_sub(self.budget.saturating_sub(inside));
         let farther = self.by_shared_bits.get(depth).map_or(0, |count| *count as usize);
+        if lacking > farther || inside - farther < self.neighbourhood / 2 {
+            return 0;
+        }
         let expected = self.scale().nodes().checked_shr(depth as u32 + 1).unwrap_or(0);
-        let least = expected.div_ceil(FARTHER_SHARE);
-        let may_give = (lacking as u64) + least <= farther as u64 && inside - farther >= self.neighbourhood / 2;
-        if may_give { lacking } else { 0 }
+        let least = usize::try_from(expected.div_ceil(FARTHER_SHARE)).unwrap_or(usize::MAX);
+        lacking.min(farther.saturating_sub(least))
     }
 
     /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
@@ -122,9 +125,14 @@ impl RoutingTable {
         }
         let has_its_share =
             self.count >= self.budget && self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota);
-        // Where all have been dealt, some other cell must have too many.
-        let is_uneven = || self.count_cells(shared).iter().any(|count| *count as usize > room);
-        (!has_its_share || is_uneven()).then(|| (bits as u8, (room - count) as u16))
+        let wanted = if has_its_share {
+            // All have been dealt: half of what the fullest cell has more makes both even.
+            let fullest = self.count_cells(shared).into_iter().max().unwrap_or(0) as usize;
+            (room - count).min(fullest.saturating_sub(count) / 2)
+        } else {
+            room - count
+        };
+        (wanted > 0).then_some((bits as u8, wanted as u16))
     }
 
     /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.
@@ -170,7 +178,7 @@ impl RoutingTable {
             return;
         };
         if shared == self.shares.depth {
-            return self.leave_out_farthest(shared);
+            return self.thin_out_farther(shared);
         }
         let counts = self.count_cells(shared);
         let Some((fullest, _)) = counts.iter().enumerate().max_by_key(|(_, count)| **count) else { return };
@@ -194,27 +202,30 @@ impl RoutingTable {
         worst.map(|(_, mate)| mate.contact.grid())
     }
 
-    /// Whether the own slice has given up all who lie as far as `prefix`, and wants none of them back.
+    /// Whether the own slice has to give up somebody of its farther half, and none sooner than `prefix`, who lies there.
     pub(super) fn is_beyond_own_slice(&self, shared: usize, prefix: u64) -> bool {
         let wants_more = |quota: &u32| self.by_shared_bits.get(shared).is_none_or(|known| known < quota);
         if shared != self.shares.depth || self.shares.quota.get(shared).is_none_or(wants_more) {
             return false;
         }
-        let own = self.own.prefix();
         let mut farther = self.in_range(prefix, shared as u32 + 1);
-        !farther.any(|entry| entry.failures > 1 || entry.prefix ^ own > prefix ^ own)
+        !farther.any(|entry| self.thinning(entry.failures, entry.prefix) > self.thinning(0, prefix))
     }
 
-    /// Drops the farthest of the own slice, or who is not relied upon: so few are missing at one end of it that whoever asks
-    /// about a place there is told most of its holders, and they know the others.
-    fn leave_out_farthest(&mut self, shared: usize) {
-        let own = self.own.prefix();
+    /// Drops somebody of the farther half of the own slice.
+    fn thin_out_farther(&mut self, shared: usize) {
         let farther = self.in_range(self.own.flip(shared as u32).prefix(), shared as u32 + 1);
-        let farthest = farther.max_by_key(|entry| (entry.failures > 1, entry.prefix ^ own));
-        if let Some(grid) = farthest.map(|entry| entry.contact.grid()) {
+        let first = farther.max_by_key(|entry| self.thinning(entry.failures, entry.prefix));
+        if let Some(grid) = first.map(|entry| entry.contact.grid()) {
             self.left = self.left.max(shared as u8 + 1);
             self.remove(&grid);
         }
+    }
+
+    /// The greater, the sooner it leaves the farther half of the own slice: who is not relied upon, then in an order by which
+    /// those who are left are spread evenly, and which differs from node to node, so that nobody leaves everywhere.
+    fn thinning(&self, failures: u8, prefix: u64) -> (bool, u64) {
+        (failures > 1, (prefix ^ self.own.prefix()).reverse_bits())
     }
 
     /// Somebody outside the own slice who shares so many leading bits with the own id was left out.
