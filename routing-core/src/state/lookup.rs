@@ -425,14 +425,17 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        // Whom the holders have given up comes late, who was caught lying comes last.
-        let mut fresh: Vec<(Repute, bool, Ticks, usize)> = window
+        let sure = window.len() - if self.knows_holders { core.table.doubtful_among(window.len()) } else { 0 };
+        // Who may be no holder and whom the holders have given up come late, who was caught lying comes last.
+        let mut fresh: Vec<(Repute, bool, bool, Ticks, usize)> = window
             .iter()
-            .filter_map(|seat| match seat {
+            .enumerate()
+            .filter_map(|(number, seat)| match seat {
                 Seat::Other(index, _) if matches!(self.search.candidates()[*index].state(), State::Fresh) => {
                     let candidate = &self.search.candidates()[*index];
                     let round_trip = candidate.round_trip().unwrap_or(core.config.answer_timeout);
-                    Some((candidate.repute(), !self.search.is_vouched(*index), round_trip, *index))
+                    let is_given_up = !self.search.is_vouched(*index);
+                    Some((candidate.repute(), is_given_up, number >= sure, round_trip, *index))
                 }
                 _ => None,
             })
