@@ -355,17 +355,6 @@ impl RoutingTable {
         self.len() as u64 * 16 >= self.scale().nodes() * 15
     }
 
-    /// How many of the nearest `count` contacts of any place may be in the stead of others, nearer ones, who are not known: twice as many
-    /// as are to be expected by the density. None where there is no room for all, since then slices are complete or not.
-    pub fn doubtful_among(&self, count: usize) -> usize {
-        let nodes = self.scale().nodes();
-        if self.partial || nodes == 0 {
-            return 0;
-        }
-        let unknown = nodes.saturating_sub(self.count as u64);
-        (count as u64 * 2 * unknown / nodes).min(count as u64) as usize
-    }
-
     /// Whether some contact was left out for want of room.
     pub fn is_partial(&self) -> bool {
         self.partial

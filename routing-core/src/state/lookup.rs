@@ -425,9 +425,9 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        let sure = window.len() - if self.knows_holders { core.table.doubtful_among(window.len()) } else { 0 };
-        // Who may be no holder and whom the holders have given up come late, who was caught lying comes last.
-        let mut fresh: Vec<(Repute, bool, bool, Ticks, usize)> = window
+        let sure = window.len() - if self.knows_holders { self.hearsay_among(&window) } else { 0 };
+        // Who may be no holder comes late, the farther the later, then whom the holders have given up, last who was caught lying.
+        let mut fresh: Vec<(Repute, bool, usize, Ticks, usize)> = window
             .iter()
             .enumerate()
             .filter_map(|(number, seat)| match seat {
@@ -435,7 +435,8 @@ impl Lookup {
                     let candidate = &self.search.candidates()[*index];
                     let round_trip = candidate.round_trip().unwrap_or(core.config.answer_timeout);
                     let is_given_up = !self.search.is_vouched(*index);
-                    Some((candidate.repute(), is_given_up, number >= sure, round_trip, *index))
+                    let doubt = (number + 1).saturating_sub(sure);
+                    Some((candidate.repute(), is_given_up, doubt, round_trip, *index))
                 }
                 _ => None,
             })
@@ -461,6 +462,16 @@ impl Lookup {
         if asked > 0 && fresh.len() > asked && !self.is_hedged {
             self.hedge = Some(core.now + Ticks(slowest.0 * 3 / 2 + 50));
         }
+    }
+
+    /// How many of the `window` have never answered this node. Where its table is still being filled most are such, and some
+    /// who are there are not known yet: as many of the farthest may be no holders.
+    fn hearsay_among(&self, window: &[Seat]) -> usize {
+        let is_hearsay = |seat: &&Seat| match seat {
+            Seat::Own(..) => false,
+            Seat::Other(index, _) => self.search.candidates()[*index].round_trip().is_none(),
+        };
+        window.iter().filter(is_hearsay).count()
     }
 
     fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, set: SetName, depth: u8) {

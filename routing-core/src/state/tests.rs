@@ -20,6 +20,7 @@ use crate::heard::LossReason;
 use crate::holders::Scale;
 use crate::id::{Guid, Id, Key};
 use crate::message::{Copy, Farewell, Message, StoreItem};
+use crate::table::Offered;
 use crate::testing::{below, rng};
 use crate::time::Ticks;
 pub(crate) use world::{DELAY, DIAL, World, place, user};
@@ -138,31 +139,31 @@ fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known(
 }
 
 #[test]
-fn where_some_holders_are_not_known_those_are_asked_last_who_may_have_their_seats() {
-    let asked_at_the_edge = |nodes: u64| {
+fn as_many_of_the_farthest_are_asked_last_as_have_never_answered() {
+    let asked_at_the_edge = |hearsay: usize| {
         let mut world = World::of(2, 16);
         let table = &mut world.nodes[0].as_mut().unwrap().core.table;
-        let answer = |table: &mut RoutingTable, contact: &Contact, round_trip| {
-            // Smoothed, it takes some to be believed.
-            (0..40).for_each(|_| table.on_answer(&contact.grid(), Ticks(round_trip)));
-            table.on_reached(&contact.grid(), contact.address());
-        };
-        for contact in crate::testing::contacts(&mut rng(1), 400) {
-            table.offer(&contact);
-            answer(table, &contact, 100);
-        }
-        table.set_told(Scale::of_nodes(nodes));
+        let contacts = crate::testing::contacts(&mut rng(1), 400);
+        contacts.iter().for_each(|contact| assert_eq!(table.offer(contact), Offered::New));
+        table.set_told(Scale::of_nodes(402));
         let key = Key::from(user(1).guid());
-        let edge: Vec<_> = table.nearest(&key.id).skip(10).take(6).map(|entry| entry.contact().clone()).collect();
-        edge.iter().for_each(|contact| answer(table, contact, 1));
+        let nearest: Vec<_> = table.nearest(&key.id).map(|entry| entry.contact().clone()).collect();
+        let edge = &nearest[10..16];
+        for contact in &nearest[hearsay..] {
+            let round_trip = if edge.contains(contact) { Ticks(1) } else { Ticks(100) };
+            table.on_answer(&contact.grid(), round_trip);
+            table.on_reached(&contact.grid(), contact.address());
+        }
         let before = world.sent.len();
         world.ask(0, Operation::Lookup(key, Consistency::Quick));
         let asked = world.sent[before..].iter().filter(|(.., message)| matches!(message, Message::Find(_)));
         let asked: Vec<Grid> = asked.map(|(_, to, _)| *to).collect();
         (asked.len(), edge.iter().filter(|contact| asked.contains(&contact.grid())).count())
     };
-    assert_eq!(asked_at_the_edge(402), (4, 4), "the quickest are asked where all are known");
-    assert_eq!(asked_at_the_edge(500), (4, 0), "of sixteen three or four may be unknown");
+    assert_eq!(asked_at_the_edge(0), (4, 4), "the quickest are asked where all have answered");
+    assert_eq!(asked_at_the_edge(3), (4, 3), "the three farthest may be no holders");
+    assert_eq!(asked_at_the_edge(6), (4, 0), "nor may all who are quick");
+    assert_eq!(asked_at_the_edge(14), (4, 0), "the nearest of those who may be none come first");
 }
 
 #[test]
