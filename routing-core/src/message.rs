@@ -17,7 +17,7 @@ use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
 use crate::id::{Id, Key};
 use crate::key::Hash;
-use crate::record::Record;
+use crate::record::{Record, RecordError};
 use crate::time::Ticks;
 use crate::wire::FRAME_MAX;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -213,6 +213,23 @@ pub struct Copy {
     pub rival: Option<Arc<Record>>,
     /// Running time since the home-server or the user's client announced it.
     pub age: Ticks,
+}
+
+impl Copy {
+    /// Whether record and rival are valid, and the rival is one: of the same key, and by the same claimant. Half a copy must
+    /// not be taken. `known` is valid, and so is what equals it.
+    pub(crate) fn is_valid_beside(&self, known: Option<&Record>) -> bool {
+        let is_rival = |rival: &Record| {
+            rival.key() == self.record.key() && rival.guid() == self.record.guid() && rival.verify().is_ok()
+        };
+        self.record.verify_beside(known).is_ok() && self.rival.as_deref().is_none_or(is_rival)
+    }
+
+    /// Whether a release after this one has written some of it. That cannot be verified, and is no offence.
+    pub(crate) fn is_of_later_format(&self) -> bool {
+        let is_later = |record: &Record| matches!(record.verify(), Err(RecordError::UnknownFormat { .. }));
+        is_later(&self.record) || self.rival.as_deref().is_some_and(is_later)
+    }
 }
 
 /// Hands over records.

@@ -185,12 +185,7 @@ impl RecordStore {
             |refusal| Kept { verdict: StoreVerdict::Refused(refusal), is_changed: false, dropped: Vec::new() };
         let key = copy.record.key();
         let known = self.records.get(&key).map(|stored| &**stored.held().record());
-        let is_valid = copy.record.verify_beside(known).is_ok()
-            && copy.rival.as_ref().is_none_or(|rival| {
-                // Of another claimant it would be no rival, and half a copy must not be taken.
-                rival.key() == key && rival.guid() == copy.record.guid() && rival.verify().is_ok()
-            });
-        if !is_valid {
+        if !copy.is_valid_beside(known) {
             return refused(Refusal::Invalid);
         }
         let announced = now - copy.age;

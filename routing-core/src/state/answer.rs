@@ -75,7 +75,8 @@ impl Core {
         if view.name == seen {
             return Told { view: None, is_whole: true, is_too_little: false };
         }
-        let may_be_named = |entry: &Entry| entry.has_answered() || entry.contact().grid() == asker;
+        let may_be_named =
+            |entry: &Entry| entry.is_available() && (entry.has_answered() || entry.contact().grid() == asker);
         let nameable = view.others.iter().filter(|(entry, _)| may_be_named(entry)).count();
         if nameable == view.others.len() {
             return Told { view: Some(view), is_whole: true, is_too_little: false };
@@ -128,7 +129,7 @@ impl Core {
             let absentees = if find.want == Want::Introductions { self.away_neighbours(from) } else { Vec::new() };
             let contacts =
                 if absentees.is_empty() { contacts } else { Some([contacts.unwrap_or_default(), absentees].concat()) };
-            let contacts = contacts.map(|contacts| contacts.into_iter().collect::<List<_, CONTACTS_MAX>>());
+            let contacts = contacts.map(|contacts| fitting(contacts.into_iter(), 0));
             if is_too_little && self.doubted.len() < STRANGERS_MAX {
                 strangers.iter().for_each(|stranger| self.doubt(stranger, Account::Repair));
             }
@@ -171,7 +172,7 @@ impl Core {
             let is_written = item.set != SetName::NONE;
             let verdict = self.keep_from(&item.copy, Origin { is_announced, is_written, ..Origin::default() });
             match &verdict {
-                StoreVerdict::Refused(Refusal::Invalid) => self.blame(from),
+                StoreVerdict::Refused(Refusal::Invalid) if !item.copy.is_of_later_format() => self.blame(from),
                 StoreVerdict::Kept | StoreVerdict::Conflict(_) => {
                     if home.is_some_and(is_claim) {
                         claimed.push(item.copy.record.key());

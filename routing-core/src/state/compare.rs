@@ -21,7 +21,9 @@ use crate::contact::{Contact, Group};
 use crate::effect::Notice;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Id, Key, Kind};
-use crate::message::{Brief, Compare, Compared, Copy, Difference, Fetched, Message, Range, Store, StoreItem};
+use crate::message::{
+    Brief, Compare, Compared, Copy, Difference, Fetched, Message, Range, Refusal, Store, StoreItem, StoreVerdict,
+};
 use crate::record::Held;
 use crate::store::digest;
 use claims::ClaimVotes;
@@ -216,11 +218,18 @@ impl Core {
         let mut lesser_there = Vec::new();
         for copy in fetched.copies.iter() {
             let key = copy.record.key();
-            if self.is_voted_on(&mut comparisons.claims, &key) {
-                self.note_claim(&mut comparisons.claims, &pending.peer.grid(), copy);
+            let is_voted_on = self.is_voted_on(&mut comparisons.claims, &key);
+            let is_valid = if is_voted_on {
+                self.note_claim(&mut comparisons.claims, &pending.peer.grid(), copy)
+            } else {
+                self.keep(copy) != StoreVerdict::Refused(Refusal::Invalid)
+            };
+            if !is_valid && !copy.is_of_later_format() {
+                self.blame(pending.peer.grid());
+            }
+            if is_voted_on {
                 continue;
             }
-            self.keep(copy);
             // Who keeps another's claim would not take ours.
             let is_lesser = |held: &Held| *held.record() != copy.record && held.record().guid() == copy.record.guid();
             if self.store.get(&key).is_some_and(|stored| is_lesser(stored.held())) {

@@ -15,7 +15,7 @@ use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
 use crate::holders::{Place, Scale, SetName, Tally, agreed};
 use crate::id::{Grid, Key, Kind};
 use crate::message::{Copy, Find, Found, Message, RequestId, Standing, Store, StoreItem, Want};
-use crate::record::{Held, Record, RecordError};
+use crate::record::{Held, Record};
 use crate::search::{Candidate, Repute, Search, Seat, State};
 use crate::time::{Tick, Ticks};
 use confirm::Confirming;
@@ -233,17 +233,9 @@ impl Lookup {
     pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
         let informant = pending.peer.grid();
         if let Some(copy) = &found.copy {
-            let is_rival = |rival: &Arc<Record>| {
-                // One of another claimant is no proof of a conflict.
-                rival.key() == self.key && rival.guid() == copy.record.guid() && rival.verify().is_ok()
-            };
             let known = self.best.as_ref().map(|best| &**best.record());
-            let is_valid = copy.record.key() == self.key
-                && copy.record.verify_beside(known).is_ok()
-                && copy.rival.as_ref().is_none_or(is_rival);
-            if !is_valid {
-                // A format of a later release is no offence.
-                if !matches!(copy.record.verify(), Err(RecordError::UnknownFormat { .. })) {
+            if copy.record.key() != self.key || !copy.is_valid_beside(known) {
+                if !copy.is_of_later_format() {
                     core.blame(informant);
                 }
                 return self.on_silence(core, pending);

@@ -17,9 +17,9 @@ use crate::account::Account;
 use crate::effect::{Consistency, Effect, Notice, Outcome};
 use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::heard::LossReason;
-use crate::holders::Scale;
+use crate::holders::{Scale, SetName};
 use crate::id::{Guid, Id, Key};
-use crate::message::{Copy, Farewell, Message, StoreItem};
+use crate::message::{Copy, Farewell, Find, Message, RequestId, StoreItem, Want};
 use crate::table::Offered;
 use crate::testing::{below, rng};
 use crate::time::Ticks;
@@ -164,6 +164,30 @@ fn as_many_of_the_farthest_are_asked_last_as_have_never_answered() {
     assert_eq!(asked_at_the_edge(3), (4, 3), "the three farthest may be no holders");
     assert_eq!(asked_at_the_edge(6), (4, 0), "nor may all who are quick");
     assert_eq!(asked_at_the_edge(14), (4, 0), "the nearest of those who may be none come first");
+}
+
+#[test]
+fn who_is_silent_is_not_named_among_the_holders_even_where_hearsay_is_left_out() {
+    let mut world = World::of(6, 4);
+    let (asker, silent) = (world.grid(5), world.grid(1));
+    let stranger = crate::testing::contacts(&mut rng(1), 1).remove(0);
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    (0..2).for_each(|_| assert!(table.on_failure(&silent).is_some()));
+    let named = |world: &mut World, target: Id| {
+        let find = Find { id: RequestId(1), target, want: Want::Contacts, groups: 4, set: SetName(1) };
+        world.hear(0, Heard::Message(asker, Message::Find(find)));
+        let found = world.sent.iter().rev().find_map(|(.., message)| match message {
+            Message::Found(found) => found.contacts.clone(),
+            _ => None,
+        });
+        found.expect("an answer that names holders").iter().map(|named| named.contact.grid()).collect::<Vec<_>>()
+    };
+    assert!(!named(&mut world, silent.0).contains(&silent));
+    world.nodes[0].as_mut().unwrap().core.table.offer(&stranger);
+    for target in [silent.0, stranger.grid().0] {
+        let named = named(&mut world, target);
+        assert!(named.len() >= 2 && !named.contains(&silent) && !named.contains(&stranger.grid()), "{named:?}");
+    }
 }
 
 #[test]

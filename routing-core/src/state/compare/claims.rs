@@ -10,7 +10,7 @@ use crate::contact::Contact;
 use crate::effect::Effect;
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Copy};
-use crate::record::{Held, Record};
+use crate::record::Held;
 use crate::state::core::Core;
 use crate::store::StoredRecord;
 use std::collections::BTreeMap;
@@ -151,16 +151,15 @@ impl Core {
         self.note_votes(votes, fellow, &listed);
     }
 
-    /// A fellow hands over the claim that it votes for.
-    pub(super) fn note_claim(&mut self, votes: &mut ClaimVotes, fellow: &Grid, copy: &Copy) {
-        let is_rival = |rival: &Record| {
-            rival.key() == copy.record.key() && rival.guid() == copy.record.guid() && rival.verify().is_ok()
-        };
-        if copy.record.verify().is_ok() && copy.rival.as_deref().is_none_or(is_rival) {
+    /// A fellow hands over the claim that it votes for. Says whether it is valid.
+    pub(super) fn note_claim(&mut self, votes: &mut ClaimVotes, fellow: &Grid, copy: &Copy) -> bool {
+        let is_valid = copy.is_valid_beside(None);
+        if is_valid {
             votes.hear(fellow, copy);
         } else {
             self.stats.records_invalid += 1;
         }
+        is_valid
     }
 
     /// Asks for claims that were voted for and not seen yet. Says whether there are any.

@@ -56,6 +56,61 @@ fn a_farewell_in_anothers_name_changes_nothing() {
     assert_eq!(world.node(0).stats().peers_misbehaved, counted + 2);
 }
 
+#[test]
+fn who_hands_over_an_invalid_record_is_blamed_but_not_for_one_of_a_later_format() {
+    let mut world = World::of(2, 4);
+    let record = place(&mut user(1), "n1.example");
+    let altered = |index: usize, bits: u8| {
+        let mut bytes = record.to_bytes();
+        let index = (index + bytes.len()) % bytes.len();
+        bytes[index] ^= bits;
+        Arc::new(Record::from_bytes(&bytes).unwrap())
+    };
+    let (later, forged) = (altered(0, 3), altered(record.to_bytes().len() - 1, 1));
+    let with_rival = |rival: &Arc<Record>| Copy { rival: Some(rival.clone()), ..copy(&record) };
+    let counted = world.node(0).stats();
+    say(&mut world, 1, 0, store(vec![copy(&later), with_rival(&later)]));
+    let of_later = world.node(0).stats();
+    assert_eq!(of_later.records_invalid, counted.records_invalid + 2, "nobody keeps what cannot be verified");
+    assert_eq!(of_later.peers_misbehaved, counted.peers_misbehaved);
+    say(&mut world, 1, 0, store(vec![copy(&forged), with_rival(&forged)]));
+    assert_eq!(world.node(0).stats().peers_misbehaved, counted.peers_misbehaved + 2);
+    assert!(world.node(0).store().is_empty());
+}
+
+#[test]
+fn an_answer_that_would_name_more_than_fits_a_frame_names_the_nearest_that_do() {
+    let mut world = World::new(NodeConfig { neighbours_max: 8_192, ..NodeConfig::default() });
+    world.join_one().unwrap();
+    let domain = format!("{}.{}.{}.example", "a".repeat(60), "b".repeat(60), "c".repeat(60));
+    let target = Id([7; 32]);
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    for seed in 0..4_000u64 {
+        let mut secret = [1; 32];
+        secret[..8].copy_from_slice(&seed.to_be_bytes());
+        let address = format!("h{seed}.{domain}").parse().unwrap();
+        let contact = Contact::sign(&SecretKey::from_seed(secret), address, 1, Standing::Here, Versions::CURRENT);
+        table.offer(&Arc::new(contact));
+    }
+    let all: Vec<_> = table.nearest(&target).map(|entry| entry.contact().clone()).collect();
+    for contact in &all {
+        table.on_answer(&contact.grid(), Ticks(1));
+        table.on_reached(&contact.grid(), contact.address());
+    }
+    let find = Find { id: RequestId(1), target, want: Want::Contacts, groups: 16, set: SetName::NONE };
+    say(&mut world, 0, 0, Message::Find(find));
+    let found = world.sent.iter().rev().find_map(|(.., message)| match message {
+        Message::Found(found) => Some(found),
+        _ => None,
+    });
+    let found = found.expect("an answer");
+    let named: Vec<Grid> =
+        found.contacts.iter().flat_map(|named| named.iter()).map(|named| named.contact.grid()).collect();
+    assert!(named.len() > 1_000);
+    assert!(named.iter().zip(&all).all(|(named, near)| *named == near.grid()));
+    assert!(Message::Found(found.clone()).encoded_len() <= 1 << 20);
+}
+
 /// Who is silent and then heard is asked whether it is back. Whoever talks all the time and never answers must not make
 /// its peers ask all the time.
 #[test]
