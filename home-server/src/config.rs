@@ -140,7 +140,7 @@ pub struct CommonOptions {
     /// Look names up in this hosts file first; its addresses may have ports and be private
     #[arg(long, value_name = "FILE", env = "HOME_SERVER_HOSTS")]
     pub hosts: Option<PathBuf>,
-    /// All nodes are on one machine or in a private network: private addresses are dialled, each node is its own group
+    /// All nodes are on one machine or in a private network: private addresses are dialled, nobody is limited by address
     #[arg(long, env = "HOME_SERVER_LAB", value_parser = FalseyValueParser::new())]
     pub lab: bool,
     /// How the log on stderr looks

@@ -26,7 +26,8 @@ pub struct NodeConfig {
     pub neighbours_max: u32,
     /// Bytes a second that upkeep may cost: probes, their answers, and links opened for them.
     pub upkeep_bytes_per_second: u32,
-    /// Bytes a second that joining and repair may cost.
+    /// Bytes a second that repair may cost: what is asked because something has changed, and announcements. What a join asks is
+    /// bounded by its deadline.
     pub repair_bytes_per_second: u32,
     /// How long between two probes of one node of the own neighbourhood in a quiet network.
     /// A guess: a minute finds a dead neighbour well before a grace of ten minutes ends.

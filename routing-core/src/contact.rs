@@ -140,7 +140,7 @@ impl Versions {
 
 /// Nodes that may well be one operator: of one registrable domain, else of one IP prefix (/24 or /48).
 ///
-/// Addresses that lead nowhere from outside (loopback, link-local, private) are dialled in labs alone, where each node is a group
+/// Addresses that lead nowhere from outside (loopback, link-local, private) are dialled in labs alone: each node at one is a group
 /// of its own.
 ///
 /// The first four bytes of BLAKE3 over a tag for the kind (`d`, `4`, `6`, `g`) and the domain or prefix. What has
@@ -150,7 +150,7 @@ impl Versions {
 pub struct Group(pub u32);
 
 impl Group {
-    /// The group of a node that is alone in it: a client, and in a lab every node.
+    /// The group of a node that is alone in it: a client, and who has neither a domain nor an address that leads to it from outside.
     pub fn alone(grid: &Grid) -> Self {
         Self::of(b'g', &grid.0.0)
     }
