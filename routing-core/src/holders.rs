@@ -57,6 +57,11 @@ impl Scale {
         Scale(self.0.saturating_sub(steps))
     }
 
+    /// How many nodes are to be expected within a distance, given in leading 64 bits; 0 if nothing is known.
+    pub fn nodes_within(self, distance: u64) -> u64 {
+        ((u128::from(self.nodes()) * (u128::from(distance) + 1)) >> 64) as u64
+    }
+
     /// The distance, in leading 64 bits, within which `count` nodes are to be expected; `None` if nothing is known or
     /// the whole keyspace holds no more than that.
     pub fn radius(self, count: u16) -> Option<u64> {
@@ -241,10 +246,16 @@ mod tests {
                 let ratio = radius as f64 / (2f64.powi(64) / nodes as f64);
                 assert!((0.93..1.07).contains(&ratio), "{nodes}: {ratio}");
             }
+            let scale = Scale::of_nodes(nodes);
+            assert_eq!(scale.nodes_within(u64::MAX), scale.nodes());
+            if let Some(radius) = scale.radius(100) {
+                assert!((99..=100).contains(&scale.nodes_within(radius)), "{nodes}");
+            }
         }
         assert_eq!(Scale::of_nodes(1), Scale::UNKNOWN);
         assert_eq!(Scale::of_nodes(8).radius(16), None);
         assert_eq!(Scale(u16::MAX).radius(u16::MAX), Some(0), "whatever is told has a radius");
+        assert_eq!(Scale::UNKNOWN.nodes_within(u64::MAX), 0);
     }
 
     #[test]

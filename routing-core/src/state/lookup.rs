@@ -417,7 +417,7 @@ impl Lookup {
             },
         });
         let missing = wanted.saturating_sub(engaged.count());
-        let sure = window.len() - if self.knows_holders { self.hearsay_among(&window) } else { 0 };
+        let sure = window.len() - if self.knows_holders { self.doubtful_among(core, &window) } else { 0 };
         // Who may be no holder comes late, the farther the later, then whom the holders have given up, last who was caught lying.
         let mut fresh: Vec<(Repute, bool, usize, Ticks, usize)> = window
             .iter()
@@ -456,14 +456,18 @@ impl Lookup {
         }
     }
 
-    /// How many of the `window` have never answered this node. Where its table is still being filled most are such, and some
-    /// who are there are not known yet: as many of the farthest may be no holders.
-    fn hearsay_among(&self, window: &[Seat]) -> usize {
-        let is_hearsay = |seat: &&Seat| match seat {
-            Seat::Own(..) => false,
-            Seat::Other(index, _) => self.search.candidates()[*index].round_trip().is_none(),
-        };
-        window.iter().filter(is_hearsay).count()
+    /// How many of the farthest in the `window` may be no holders, by the own table. Where some have never answered, it is still
+    /// being filled: then others may be there, as many as the density tells, or as have never answered.
+    fn doubtful_among(&self, core: &Core, window: &[Seat]) -> usize {
+        let others = window.iter().filter_map(|seat| match seat {
+            Seat::Own(..) => None,
+            Seat::Other(index, _) => Some(&self.search.candidates()[*index]),
+        });
+        let hearsay = others.clone().filter(|candidate| candidate.round_trip().is_none()).count();
+        let Some(farthest) = others.last().filter(|_| hearsay > 0) else { return 0 };
+        let distance = self.key.id.prefix() ^ farthest.contact().grid().0.prefix();
+        let expected = core.scale().nodes_within(distance) as usize;
+        expected.saturating_sub(window.len()).clamp(hearsay, window.len())
     }
 
     fn ask(&mut self, core: &mut Core, peer: &Arc<Contact>, set: SetName, depth: u8) {

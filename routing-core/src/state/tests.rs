@@ -139,13 +139,13 @@ fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known(
 }
 
 #[test]
-fn as_many_of_the_farthest_are_asked_last_as_have_never_answered() {
-    let asked_at_the_edge = |hearsay: usize| {
+fn where_a_table_is_still_being_filled_the_farthest_are_asked_last_who_may_be_no_holders() {
+    let asked_at_the_edge = |nodes: u64, hearsay: usize| {
         let mut world = World::of(2, 16);
         let table = &mut world.nodes[0].as_mut().unwrap().core.table;
         let contacts = crate::testing::contacts(&mut rng(1), 400);
         contacts.iter().for_each(|contact| assert_eq!(table.offer(contact), Offered::New));
-        table.set_told(Scale::of_nodes(402));
+        table.set_told(Scale::of_nodes(nodes));
         let key = Key::from(user(1).guid());
         let nearest: Vec<_> = table.nearest(&key.id).map(|entry| entry.contact().clone()).collect();
         let edge = &nearest[10..16];
@@ -160,10 +160,11 @@ fn as_many_of_the_farthest_are_asked_last_as_have_never_answered() {
         let asked: Vec<Grid> = asked.map(|(_, to, _)| *to).collect();
         (asked.len(), edge.iter().filter(|contact| asked.contains(&contact.grid())).count())
     };
-    assert_eq!(asked_at_the_edge(0), (4, 4), "the quickest are asked where all have answered");
-    assert_eq!(asked_at_the_edge(3), (4, 3), "the three farthest may be no holders");
-    assert_eq!(asked_at_the_edge(6), (4, 0), "nor may all who are quick");
-    assert_eq!(asked_at_the_edge(14), (4, 0), "the nearest of those who may be none come first");
+    assert_eq!(asked_at_the_edge(402, 0), (4, 4), "the quickest are asked where all have answered");
+    assert_eq!(asked_at_the_edge(402, 3), (4, 3), "the three farthest may be no holders");
+    assert_eq!(asked_at_the_edge(402, 6), (4, 0), "nor may all who are quick");
+    assert_eq!(asked_at_the_edge(402, 14), (4, 0), "the nearest of those who may be none come first");
+    assert_eq!(asked_at_the_edge(1_000, 1), (4, 0), "more than half of those around the place are not known");
 }
 
 #[test]
