@@ -459,12 +459,12 @@ impl Lookup {
     /// How many of the farthest in the `window` may be no holders, by the own table. Where some have never answered, it is still
     /// being filled: then others may be there, as many as the density tells, or as have never answered.
     fn doubtful_among(&self, core: &Core, window: &[Seat]) -> usize {
-        let others = window.iter().filter_map(|seat| match seat {
+        let mut others = window.iter().filter_map(|seat| match seat {
             Seat::Own(..) => None,
             Seat::Other(index, _) => Some(&self.search.candidates()[*index]),
         });
         let hearsay = others.clone().filter(|candidate| candidate.round_trip().is_none()).count();
-        let Some(farthest) = others.last().filter(|_| hearsay > 0) else { return 0 };
+        let Some(farthest) = others.next_back().filter(|_| hearsay > 0) else { return 0 };
         let distance = self.key.id.prefix() ^ farthest.contact().grid().0.prefix();
         let expected = core.scale().nodes_within(distance) as usize;
         expected.saturating_sub(window.len()).clamp(hearsay, window.len())
