@@ -5,8 +5,8 @@ use crate::holders::{Scale, SetName};
 use crate::id::Guid;
 use crate::key::Hash;
 use crate::message::{
-    Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Part, Range, RequestId, Sample, Sampled,
-    Standing as Weight, Store, StoreResult, StoreVerdict, Stored, Want,
+    Brief, Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Part, Range, RequestId, Sample,
+    Sampled, Standing as Weight, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::testing;
 
@@ -361,6 +361,34 @@ fn a_comparison_cannot_be_split_for_ever() {
     assert!(world.node(joiner).stats().peers_misbehaved > 0);
     world.run(10_000);
     assert!(world.node(joiner).is_settled());
+}
+
+#[test]
+fn who_is_asked_for_a_record_and_gives_an_invalid_one_is_blamed() {
+    fn forge(message: &Message) -> Option<Message> {
+        let record = place(&mut user(1), "n1.example");
+        match message {
+            Message::Compare(Compare { id, .. }) => {
+                let brief = Brief { key: record.key(), hash: 1 };
+                let difference = Difference::Listing([brief].into_iter().collect());
+                Some(Message::Compared(Compared { id: *id, difference }))
+            }
+            Message::Fetch(Fetch { id, .. }) => {
+                let mut bytes = record.to_bytes();
+                *bytes.last_mut().unwrap() ^= 1;
+                let forged = copy(&Arc::new(Record::from_bytes(&bytes).unwrap()));
+                Some(Message::Fetched(Fetched { id: *id, copies: [forged].into_iter().collect() }))
+            }
+            _ => None,
+        }
+    }
+    let mut world = World::of(4, 4);
+    world.liars.insert(2, forge);
+    assert!(world.join_one().is_ok());
+    world.run(10_000);
+    let joiner = world.node(4);
+    assert!(joiner.stats().records_invalid > 0 && joiner.stats().peers_misbehaved > 0, "{:?}", joiner.stats());
+    assert!(joiner.store().is_empty());
 }
 
 #[test]
