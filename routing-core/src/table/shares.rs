@@ -19,28 +19,33 @@ pub(super) struct Shares {
 }
 
 impl RoutingTable {
-    /// How many leading bits the own slice has: as many as leave at most half of the budget inside, or more where fewer slices
-    /// outside stay without a contact so. Where a quarter of those who are to be expected is not known, all of them count: else
-    /// who joined while the network was small would take a large slice for its own, and for complete.
+    /// How many leading bits the own slice has: as many as leave at most half of the budget inside, or fewer where a larger share of
+    /// the slices outside has a contact so, or the same and fewer are given up for it. Where a quarter of those who are to be expected
+    /// is not known, all of them count: else who joined while the network was small would take a large slice for its own, and for
+    /// complete.
     fn own_depth(&self) -> usize {
         let (nodes, budget) = (self.scale().nodes(), self.budget as u64);
         let mut depth = self.by_shared_bits.len();
-        let (mut known, mut inside) = (0, 0);
+        // Of the slice that is as deep as `depth`, and of its nearer half.
+        let (mut known, mut inside, mut nearer) = (0, 0, 0);
         while depth > self.given_up.into() {
             known += u64::from(self.by_shared_bits[depth - 1]);
             let expected = nodes >> (depth - 1);
             let more = if known * 4 < expected * 3 { expected } else { known };
-            // Cross-multiplied: whether more of the slices would have a contact, where not all have one.
-            let covers_more = || {
-                let (outside, outside_then) = (budget.saturating_sub(inside), budget.saturating_sub(more));
+            let is_better = || {
+                let surplus = self.surplus(depth, nearer, inside - nearer);
+                let surplus_then = self.surplus(depth - 1, inside, more - inside);
                 let (slices, slices_then) = (slices_outside(depth), slices_outside(depth - 1));
-                outside < slices
-                    && u128::from(outside_then) * u128::from(slices) > u128::from(outside) * u128::from(slices_then)
+                let covered = (budget + surplus).saturating_sub(inside).min(slices);
+                let covered_then = (budget + surplus_then).saturating_sub(more).min(slices_then);
+                // Cross-multiplied: which share of the slices.
+                let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
+                (product(covered_then, slices), surplus) > (product(covered, slices_then), surplus_then)
             };
-            if more > budget / 2 && !covers_more() {
+            if more > budget / 2 && !is_better() {
                 break;
             }
-            (depth, inside) = (depth - 1, more);
+            (depth, inside, nearer) = (depth - 1, more, inside);
         }
         depth
     }
@@ -51,9 +56,10 @@ impl RoutingTable {
             return;
         }
         let depth = self.own_depth();
-        let inside = self.by_shared_bits.iter().skip(depth).sum::<u32>() as usize;
-        let surplus = self.surplus(depth, inside);
-        let mut left = self.budget.saturating_sub(inside - surplus);
+        let nearer = self.by_shared_bits.iter().skip(depth + 1).sum::<u32>();
+        let farther = self.by_shared_bits.get(depth).copied().unwrap_or(0);
+        let surplus = self.surplus(depth, nearer.into(), farther.into()) as u32;
+        let mut left = self.budget.saturating_sub((nearer + farther - surplus) as usize);
         let (left_in_all, slices_outside) = (left as u64, slices_outside(depth));
         let quota = &mut self.shares.quota;
         quota.clear();
@@ -68,22 +74,21 @@ impl RoutingTable {
             left = left.saturating_sub(share);
         }
         if surplus > 0 {
-            quota.push(self.by_shared_bits[depth] - surplus as u32);
+            quota.push(farther - surplus);
         }
         self.shares.depth = depth;
     }
 
-    /// How many the own slice gives up so that more of the slices outside have a contact: some of its farther half, where that
-    /// leaves few slices without one, and if so many are nearer that they hold all that this node holds.
-    fn surplus(&self, depth: usize, inside: usize) -> usize {
-        let lacking = (slices_outside(depth) as usize).saturating_sub(self.budget.saturating_sub(inside));
-        let farther = self.by_shared_bits.get(depth).map_or(0, |count| *count as usize);
-        if lacking > farther || inside - farther < self.neighbourhood / 2 {
+    /// How many of the `farther` half of its own slice a table gives up, beside so many in the `nearer` one, so that more of the
+    /// slices outside have a contact: where that leaves few slices without one, and if so many are nearer that they hold all that
+    /// this node holds; nobody where the density is not known.
+    fn surplus(&self, depth: usize, nearer: u64, farther: u64) -> u64 {
+        let lacking = (slices_outside(depth) + nearer + farther).saturating_sub(self.budget as u64);
+        let expected = self.scale().nodes().checked_shr(depth as u32 + 1).unwrap_or(0);
+        if lacking > farther || nearer < self.neighbourhood as u64 / 2 || expected == 0 {
             return 0;
         }
-        let expected = self.scale().nodes().checked_shr(depth as u32 + 1).unwrap_or(0);
-        let least = usize::try_from(expected.div_ceil(FARTHER_SHARE)).unwrap_or(usize::MAX);
-        lacking.min(farther.saturating_sub(least))
+        lacking.min(farther.saturating_sub(expected.div_ceil(FARTHER_SHARE)))
     }
 
     /// How many contacts a newcomer with this table should ask for in the part of the keyspace that shares exactly
@@ -117,22 +122,28 @@ impl RoutingTable {
     /// than it has, if that is more than half of them.
     pub fn gap_at(&self, place: &Id) -> Option<(u8, u16)> {
         let shared = self.shared_bits(place.prefix());
-        let quota = *self.shares.quota.get(shared)?;
+        self.shares.quota.get(shared)?;
         let (bits, room) = self.cell(shared);
         let count = self.in_range(place.prefix(), bits).count();
         if count * 2 >= room {
             return None;
         }
-        let has_its_share =
-            self.count >= self.budget && self.by_shared_bits.get(shared).is_some_and(|known| *known >= quota);
-        let wanted = if has_its_share {
+        let wanted = if self.count >= self.budget && self.has_its_share(shared) {
             // All have been dealt: half of what the fullest cell has more makes both even.
-            let fullest = self.count_cells(shared).into_iter().max().unwrap_or(0) as usize;
-            (room - count).min(fullest.saturating_sub(count) / 2)
+            (room - count).min(self.count_in_fullest(shared).saturating_sub(count) / 2)
         } else {
             room - count
         };
         (wanted > 0).then_some((bits as u8, wanted as u16))
+    }
+
+    /// Whether as many share exactly so many leading bits with the own id as are dealt to those.
+    fn has_its_share(&self, shared: usize) -> bool {
+        self.by_shared_bits.get(shared).is_some_and(|known| *known >= self.shares.quota[shared])
+    }
+
+    fn count_in_fullest(&self, shared: usize) -> usize {
+        self.count_cells(shared).into_iter().max().unwrap_or(0) as usize
     }
 
     /// How many contacts each cell of the bucket has that shares exactly so many leading bits with the own id, in order.
@@ -147,7 +158,9 @@ impl RoutingTable {
         counts
     }
 
-    /// In a full table: whether there is room for `entry` outside the own slice, made by dropping somebody worse if need be.
+    /// In a full table: whether there is room for `entry` outside the own slice, made by dropping somebody worse if need be. Where
+    /// all that the bucket may have are there, somebody of a fuller cell leaves for it, or nobody: else each newcomer to a cell
+    /// without a contact would take the place of one in another cell.
     pub(super) fn make_room_in_cell(&mut self, shared: usize, entry: &Entry) -> bool {
         let (bits, room) = self.cell(shared);
         let mates = self.in_range(entry.prefix, bits);
@@ -160,7 +173,7 @@ impl RoutingTable {
                 worst = Some(mate);
             }
         }
-        if count < room {
+        if count < room && (!self.has_its_share(shared) || self.count_in_fullest(shared) > count + 1) {
             return true;
         }
         // A newcomer is hearsay, so it may only take the place of hearsay that has failed us, or of the unreliable.

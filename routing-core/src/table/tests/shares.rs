@@ -63,10 +63,11 @@ fn a_part_without_contacts_is_a_gap_where_another_has_too_many_and_is_filled_at_
     assert!(count(&table, &crowded) > room);
     let wanted = room.min(count(&table, &crowded) / 2);
     assert_eq!(table.gap_at(&empty), Some((bits as u8, wanted as u16)), "so many that no other cell has fewer then");
-    for known in 1..=mates.len() {
-        assert_eq!(table.offer(&contact(id_near(rng, &empty, bits + 1))), Offered::New);
-        assert_eq!((table.len(), count(&table, &empty)), (256, known));
+    while table.offer(&contact(id_near(rng, &empty, bits + 1))) == Offered::New {
+        assert_eq!(table.len(), 256);
     }
+    let known = count(&table, &empty);
+    assert!(known >= wanted && known + 1 >= count(&table, &crowded), "{known}: both are even");
     assert!(count(&table, &crowded) <= room);
 }
 
@@ -95,6 +96,28 @@ fn a_slice_without_a_contact_is_a_gap_where_another_one_as_far_has_two() {
         seen += 1;
     }
     assert!(seen > 0, "some have more contacts than slices");
+}
+
+#[test]
+fn a_full_table_whose_cells_are_even_takes_up_no_newcomer() {
+    for (seed, nodes, budget) in
+        [(1, 4_000, 256), (2, 10_000, 200), (3, 20_000, 256), (4, 25_000, 316), (5, 40_000, 256)]
+    {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, nodes);
+        let mut table = filled_twice(rng, own, budget, &mut all);
+        let mut new = [0; 4];
+        for round in &mut new {
+            let far = contacts(rng, nodes).into_iter().filter(|contact| {
+                let shared = own.common_bits(&contact.grid().0) as usize;
+                shared < table.shares.depth
+            });
+            let far: Vec<_> = far.collect();
+            *round = far.iter().filter(|contact| table.offer(contact) == Offered::New).count();
+        }
+        assert_eq!(new[3], 0, "seed {seed}: as many were taken up of as many newcomers, again and again: {new:?}");
+    }
 }
 
 #[test]
@@ -156,6 +179,30 @@ fn the_own_slice_gives_up_some_of_its_farther_half_where_more_slices_have_a_cont
         assert!(nearest.all(|grid| holders[..16].contains(&grid)), "{context}: they know the others");
     }
     assert!((10..40).contains(&gave_up), "{gave_up}");
+}
+
+#[test]
+fn an_own_slice_that_is_large_by_chance_gives_up_some_rather_than_half_of_it() {
+    let mut large = 0;
+    for seed in 0..40 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, 6_250);
+        // Who joins is told of those around it first.
+        all.sort_by_key(|contact| own.distance(&contact.grid().0));
+        let table = filled_twice(rng, own, 158, &mut all);
+        // Of 64 slices each has 98 in the mean: with as many there is one contact for each of 60 others.
+        let inside = all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= 6).count();
+        let nearer = all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= 7).count();
+        if nearer < 32 || inside - nearer < 40 {
+            continue;
+        }
+        large += usize::from(inside > 104);
+        assert_eq!(table.shares.depth, 6, "seed {seed}: {nearer} of {inside} are nearer");
+        let slices: BTreeSet<u64> = table.iter().map(|entry| entry.prefix() >> 58).collect();
+        assert_eq!(slices.len(), 64, "seed {seed}: each slice has a contact");
+    }
+    assert!(large > 4, "half of them would leave fewer slices without a contact, if none were given up: {large}");
 }
 
 #[test]
