@@ -345,14 +345,29 @@ impl RoutingTable {
         expected >= EXPECTED_LEAST && u64::from(known) * SHORTAGE < expected
     }
 
-    /// Whether less than a third is known of what the density tells.
+    /// Whether less than a third is known of what the density tells: of the own slice, where some are left out elsewhere.
     pub fn is_short(&self) -> bool {
-        self.len() as u64 * SHORTAGE < self.scale().nodes()
+        let (known, expected) = self.of_own_slice();
+        known * SHORTAGE < expected
     }
 
     /// Whether one in sixteen is not known of what the density tells: it errs by about as much.
     pub fn is_full(&self) -> bool {
-        self.len() as u64 * 16 >= self.scale().nodes() * 15
+        let (known, expected) = self.of_own_slice();
+        known * 16 >= expected * 15
+    }
+
+    /// How many are known, and are to be expected, where all should be.
+    fn of_own_slice(&self) -> (u64, u64) {
+        let known = self.by_shared_bits.iter().skip(self.shares.depth).sum::<u32>();
+        (known.into(), self.scale().nodes() >> self.shares.depth)
+    }
+
+    /// How many leading bits the own slice has, in which all should be known: none, where there is room for all; and how many of
+    /// the own id's those share of whom it has given up nobody.
+    pub fn own_slice_bits(&self) -> (u8, u8) {
+        let depth = self.shares.depth as u8;
+        (depth, depth.max(self.left))
     }
 
     /// Whether some contact was left out for want of room.

@@ -47,11 +47,13 @@ impl NodeState {
         self.core.on_back_if_available(&grid);
     }
 
-    /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon.
-    pub(super) fn meet(&mut self, contact: &Arc<Contact>) {
-        if self.core.meet(contact) && self.phase == Phase::Joined && self.is_near(&contact.grid()) {
+    /// Takes note of somebody; if it is a neighbour to be, upkeep will greet it soon. Says whether it was not known.
+    pub(super) fn meet(&mut self, contact: &Arc<Contact>) -> bool {
+        let is_new = self.core.meet(contact);
+        if is_new && self.phase == Phase::Joined && self.is_near(&contact.grid()) {
             self.upkeep.hurry(self.core.now);
         }
+        is_new
     }
 
     pub(super) fn is_near(&self, grid: &Grid) -> bool {
@@ -147,7 +149,9 @@ impl NodeState {
                 self.upkeep.hurry(self.core.now);
                 self.core.notify(Notice::NeighbourLeft(from));
             }
-            Standing::Away { .. } | Standing::Here => self.meet(contact),
+            Standing::Away { .. } | Standing::Here => {
+                self.meet(contact);
+            }
         }
         self.core.table.set_linked(&from, false);
     }
@@ -213,11 +217,8 @@ impl NodeState {
                 self.after_comparison();
             }
             (Purpose::Refill(account), Message::Sampled(sampled)) => {
-                let before = self.core.table.len();
-                for named in sampled.contacts.iter() {
-                    self.meet(&named.contact);
-                }
-                let brought = self.core.table.len().saturating_sub(before);
+                // In a full table the newcomers take others' places.
+                let brought = sampled.contacts.iter().filter(|named| self.meet(&named.contact)).count();
                 self.upkeep.on_refilled(self.core.now, *account, brought);
             }
             (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),

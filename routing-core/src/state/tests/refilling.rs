@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::holders::Scale;
-use crate::message::{Mark, Part, RequestId, Sample, Sampled};
+use crate::message::{Mark, Named, Part, RequestId, Sample, Sampled};
 use crate::state::budget::Account;
 use crate::state::upkeep::{Gap, Upkeep};
 
@@ -113,6 +113,85 @@ fn an_answer_that_was_worth_its_question_lets_the_next_come_soon_where_there_is_
     assert_eq!(next(Account::Far, 16), 30_000);
 }
 
+/// The first node of these knows 4,000 others, as far as there is room for them.
+fn with_a_full_table(neighbours_max: u32) -> World {
+    let mut world = World::with(2, NodeConfig { neighbours_max, ..NodeConfig::default() });
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    crate::testing::contacts(&mut crate::testing::rng(1), 4_000).iter().for_each(|contact| {
+        table.offer(contact);
+        table.on_answer(&contact.grid(), Ticks(20));
+        table.on_reached(&contact.grid(), contact.address());
+    });
+    world
+}
+
+/// Whom the first node asks now whom else there is, and how, if so many parts have been asked about.
+fn question(world: &mut World, refill_part: u32) -> (Grid, Sample) {
+    let node = world.nodes[0].as_mut().unwrap();
+    node.core.budget.start(node.core.now, node.core.config.repair_bytes_per_second);
+    node.upkeep.refill_part = refill_part;
+    node.upkeep.refill(&mut node.core);
+    let asked = node.core.effects.iter().find_map(|effect| match effect {
+        Effect::Send(to, Message::Sample(sample)) => Some((*to, sample.clone())),
+        _ => None,
+    });
+    asked.expect("a question")
+}
+
+fn answer(world: &mut World, peer: Grid, id: RequestId, contacts: &[Arc<Contact>]) {
+    let named = contacts.iter().map(|contact| Named { contact: contact.clone(), is_hearsay: false });
+    world.hear(0, Heard::Message(peer, Message::Sampled(Sampled { id, contacts: named.collect() })));
+}
+
+#[test]
+fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place() {
+    let next_question_after = |is_told: bool| {
+        let mut world = with_a_full_table(64);
+        let rng = &mut crate::testing::rng(2);
+        // A quarter of the farther half of the keyspace is emptied, the next one is crowded.
+        let (empty, crowded) = (world.grid(0).0.flip(0), world.grid(0).0.flip(0).flip(1));
+        let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+        let there: Vec<Grid> = table.nearest(&empty).map(|entry| entry.contact().grid()).collect();
+        there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
+            table.remove(grid);
+        });
+        for _ in table.len()..64 {
+            table.offer(&crate::testing::contact(crate::testing::id_near(rng, &crowded, 2)));
+        }
+        let (peer, Sample { id, part }) = question(&mut world, 0);
+        assert!(part.start.common_bits(&empty) >= 2, "that is where too few are known");
+        world.nodes[0].as_mut().unwrap().upkeep.refill_wake = Some(Tick(world.now + 30_000));
+        let newcomer = [crate::testing::contact(crate::testing::id_near(rng, &part.start, part.bits.into()))];
+        answer(&mut world, peer, id, if is_told { &newcomer } else { &[] });
+        assert_eq!(
+            (world.node(0).table().len(), world.node(0).table().entry(&newcomer[0].grid()).is_some()),
+            (64, is_told)
+        );
+        world.node(0).upkeep.refill_wake.unwrap().0 - world.now
+    };
+    assert_eq!((next_question_after(true), next_question_after(false)), (2_000, 30_000));
+}
+
+#[test]
+fn where_a_table_leaves_some_out_it_asks_who_else_is_in_its_own_slice() {
+    let mut world = with_a_full_table(256);
+    let own = world.grid(0).0;
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    let (bits, complete_bits) = table.own_slice_bits();
+    assert!(table.is_partial() && bits == complete_bits);
+    let slice: Vec<Arc<Contact>> = table.nearest(&own).map(|entry| entry.contact().clone()).collect();
+    let slice: Vec<_> = slice.into_iter().filter(|contact| contact.grid().0.common_bits(&own) >= bits.into()).collect();
+    let forgotten = &slice[64..];
+    assert!(forgotten.len() > 10, "beyond the neighbourhood");
+    forgotten.iter().for_each(|contact| assert!(table.remove(&contact.grid()).is_some()));
+    let (peer, Sample { id, part }) = question(&mut world, 2);
+    assert!(part.start.common_bits(&own) >= bits.into());
+    assert_eq!((part.bits, part.known.len()), (bits, 64));
+    assert!(usize::from(part.count) >= 16);
+    answer(&mut world, peer, id, forgotten);
+    assert!(forgotten.iter().all(|contact| world.node(0).table().entry(&contact.grid()).is_some()));
+}
+
 #[test]
 fn where_everybody_is_known_little_is_asked_and_nobody_is_named() {
     let mut world = at_rest();
@@ -136,7 +215,7 @@ fn each_part_of_the_keyspace_has_its_turn() {
     let mut upkeep = Upkeep::default();
     let mut met = std::collections::BTreeSet::new();
     let mut asked = || {
-        let Gap { part: start, bits, .. } = upkeep.next_gap(core).unwrap();
+        let Gap { part: start, bits, .. } = upkeep.next_gap(core);
         upkeep.refill_part += 1;
         (start.slice(bits).0, bits)
     };

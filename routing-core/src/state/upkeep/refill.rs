@@ -2,8 +2,8 @@
 //!
 //! Whoever comes next in the far sweep is asked about a part of the keyspace, and told by two bytes each who is known there, so
 //! that the answer holds nobody else. So everybody is asked as often as anybody; only where a table leaves some out, every other
-//! question goes to somebody next to the part. Neighbours that do not see the same neighbourhood are asked so, too, about that.
-//! Reasons: decisions 0024 and 0026.
+//! question goes to somebody next to the part, and half of them are about the own slice, in which all are to be known. Neighbours
+//! that do not see the same neighbourhood are asked so, too, about that. Reasons: decisions 0024 and 0026.
 
 use super::sweeps::ask_for_a_word;
 use super::{PROBE_PAUSE, Upkeep};
@@ -30,6 +30,8 @@ const REFILL_PART: u64 = 256;
 /// How many contacts such an answer brings at most where upkeep pays, and nobody is in a hurry: what the far sweep has for
 /// itself in half a minute pays for so many, and for the proof of about as many. In a hurry it brings all who are expected.
 const REFILL_CONTACTS: u64 = 16;
+/// The same where the own slice has given up some: they are named again.
+const REFILL_CONTACTS_GIVEN_UP: u64 = 2;
 /// An answer that brought one in so many of those who are expected there was worth its question: the next may come soon.
 const REFILL_WORTH: u64 = 16;
 /// How many a neighbour names at most where it does not see the same neighbours.
@@ -46,14 +48,15 @@ pub(crate) struct Gap {
     /// How many contacts are wanted, and how many there are to be expected.
     count: u16,
     expected: u64,
-    /// Whether those next to it are asked, too.
-    is_sought_there: bool,
+    account: Account,
+    /// Whether hearsay is wanted, too.
+    with_hearsay: bool,
 }
 
 impl Upkeep {
     /// Who joined while the network was small knows a small part of what there is now, and nobody tells a node of those who
     /// come later, unless they are neighbours: so it asks. If the density itself is in doubt, it asks many for that.
-    pub(super) fn refill(&mut self, core: &mut Core) {
+    pub(crate) fn refill(&mut self, core: &mut Core) {
         self.refill_wake = Some(core.now + self.refill_pause);
         if core.table.is_scale_in_doubt() {
             self.refill_pause = self.longer_pause();
@@ -67,58 +70,56 @@ impl Upkeep {
             }
             return;
         }
-        let Some(gap) = self.next_gap(core) else {
-            self.refill_pause = self.longer_pause();
-            return;
-        };
-        let account = self.refill_account(core);
-        let closed = core.closed_for(account);
+        let gap = self.next_gap(core);
+        let closed = core.closed_for(gap.account);
         if closed > Ticks(0) {
             self.refill_wake = Some(core.now + closed.max(PROBE_PAUSE));
             return;
         }
         if let Some(informant) = self.next_informant(core, &gap) {
-            let Gap { part, bits, count, expected, .. } = gap;
+            let Gap { part, bits, count, expected, account, with_hearsay } = gap;
             self.refill_part = self.refill_part.wrapping_add(1);
             self.refill_pause = if account == Account::Repair { self.longer_pause() } else { REFILL_PAUSE_MAX };
             self.refill_worth = expected.div_ceil(REFILL_WORTH).max(1);
-            // While it knows so few, everybody who may be there is of use.
-            let with_hearsay = account == Account::Repair && !core.table.is_partial();
             ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account), 0);
         }
     }
 
-    /// Where more contacts are wanted. While there is room for everybody, all parts of the keyspace in turn; else a drawn one of
-    /// those in which too few are known.
-    pub(crate) fn next_gap(&self, core: &mut Core) -> Option<Gap> {
-        if core.table.is_partial() {
-            return (0..GAP_DRAWS).find_map(|_| {
-                let place = drawn_within(core, &Id([0; 32]), 0);
-                let (bits, count) = core.table.gap_at(&place)?;
-                Some(Gap { part: place, bits, count, expected: count.into(), is_sought_there: true })
-            });
+    /// Where more contacts are wanted. While there is room for everybody, all parts of the keyspace in turn; else a drawn one of the
+    /// own slice, and as often one of those outside in which too few are known, if there are such.
+    pub(crate) fn next_gap(&self, core: &mut Core) -> Gap {
+        let is_partial = core.table.is_partial();
+        let outside = if is_partial && self.refill_part & 2 == 0 { drawn_gap(core) } else { None };
+        if let Some(gap) = outside {
+            return gap;
         }
         let own = core.grid().0;
-        let nodes = core.table.scale().nodes().min(core.config.neighbours_max.into());
-        let bits = nodes.div_ceil(REFILL_PART).max(1).next_power_of_two().ilog2();
-        let turn = self.refill_part.reverse_bits();
-        let mut part = own;
-        for bit in (0..bits).filter(|bit| turn << bit >> 31 == 1) {
-            part = part.flip(bit);
-        }
-        let expected = nodes >> bits;
-        let count = match self.refill_account(core) {
+        let (slice_bits, complete_bits) = core.table.own_slice_bits();
+        let nodes = (core.table.scale().nodes() >> complete_bits).min(core.config.neighbours_max.into());
+        let part_bits = nodes.div_ceil(REFILL_PART).max(1).next_power_of_two().ilog2();
+        let part = if is_partial {
+            drawn_within(core, &own, slice_bits)
+        } else {
+            let turn = self.refill_part.reverse_bits();
+            (0..part_bits).filter(|bit| turn << bit >> 31 == 1).fold(own, |part, bit| part.flip(bit))
+        };
+        let expected = nodes >> part_bits;
+        let account = self.refill_account(core);
+        let count = match account {
             Account::Repair => expected.clamp(REFILL_CONTACTS, REFILL_PART),
+            Account::Near | Account::Far if part.common_bits(&own) < complete_bits.into() => REFILL_CONTACTS_GIVEN_UP,
             Account::Near | Account::Far => REFILL_CONTACTS,
         };
-        Some(Gap { part, bits: bits as u8, count: count as u16, expected, is_sought_there: false })
+        // While it knows so few, everybody who may be there is of use.
+        let with_hearsay = account == Account::Repair;
+        Gap { part, bits: complete_bits + part_bits as u8, count: count as u16, expected, account, with_hearsay }
     }
 
     /// Who is asked. Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that
     /// part, two groups that do not know of each other would never hear of each other; but where only some are known of each
     /// part, those who are next to it know most there, and are asked every other time.
     fn next_informant(&mut self, core: &mut Core, gap: &Gap) -> Option<Arc<Contact>> {
-        if gap.is_sought_there && self.refill_part.is_multiple_of(2) {
+        if core.table.is_partial() && self.refill_part.is_multiple_of(2) {
             let nearest = core.table.nearest(&gap.part).find(|entry| entry.has_answered() && entry.failures() == 0);
             if let Some(nearest) = nearest {
                 return Some(nearest.contact().clone());
@@ -127,12 +128,12 @@ impl Upkeep {
         self.next_far(core)
     }
 
-    /// Who pays for a question whom else there is. A table that lacks most is in a hurry, and so is one that is being filled.
-    /// The others may come as upkeep allows: whom one hears of must prove itself out of the same budget, so hearing of it sooner
-    /// is of little use.
+    /// Who pays for a question whom else there is where all should be known. A table that lacks most is in a hurry, and so is one
+    /// that is being filled. The others may come as upkeep allows: whom one hears of must prove itself out of the same budget, so
+    /// hearing of it sooner is of little use.
     pub(crate) fn refill_account(&self, core: &Core) -> Account {
         let is_filling = self.filling_until.is_some_and(|until| core.now < until) && !core.table.is_full();
-        if core.table.is_partial() || core.table.is_short() || is_filling { Account::Repair } else { Account::Far }
+        if core.table.is_short() || is_filling { Account::Repair } else { Account::Far }
     }
 
     fn longer_pause(&self) -> Ticks {
@@ -179,6 +180,15 @@ impl Upkeep {
     pub(crate) fn on_acquainted(&mut self) {
         (self.passed_over, self.asked_in_vain) = (0, 0);
     }
+}
+
+/// A part of the keyspace outside the own slice in which too few are known, if one is found.
+fn drawn_gap(core: &mut Core) -> Option<Gap> {
+    (0..GAP_DRAWS).find_map(|_| {
+        let part = drawn_within(core, &Id([0; 32]), 0);
+        let (bits, count) = core.table.gap_at(&part)?;
+        Some(Gap { part, bits, count, expected: count.into(), account: Account::Repair, with_hearsay: false })
+    })
 }
 
 /// Asks `peer` for at most `count` contacts that share so many leading bits with a place and that this node does not know.
