@@ -12,7 +12,8 @@
 //!
 //! What a node was told about is *hearsay* until it answered us itself, and was dialled at the address on its card: until
 //! then anybody may have written that address. Outside the own slice hearsay takes the place only of contacts that have
-//! failed us, or have drawn it; inside it everybody is kept, and room is made among the farther ones.
+//! failed us, have drawn it, or lie where more are known than where it lies; inside it everybody is kept, and room is made among
+//! the farther ones.
 
 mod density;
 mod drawing;
