@@ -206,6 +206,30 @@ fn an_own_slice_that_is_large_by_chance_gives_up_some_rather_than_half_of_it() {
 }
 
 #[test]
+fn the_own_slice_gives_up_nobody_while_the_density_is_not_known() {
+    let mut seen = 0;
+    for seed in 0..20 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, 6_250);
+        all.sort_by_key(|contact| own.distance(&contact.grid().0));
+        // Of four holders: the sixteen nearest are hardly ever a slice of their own, which would tell the density.
+        let mut table = RoutingTable::new(Grid(own), 158, 16);
+        all.iter().for_each(|contact| {
+            table.offer(contact);
+        });
+        if table.scale() != Scale::UNKNOWN {
+            continue;
+        }
+        let (known, depth) = (grids(&table), table.shares.depth as u32);
+        let mut slice = all.iter().map(|contact| contact.grid()).filter(|grid| own.common_bits(&grid.0) >= depth);
+        assert!(slice.all(|grid| known.contains(&grid)), "seed {seed}");
+        seen += 1;
+    }
+    assert!(seen > 4, "{seen}");
+}
+
+#[test]
 fn the_own_slice_gives_up_nobody_where_far_more_slices_lack_a_contact() {
     let rng = &mut rng(1);
     let own = id(rng);
