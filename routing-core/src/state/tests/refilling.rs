@@ -146,7 +146,10 @@ fn answer(world: &mut World, peer: Grid, id: RequestId, contacts: &[Arc<Contact>
 #[test]
 fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place() {
     let next_question_after = |is_told: bool| {
-        let mut world = with_a_full_table(64);
+        let mut world = with_a_full_table(256);
+        // It has seen who its neighbours are: for one of these there is a hurry anyway.
+        world.nodes[0].as_mut().unwrap().upkeep.hurry(Tick(world.now));
+        world.run(100);
         let rng = &mut crate::testing::rng(2);
         // A quarter of the farther half of the keyspace is emptied, the next one is crowded.
         let (empty, crowded) = (world.grid(0).0.flip(0), world.grid(0).0.flip(0).flip(1));
@@ -155,7 +158,7 @@ fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place
         there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
             table.remove(grid);
         });
-        for _ in table.len()..64 {
+        for _ in table.len()..256 {
             table.offer(&crate::testing::contact(crate::testing::id_near(rng, &crowded, 2)));
         }
         let (peer, Sample { id, part }) = question(&mut world, 0);
@@ -165,7 +168,7 @@ fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place
         answer(&mut world, peer, id, if is_told { &newcomer } else { &[] });
         assert_eq!(
             (world.node(0).table().len(), world.node(0).table().entry(&newcomer[0].grid()).is_some()),
-            (64, is_told)
+            (256, is_told)
         );
         world.node(0).upkeep.refill_wake.unwrap().0 - world.now
     };

@@ -206,6 +206,26 @@ fn an_own_slice_that_is_large_by_chance_gives_up_some_rather_than_half_of_it() {
 }
 
 #[test]
+fn of_two_own_slices_that_leave_a_contact_to_each_other_one_that_is_taken_which_gives_up_nobody() {
+    let mut seen = 0;
+    for seed in 0..40 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut all = contacts(rng, 20_800);
+        let inside = |bits: u32| all.iter().filter(|contact| own.common_bits(&contact.grid().0) >= bits).count();
+        // More than half of the budget, and enough left for 127 others; half as many leave too few for 255, unless some are given up.
+        if !(160..=187).contains(&inside(7)) || !(66..=78).contains(&inside(8)) || inside(9) < 32 {
+            continue;
+        }
+        all.sort_by_key(|contact| own.distance(&contact.grid().0));
+        let table = filled_twice(rng, own, 316, &mut all);
+        assert_eq!(table.shares.depth, 7, "seed {seed}");
+        seen += 1;
+    }
+    assert!(seen > 1, "{seen}");
+}
+
+#[test]
 fn the_own_slice_gives_up_nobody_while_the_density_is_not_known() {
     let mut seen = 0;
     for seed in 0..20 {
