@@ -361,7 +361,7 @@ impl RoutingTable {
     /// How many are known, and are to be expected, where all should be.
     fn of_own_slice(&self) -> (u64, u64) {
         let known = self.by_shared_bits.iter().skip(self.shares.depth).sum::<u32>();
-        (known.into(), self.scale().nodes() >> self.shares.depth)
+        (known.into(), self.scale().nodes().checked_shr(self.shares.depth as u32).unwrap_or(0))
     }
 
     /// How many leading bits the own slice has, in which all should be known: none, where there is room for all; and how many of

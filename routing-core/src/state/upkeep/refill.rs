@@ -95,7 +95,8 @@ impl Upkeep {
         }
         let own = core.grid().0;
         let (slice_bits, complete_bits) = core.table.own_slice_bits();
-        let nodes = (core.table.scale().nodes() >> complete_bits).min(core.config.neighbours_max.into());
+        let nodes = core.table.scale().nodes().checked_shr(complete_bits.into()).unwrap_or(0);
+        let nodes = nodes.min(core.config.neighbours_max.into());
         let part_bits = nodes.div_ceil(REFILL_PART).max(1).next_power_of_two().ilog2();
         let part = if is_partial {
             drawn_within(core, &own, slice_bits)
