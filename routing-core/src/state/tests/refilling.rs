@@ -130,6 +130,7 @@ fn question(world: &mut World, refill_part: u32) -> (Grid, Sample) {
     let node = world.nodes[0].as_mut().unwrap();
     node.core.budget.start(node.core.now, node.core.config.repair_bytes_per_second);
     node.upkeep.refill_part = refill_part;
+    node.core.effects.clear();
     node.upkeep.refill(&mut node.core);
     let asked = node.core.effects.iter().find_map(|effect| match effect {
         Effect::Send(to, Message::Sample(sample)) => Some((*to, sample.clone())),
@@ -184,12 +185,19 @@ fn where_a_table_leaves_some_out_it_asks_who_else_is_in_its_own_slice() {
     assert!(table.is_partial() && bits == complete_bits);
     let slice: Vec<Arc<Contact>> = table.nearest(&own).map(|entry| entry.contact().clone()).collect();
     let slice: Vec<_> = slice.into_iter().filter(|contact| contact.grid().0.common_bits(&own) >= bits.into()).collect();
-    let forgotten = &slice[64..];
-    assert!(forgotten.len() > 10, "beyond the neighbourhood");
+    let (known, forgotten) = slice.split_at(slice.len() - 20);
+    assert!(known.len() >= 64, "they are beyond the neighbourhood");
     forgotten.iter().for_each(|contact| assert!(table.remove(&contact.grid()).is_some()));
+    // There is a gap elsewhere, too.
+    let empty = own.flip(0);
+    let there: Vec<Grid> = table.nearest(&empty).map(|entry| entry.contact().grid()).collect();
+    there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
+        table.remove(grid);
+    });
+    assert!(question(&mut world, 0).1.part.start.common_bits(&empty) >= 2);
     let (peer, Sample { id, part }) = question(&mut world, 2);
     assert!(part.start.common_bits(&own) >= bits.into());
-    assert_eq!((part.bits, part.known.len()), (bits, 64));
+    assert_eq!((part.bits, part.known.len()), (bits, known.len()));
     assert!(usize::from(part.count) >= 16);
     answer(&mut world, peer, id, forgotten);
     assert!(forgotten.iter().all(|contact| world.node(0).table().entry(&contact.grid()).is_some()));
