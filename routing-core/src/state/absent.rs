@@ -13,7 +13,7 @@
 
 use super::core::Core;
 use crate::contact::{Contact, Standing};
-use crate::id::Grid;
+use crate::id::{Grid, Id};
 use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
@@ -55,6 +55,13 @@ impl Absent {
     /// Whether it is absent.
     pub(crate) fn contains(&self, grid: &Grid) -> bool {
         self.absent.contains_key(grid)
+    }
+
+    /// Whether somebody is absent whose id begins with these 64 bits.
+    pub(crate) fn contains_at(&self, prefix: u64) -> bool {
+        let mut first = [0; 32];
+        first[..8].copy_from_slice(&prefix.to_be_bytes());
+        self.absent.range(Grid(Id(first))..).next().is_some_and(|(grid, _)| grid.0.prefix() == prefix)
     }
 
     /// Whether it keeps its place.

@@ -11,6 +11,7 @@ use crate::state::core::Core;
 use crate::state::requests::Purpose;
 use crate::table::Entry;
 use crate::time::Ticks;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// How many contacts that were heard from anyway one sweep passes over at a time.
@@ -46,18 +47,18 @@ impl Upkeep {
         if self.near_next >= self.near.len() {
             let neighbourhood = usize::from(core.config.holders) * 4;
             let own = core.grid().0;
-            let is_absent = |entry: &Entry| !core.absent.is_empty() && core.absent.contains(&entry.contact().grid());
-            let near = core.table.nearest(&own).filter(|entry| !is_absent(entry)).take(neighbourhood);
-            self.near = near.map(Entry::prefix).collect();
+            let near = core.table.nearest(&own).filter(|entry| !core.absent.contains_at(entry.prefix()));
+            let near: SmallVec<[&Entry; 64]> = near.take(neighbourhood).collect();
+            self.near.clear();
+            self.near.extend(near.iter().map(|entry| entry.prefix()));
+            self.stranger_next = near.iter().position(|entry| is_stranger(entry)).unwrap_or(near.len());
             let edge = self.near.get(neighbourhood - 1);
             self.near_edge = edge.map_or(u64::MAX, |edge| own.prefix() ^ edge);
-            (self.near_next, self.stranger_next) = (0, 0);
+            self.near_next = 0;
             self.has_near_changed = true;
         }
         // Neighbours that have not answered yet come first, and soon; and so do all of them in an outage.
-        let is_stranger = |prefix: &u64| {
-            core.table.entry_at(*prefix).is_some_and(|entry| !entry.has_answered() && entry.failures() == 0)
-        };
+        let is_stranger = |prefix: &u64| core.table.entry_at(*prefix).is_some_and(is_stranger);
         let from = self.stranger_next.max(self.near_next);
         let stranger = self.near.iter().skip(from).position(is_stranger).map(|after| from + after);
         self.stranger_next = stranger.map_or(self.near.len(), |stranger| stranger + 1);
@@ -190,6 +191,11 @@ impl Core {
             self.remember_as_caller(entry.contact(), entry.is_proven());
         }
     }
+}
+
+/// Whether this neighbour was never asked, or has not had time to answer yet.
+fn is_stranger(entry: &Entry) -> bool {
+    !entry.has_answered() && entry.failures() == 0
 }
 
 /// Asks a contact for nothing but what each answer tells: that it is there, and how dense the keyspace is where it lies.
