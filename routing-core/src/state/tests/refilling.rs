@@ -203,6 +203,27 @@ fn where_a_table_leaves_some_out_it_asks_who_else_is_in_its_own_slice() {
     assert!(forgotten.iter().all(|contact| world.node(0).table().entry(&contact.grid()).is_some()));
 }
 
+/// Those who were given up are named by whoever knows them, and are given up again.
+#[test]
+fn where_the_own_slice_has_given_up_some_few_are_to_be_named_and_elsewhere_in_it_more() {
+    let mut world = with_a_full_table(110);
+    let own = world.grid(0).0;
+    let (bits, complete_bits) = world.node(0).table().own_slice_bits();
+    assert_eq!(complete_bits, bits + 1, "its farther half has given up some");
+    let node = world.nodes[0].as_mut().unwrap();
+    assert!((0..32).any(|_| node.upkeep.on_neighbour_silent(&mut node.core)), "it is in no hurry");
+    let mut counts = [0; 40].map(|_| {
+        let (_, Sample { part, .. }) = question(&mut world, 2);
+        assert_eq!(part.bits, complete_bits);
+        (part.start.common_bits(&own) >= complete_bits.into(), part.count)
+    });
+    counts.sort_unstable();
+    assert!(
+        counts.chunk_by(|one, other| one == other).map(|alike| alike[0]).eq([(false, 2), (true, 16)]),
+        "{counts:?}"
+    );
+}
+
 #[test]
 fn where_everybody_is_known_little_is_asked_and_nobody_is_named() {
     let mut world = at_rest();
