@@ -1,46 +1,58 @@
-//! How far a run is, on stderr: a bar on a terminal; elsewhere a line for each step of a run that takes real time, and
-//! nothing for any other.
+//! How far a run is, on stderr: a bar on a terminal; elsewhere a line a minute, so that nothing is said of short runs, and
+//! one for each step of a run that takes real time.
 
 use crate::scenario::Step;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use routing_core::time::Tick;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// One bar for the step under way. Cheap to call often: it is drawn a few times a second at most.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
     steps: usize,
-    /// Whether each step is told in a line, for want of a bar.
-    has_lines: bool,
+    lines: Lines,
+    begun: Instant,
+    /// How many minutes had passed when the last line was told.
+    minutes_told: AtomicU64,
+}
+
+/// What is told in lines, for want of a bar.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lines {
+    None,
+    EachMinute,
+    EachStepAndMinute,
 }
 
 impl Progress {
-    /// A bar for a run of so many steps: shown if stderr is a terminal, unless JSON goes into a pipe.
+    /// A bar for a run of so many steps: shown if stderr is a terminal, unless JSON goes into a pipe. Else a line a minute.
     pub fn new(steps: usize, json: bool) -> Self {
         let piped_json = json && !std::io::stdout().is_terminal();
         if piped_json || !std::io::stderr().is_terminal() {
-            return Self::hidden();
+            return Self { steps, lines: Lines::EachMinute, ..Self::hidden() };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        Self { bar, steps, has_lines: false }
+        Self { bar, steps, ..Self::hidden() }
     }
 
     /// As [`Progress::new`] for a run that takes real time: whoever has no bar to look at is told each step as it begins.
     pub fn in_real_time(steps: usize, json: bool) -> Self {
         let progress = Self::new(steps, json);
-        Self { steps, has_lines: progress.bar.is_hidden(), ..progress }
+        let lines = if progress.bar.is_hidden() { Lines::EachStepAndMinute } else { Lines::None };
+        Self { lines, ..progress }
     }
 
     /// A bar for so many runs, whose steps nobody follows.
     pub fn of_runs(runs: u32, json: bool) -> Self {
         let progress = Self::new(0, json);
+        progress.bar.set_length(runs.into());
         if !progress.bar.is_hidden() {
             let template = "{spinner} [{bar:24}] {human_pos}/{human_len} runs, {eta} left";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             progress.bar.set_style(style.progress_chars("━╸ "));
-            progress.bar.set_length(runs.into());
             progress.bar.enable_steady_tick(Duration::from_millis(250));
         }
         progress
@@ -49,18 +61,31 @@ impl Progress {
     /// One more run is done.
     pub fn count_run(&self) {
         self.bar.inc(1);
+        if self.is_line_due() {
+            self.note(&format!("{} of {} runs", self.bar.position(), self.bar.length().unwrap_or_default()));
+        }
     }
 
-    /// A bar that nobody sees.
+    /// A bar that nobody sees, and no lines.
     pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), steps: 0, has_lines: false }
+        let (bar, lines) = (ProgressBar::hidden(), Lines::None);
+        Self { bar, steps: 0, lines, begun: Instant::now(), minutes_told: AtomicU64::new(0) }
+    }
+
+    /// Whether another minute is over, and somebody wants to be told. Says so once.
+    fn is_line_due(&self) -> bool {
+        let minutes = self.begun.elapsed().as_secs() / 60;
+        self.lines != Lines::None && self.minutes_told.fetch_max(minutes, Ordering::Relaxed) < minutes
     }
 
     /// Step number `index` (from 1) begins, with so many operations to come; `None` for a step without operations.
     pub fn begin(&self, index: usize, step: &Step, operations: Option<u64>) {
-        if self.has_lines {
+        if self.lines == Lines::EachStepAndMinute {
             self.note(&format!("{index}/{} {}", self.steps, step.what));
         }
+        self.bar.set_prefix(format!("{index}/{} {}", self.steps, step.what.name()));
+        self.bar.set_length(operations.unwrap_or_default());
+        self.bar.set_position(0);
         if self.bar.is_hidden() {
             return;
         }
@@ -70,20 +95,24 @@ impl Progress {
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bar.set_style(style.progress_chars("━╸ "));
-        self.bar.set_prefix(format!("{index}/{} {}", self.steps, step.what.name()));
         self.bar.set_message(step.what.to_string());
-        self.bar.set_length(operations.unwrap_or_default());
-        self.bar.set_position(0);
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
     /// So many operations are done, at this virtual time, with so many nodes living.
     pub fn update(&self, done: u64, now: Tick, nodes_alive: u64) {
+        let where_it_is = || format!("t = {:.1} s, {nodes_alive} nodes", now.since(Tick(0)).as_seconds());
+        if self.is_line_due() {
+            let of_all = self.bar.length().filter(|all| *all > 0).map(|all| format!(", {done} of {all}"));
+            let minutes = self.minutes_told.load(Ordering::Relaxed);
+            let (step, of_all) = (self.bar.prefix(), of_all.unwrap_or_default());
+            self.note(&format!("after {minutes} min: {step}{of_all}, {}", where_it_is()));
+        }
         if self.bar.is_hidden() {
             return;
         }
         self.bar.set_position(done);
-        self.bar.set_message(format!("t = {:.1} s, {nodes_alive} nodes", now.since(Tick(0)).as_seconds()));
+        self.bar.set_message(where_it_is());
     }
 
     /// What keeps the step from beginning.
@@ -110,6 +139,16 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_bar_a_line_is_due_once_each_minute_and_never_where_nobody_wants_it() {
+        let begun = Instant::now().checked_sub(Duration::from_secs(130)).unwrap();
+        let progress = Progress { lines: Lines::EachMinute, begun, ..Progress::hidden() };
+        assert!(progress.is_line_due() && !progress.is_line_due());
+        let progress = Progress { begun: begun.checked_sub(Duration::from_secs(60)).unwrap(), ..progress };
+        assert!(progress.is_line_due() && !progress.is_line_due());
+        assert!(!Progress { begun, ..Progress::hidden() }.is_line_due());
+    }
 
     #[test]
     fn a_hidden_bar_takes_all_calls_in_silence() {
