@@ -300,8 +300,10 @@ impl TcpHandle {
 
     /// What happened so far.
     pub fn stats(&self) -> TcpStats {
-        self.shared.counters.inbound_bytes_now.set(self.shared.inbound.load(Ordering::Relaxed) as u64);
-        self.shared.counters.snapshot()
+        let Shared { counters, inbound, gate, .. } = &*self.shared;
+        counters.inbound_bytes_now.set(inbound.load(Ordering::Relaxed) as u64);
+        counters.handshakes_now.set(gate.pending() as u64);
+        counters.snapshot()
     }
 
     /// Waits until the connection was dropped and all of its links have ended, which takes a few seconds at most. A

@@ -132,13 +132,17 @@ impl Gate {
         *arrived += 1;
         let oldest = if pending.len() >= self.pending_max { pending.pop_first() } else { None };
         pending.insert(number, None);
-        counters.handshakes_now.set(pending.len() as u64);
         drop(state);
         if let Some((_, Some(task))) = oldest {
             counters.handshakes_crowded_out.one();
             task.abort();
         }
         Some(Slot { gate: self.clone(), address, number, is_proven: false })
+    }
+
+    /// How many have not proven themselves yet.
+    pub(crate) fn pending(&self) -> usize {
+        lock(&self.state).pending.len()
     }
 
     /// For how long nobody is let in, because there are no places, or as many came lately as may come from all addresses:
@@ -181,12 +185,11 @@ impl Slot {
     }
 
     /// Whoever is there has proven it.
-    pub(crate) fn prove(&mut self, counters: &Counters) {
+    pub(crate) fn prove(&mut self) {
         let mut state = lock(&self.gate.state);
         self.is_proven = true;
         state.pending.remove(&self.number);
         state.proven += 1;
-        counters.handshakes_now.set(state.pending.len() as u64);
         if let Some(address) = state.addresses.get_mut(&self.address) {
             address.pending -= 1;
             address.proven += 1;
@@ -234,7 +237,7 @@ mod tests {
         let (mut first, _second) = (admit("2001:db8::1").unwrap(), admit("2001:db8::2").unwrap());
         assert!(admit("2001:db8::3").is_none(), "a /64 is one address");
         assert!(admit("2001:db8:0:1::3").is_some());
-        first.prove(&counters);
+        first.prove();
         assert!(admit("2001:db8::3").is_some(), "who has proven itself does not count as pending");
         assert_eq!(counters.inbound_refused_address.get(), 1);
     }
@@ -245,7 +248,7 @@ mod tests {
         let mut slots = Vec::new();
         for _ in 0..9 {
             if let Some(mut slot) = gate.admit(ip("127.0.0.1"), now, &counters) {
-                slot.prove(&counters);
+                slot.prove();
                 slots.push(slot);
             }
         }
@@ -311,7 +314,7 @@ mod tests {
         for task in tasks.drain(..2) {
             assert!(task.await.unwrap_err().is_cancelled());
         }
-        assert_eq!(counters.handshakes_crowded_out.get(), 2);
+        assert_eq!((counters.handshakes_crowded_out.get(), gate.pending()), (2, 2));
         assert!(tasks.iter().all(|task| !task.is_finished()));
     }
 }

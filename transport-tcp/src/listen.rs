@@ -46,7 +46,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                 let greeted = timeout(limit, greet(&shared, socket)).await.unwrap_or(Err(HandshakeError::TimedOut));
                 match greeted {
                     Ok(greeted) => {
-                        slot.prove(&shared.counters);
+                        slot.prove();
                         let greeted = Greeted { slot: Some(slot), ..greeted };
                         shared.inbox.push(Event::Greeted(Box::new(greeted)));
                     }
