@@ -5,7 +5,7 @@ use routing_core::domain::Domain;
 use routing_core::id::Guid;
 use routing_core::record::Record;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,9 @@ pub enum KeyFileError {
         /// What is wrong.
         problem: String,
     },
+    /// Another command has it. Two at once could each write a record that continues from the same one.
+    #[error("{0} is in use by another command: wait until that has ended, and run this again")]
+    InUse(PathBuf),
     /// The account cannot write now.
     #[error("{0}")]
     Account(#[from] AccountError),
@@ -61,22 +64,36 @@ struct Keys {
 /// The keys of one account, and the newest record written with them.
 pub struct KeyFile {
     path: PathBuf,
+    /// Held as long as this is: the key file itself is another file after each change.
+    _lock: File,
     keys: Keys,
     account: Account,
     newest: Option<Arc<Record>>,
 }
 
 impl KeyFile {
-    /// The keys in `path`; new ones if there is no such file. Says whether they are new.
+    /// The keys in `path`; new ones if there is no such file. Says whether they are new. Nobody else gets them until this is
+    /// dropped.
     pub fn open_or_create(path: &Path, with_recovery: bool) -> Result<(Self, bool), KeyFileError> {
+        let refused = |source| KeyFileError::Io { file: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(beside(path, ".lock"));
+        let lock = lock.map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(KeyFileError::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(refused(source)),
+        }
         match std::fs::read_to_string(path) {
-            Ok(text) => Ok((Self::parse(path, &text)?, false)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Self::create(path, with_recovery)?, true)),
-            Err(source) => Err(KeyFileError::Io { file: path.to_owned(), source }),
+            Ok(text) => Ok((Self::parse(path, &text, lock)?, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((Self::create(path, with_recovery, lock)?, true))
+            }
+            Err(source) => Err(refused(source)),
         }
     }
 
-    fn create(path: &Path, with_recovery: bool) -> Result<Self, KeyFileError> {
+    fn create(path: &Path, with_recovery: bool, lock: File) -> Result<Self, KeyFileError> {
         let (mut signing, mut recovery, mut nonce) = ([0; 32], [0; 32], [0; 16]);
         for bytes in [&mut signing[..], &mut recovery, &mut nonce] {
             getrandom::fill(bytes)?;
@@ -90,12 +107,12 @@ impl KeyFile {
             nonce: to_hex(&nonce),
             record: None,
         };
-        let file = Self { path: path.to_owned(), keys, account, newest: None };
+        let file = Self { path: path.to_owned(), _lock: lock, keys, account, newest: None };
         file.save()?;
         Ok(file)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, KeyFileError> {
+    fn parse(path: &Path, text: &str, lock: File) -> Result<Self, KeyFileError> {
         let unreadable =
             |problem: &str| KeyFileError::Unreadable { file: path.to_owned(), problem: problem.to_owned() };
         let keys: Keys = toml::from_str(text).map_err(|error| unreadable(error.message()))?;
@@ -119,7 +136,7 @@ impl KeyFile {
         if let Some(record) = &newest {
             account.adopt(record)?;
         }
-        Ok(Self { path: path.to_owned(), keys, account, newest })
+        Ok(Self { path: path.to_owned(), _lock: lock, keys, account, newest })
     }
 
     /// Whose keys they are.
@@ -157,11 +174,14 @@ impl KeyFile {
     /// Writes a new file and puts it in the place of the old one.
     fn save(&self) -> Result<(), KeyFileError> {
         let text = HEADER.to_owned() + &toml::to_string(&self.keys).expect("a table of texts can be written");
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let new = self.path.with_file_name(name);
+        let new = beside(&self.path, ".new");
         let written = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            // What a command that was killed has left there, or somebody else: who may read the new one is said as it is made.
+            match std::fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)?;
@@ -170,6 +190,13 @@ impl KeyFile {
         };
         written().map_err(|source| KeyFileError::Io { file: self.path.clone(), source })
     }
+}
+
+/// The file beside `path` whose name ends so, too.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -205,6 +232,7 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let first = keys.place(&domain("a.example"), 1).unwrap();
         assert!(first.recovery_key().is_some());
+        drop(keys);
 
         let (mut keys, is_new) = KeyFile::open_or_create(&path, true).unwrap();
         assert!(!is_new);
@@ -212,6 +240,34 @@ mod tests {
         assert_eq!(keys.place(&domain("a.example"), 2).unwrap(), first, "nothing new is said");
         let second = keys.place(&domain("b.example"), 2).unwrap();
         assert!(second.outranks(&first) && second.verify().is_ok());
+    }
+
+    /// Else each could write a record that continues from the same one, or make keys of which the other's are lost.
+    #[test]
+    fn one_command_at_a_time_has_a_key_file_also_while_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ann.key");
+        let (mut first, _) = KeyFile::open_or_create(&path, true).unwrap();
+        first.place(&domain("a.example"), 1).unwrap();
+        let error = KeyFile::open_or_create(&path, true).err().unwrap();
+        assert!(matches!(error, KeyFileError::InUse(_)) && error.to_string().contains("in use"), "{error}");
+        drop(first);
+        let (mut second, is_new) = KeyFile::open_or_create(&path, true).unwrap();
+        assert!(!is_new && second.place(&domain("b.example"), 2).unwrap().version() > 1);
+    }
+
+    #[test]
+    fn what_lies_where_a_key_file_is_written_first_decides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (dir.path().join("ann.key"), dir.path().join("elsewhere"));
+        std::fs::write(&elsewhere, "mine").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join("ann.key.new")).unwrap();
+        KeyFile::open_or_create(&path, true).unwrap();
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "mine");
+        std::fs::write(dir.path().join("ann.key.new"), "").unwrap();
+        let (mut keys, _) = KeyFile::open_or_create(&path, true).unwrap();
+        keys.place(&domain("a.example"), 1).unwrap();
+        assert_eq!(path.symlink_metadata().unwrap().permissions().mode(), 0o100_600);
     }
 
     #[test]
