@@ -17,9 +17,10 @@ use routing_core::state::{Phase, Verdict};
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 use transport_tcp::TcpHandle;
 
@@ -133,7 +134,10 @@ impl Health {
             Some((made, report)) if made.elapsed() < HEALTH_AGE_MAX => {
                 Report { age_ms: made.elapsed().as_millis() as u64, ..report.clone() }
             }
-            _ => last.insert((Instant::now(), self.look().await)).1.clone(),
+            _ => {
+                let report = self.look().await;
+                last.insert((Instant::now(), report)).1.clone()
+            }
         }
     }
 
@@ -231,4 +235,72 @@ fn exposition(admin: &Admin) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use routing_core::connection::Connection;
+    use routing_core::driver::RoutingNode;
+    use routing_core::effect::Target;
+    use routing_core::heard::Heard;
+    use routing_core::id::Grid;
+    use routing_core::key::SecretKey;
+    use routing_core::message::Message;
+    use routing_core::state::NodeState;
+    use std::convert::Infallible;
+
+    /// A network in which nobody is.
+    struct Nobody;
+
+    #[async_trait]
+    impl Connection for Nobody {
+        type Error = Infallible;
+
+        async fn request(&mut self, _: &Target) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        async fn accept(&mut self, _: Grid) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        async fn send(&mut self, _: Grid, _: Message) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        async fn close(&mut self, _: Grid) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        async fn listen(&mut self, _: &mut Vec<Heard>) -> Result<(), Infallible> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_that_took_long_is_told_again_as_long_as_any_other() {
+        let secret = Arc::new(SecretKey::from_seed([1; 32]));
+        let state = NodeState::node(secret, "a.example".parse().unwrap(), Arc::default(), 1);
+        let mut node = RoutingNode::new(state, Nobody);
+        let (handle, status) = (node.handle(), Status::new(node.state()));
+        let joins = async {
+            while status.snapshot().phase != Phase::Joined {
+                node.step().await.unwrap();
+                status.note(node.state());
+            }
+        };
+        let (joined, ()) = tokio::join!(handle.join(Vec::new()), joins);
+        joined.unwrap();
+
+        // From here on it does nothing, as on a machine that is overloaded.
+        let health = Health::new(handle, status);
+        let began = Instant::now();
+        assert!(health.report().await.why.unwrap().contains("longer than 5s"));
+        assert_eq!(began.elapsed(), LOOKUP_MAX);
+        tokio::time::advance(HEALTH_AGE_MAX - Duration::from_secs(1)).await;
+        assert_eq!(health.report().await.age_ms, 4_000);
+        assert_eq!(began.elapsed(), LOOKUP_MAX + HEALTH_AGE_MAX - Duration::from_secs(1), "nobody was looked up again");
+    }
 }

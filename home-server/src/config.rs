@@ -72,7 +72,8 @@ impl Default for Config {
             log: LogFormat::Text,
             log_level: None,
             away_for: Ticks::minutes(5),
-            stop_within: Ticks::seconds(5),
+            // What links take at most to deliver the last words and to end, and some more.
+            stop_within: links.farewell_timeout + links.linger + Ticks::seconds(3),
             node,
             links,
         }

@@ -21,7 +21,8 @@ pub struct LogError {
 pub fn begin(config: &Config, level: &str) -> Result<(), LogError> {
     let level = config.log_level.as_deref().unwrap_or(level);
     let filter = EnvFilter::builder().parse(level).map_err(|source| LogError { level: level.to_owned(), source })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written is no reason to stop: the disk that it goes to may be full, or nobody reads it any more.
+    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(std::io::stderr);
     match config.log {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

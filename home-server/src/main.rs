@@ -183,7 +183,7 @@ impl Failure {
             Failure::Config(_) | Failure::Log(_) => 2,
             Failure::Serve(ServeError::Config(_) | ServeError::Hosts(_) | ServeError::Address(_)) => 2,
             Failure::Client(ClientError::NoEntryPoints | ClientError::Hosts(_)) => 2,
-            Failure::Serve(ServeError::Store(_)) => 3,
+            Failure::Serve(ServeError::Store(error)) if !error.may_pass() => 3,
             Failure::Client(_) | Failure::Serve(_) | Failure::Print(_) | Failure::System(_) => 1,
         }
     }
@@ -193,7 +193,8 @@ fn main() -> ExitCode {
     match obey(Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            // Where nobody can be told, the exit code says it.
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }

@@ -24,6 +24,7 @@ use routing_core::time::Ticks;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -91,7 +92,13 @@ pub enum ServeError {
 /// at once: its own, which whoever it remembers finds when it comes back after all.
 pub async fn serve(config: Config, is_alone: bool) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
-    let server = Server::start(&config).await?;
+    let server = tokio::select! {
+        server = Server::start(&config, Store::open) => server?,
+        signal = signals.next() => {
+            info!(signal, "stopped while starting: nobody has heard of this node yet");
+            return Ok(());
+        }
+    };
     let Server { handle, links, status, store, running, mut entry_points } = server;
     let mut running = running;
     if is_alone && !entry_points.is_empty() {
@@ -134,7 +141,10 @@ pub async fn serve(config: Config, is_alone: bool) -> Result<(), ServeError> {
 /// Starts the node of a directory that no server runs on, and has it leave the network for good.
 pub async fn leave(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
-    let server = Server::start(&config).await?;
+    let server = tokio::select! {
+        server = Server::start(&config, Store::open_existing) => server?,
+        _ = signals.next() => return Err(ServeError::Interrupted),
+    };
     let goes = async {
         server.handle.join(server.entry_points.clone()).await.map_err(ServeError::NotJoined)?;
         info!("handing over what this node holds");
@@ -164,14 +174,19 @@ struct Server {
 }
 
 impl Server {
-    async fn start(config: &Config) -> Result<Self, ServeError> {
-        let data = config.data.as_deref();
+    /// Everything up to the node's loop. What takes long, or waits for a disk, is done on threads that may wait.
+    async fn start(config: &Config, open: fn(&Path) -> Result<Opened, StoreError>) -> Result<Self, ServeError> {
+        let data = config.data.clone();
         let data = data.ok_or(ConfigError::Missing("name the data directory with --data, or data in the file"))?;
         let domain = config.domain.as_ref();
         let domain =
             domain.ok_or(ConfigError::Missing("name this server's domain with --domain, or domain in the file"))?;
-        let resolver = config.hosts.as_deref().map(hosts::read).transpose()?;
-        let Opened { store, secret, kept, unreadable } = Store::open(data)?;
+        let hosts = config.hosts.clone();
+        let read = move || hosts.as_deref().map(hosts::read).transpose();
+        let resolver = tokio::task::spawn_blocking(read).await??;
+        let dir = data.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&dir)).await??;
+        let Opened { store, secret, kept, unreadable } = opened;
         if unreadable > 0 {
             warn!(
                 unreadable,
@@ -191,7 +206,9 @@ impl Server {
         let (contacts, records) = (kept.contacts.len(), kept.copies.len());
         let clock = SystemClock::new();
         let node = Arc::new(config.node.clone());
-        let state = NodeState::restore(secret.clone(), address, node, random_seed()?, kept, clock.now());
+        let (own, seed, now) = (secret.clone(), random_seed()?, clock.now());
+        let restore = move || NodeState::restore(own, address, node, seed, kept, now);
+        let state = tokio::task::spawn_blocking(restore).await?;
         info!(
             grid = %state.grid(), address = %state.contact().address(), contacts, records,
             directory = %data.display(), "starting"

@@ -25,8 +25,8 @@ use routing_core::state::Kept;
 use routing_core::time::Ticks;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +69,9 @@ pub enum StoreError {
         /// The layout that it says it has.
         found: String,
     },
+    /// There is no node in this directory.
+    #[error("there is no node in {0}: name the directory that its server ran with")]
+    NoNode(PathBuf),
     /// The node has left the network for good.
     #[error("the node in {0} has left the network for good: begin anew with another directory")]
     HasLeft(PathBuf),
@@ -88,6 +91,27 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl StoreError {
+    /// What redb says of the database at `path`. That the disk is full or fails says nothing about the file.
+    fn of_redb(path: &Path, error: redb::Error) -> Self {
+        let path = path.to_owned();
+        match error {
+            // So a file is refused that is none of redb's.
+            redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                StoreError::Damaged { path, source: redb::Error::Io(error) }
+            }
+            redb::Error::Io(source) => StoreError::Io { path, source },
+            source => StoreError::Damaged { path, source },
+        }
+    }
+
+    /// Whether the same attempt may do later, though nobody has changed a setting or a file of the node: there was no room.
+    pub fn may_pass(&self) -> bool {
+        let no_room = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+        matches!(self, StoreError::Io { source, .. } if no_room.contains(&source.kind()))
+    }
 }
 
 /// A node's database, with what it has counted. Shared by the node's keeper and whoever asks how it is.
@@ -122,9 +146,9 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Opened, StoreError> {
         let path = dir.join(FILE);
         let database = create(dir, &path)?;
-        let damaged = |source| StoreError::Damaged { path: path.clone(), source };
-        match read_version(&database).map_err(damaged)? {
-            None => begin(&database).map_err(damaged)?,
+        let refused = |source| StoreError::of_redb(&path, source);
+        match read_version(&database).map_err(refused)? {
+            None => begin(&database).map_err(refused)?,
             Some(version) if version == VERSION.to_be_bytes() => {}
             Some(version) => {
                 let version = version.try_into().map(u32::from_be_bytes);
@@ -132,12 +156,12 @@ impl Store {
                 return Err(StoreError::UnknownVersion { path, found });
             }
         }
-        let (meta, kept, unreadable) = load(&database).map_err(damaged)?;
+        let (meta, kept, unreadable) = load(&database).map_err(refused)?;
         if meta.has_left {
             return Err(StoreError::HasLeft(dir.to_owned()));
         }
         let Ok(seed) = <[u8; 32]>::try_from(meta.secret) else {
-            return Err(damaged(redb::Error::Corrupted("the node's key is not 32 bytes long".to_owned())));
+            return Err(refused(redb::Error::Corrupted("the node's key is not 32 bytes long".to_owned())));
         };
         let store = Store {
             database,
@@ -149,6 +173,14 @@ impl Store {
             remembered: AtomicU64::new(kept.contacts.len() as u64),
         };
         Ok(Opened { store: Arc::new(store), secret: Arc::new(SecretKey::from_seed(seed)), kept, unreadable })
+    }
+
+    /// The same for a node that must be there already: makes nothing.
+    pub fn open_existing(dir: &Path) -> Result<Opened, StoreError> {
+        if !dir.join(FILE).exists() {
+            return Err(StoreError::NoNode(dir.to_owned()));
+        }
+        Self::open(dir)
     }
 
     /// Notes the sequence of the card that the node begins with, before it shows it to anybody.
@@ -244,17 +276,33 @@ fn create(dir: &Path, path: &Path) -> Result<Database, StoreError> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(refused(path))?;
+    clear_unfinished(&file).map_err(refused(path))?;
     let opened = FileBackend::new(file)
         .and_then(|backend| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend));
     let database = opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(dir.to_owned()),
-        other => StoreError::Damaged { path: path.to_owned(), source: other.into() },
+        other => StoreError::of_redb(path, other.into()),
     })?;
     if is_new {
         // Else a power cut could take the file's name with all that is in it.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(refused(dir))?;
     }
     Ok(database)
+}
+
+/// Redb writes what marks its files last: a process that was killed while it made one has left nothing but room, if anything.
+fn clear_unfinished(file: &File) -> io::Result<()> {
+    // Whoever has the lock is making it now. Redb takes the same one.
+    if file.try_lock().is_err() {
+        return Ok(());
+    }
+    let mut mark = [0; 9];
+    let is_unfinished = match file.read_exact_at(&mut mark, 0) {
+        Ok(()) => mark == [0; 9],
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+        Err(error) => return Err(error),
+    };
+    if is_unfinished { file.set_len(0) } else { Ok(()) }
 }
 
 fn read_version(database: &Database) -> Result<Option<Vec<u8>>, redb::Error> {
@@ -468,5 +516,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"something else that is long enough to look like a file").unwrap();
         assert!(matches!(Store::open(dir.path()).unwrap_err(), StoreError::Damaged { .. }));
+
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Store::open_existing(dir.path()).unwrap_err(), StoreError::NoNode(_)));
+        assert!(!dir.path().join(FILE).exists(), "nothing was made");
+    }
+
+    #[test]
+    fn a_disk_without_room_is_not_taken_for_a_damaged_file_and_may_have_room_later() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(FILE)).unwrap();
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+        let io = |kind: ErrorKind| StoreError::of_redb(dir.path(), redb::Error::Io(kind.into()));
+        assert!(io(ErrorKind::StorageFull).may_pass() && !io(ErrorKind::PermissionDenied).may_pass());
+        assert!(
+            !io(ErrorKind::InvalidData).may_pass() && matches!(io(ErrorKind::InvalidData), StoreError::Damaged { .. })
+        );
+    }
+
+    #[test]
+    fn a_database_that_a_killed_process_had_not_finished_making_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join(FILE)).unwrap().set_len(1 << 20).unwrap();
+        let first = Store::open(dir.path()).unwrap();
+        first.store.commit(&[Durable::Keep(copy(1, Ticks(0)))]).unwrap();
+        drop(first);
+        assert_eq!(Store::open(dir.path()).unwrap().kept.copies.len(), 1);
     }
 }

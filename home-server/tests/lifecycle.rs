@@ -5,6 +5,8 @@
 mod common;
 
 use common::{Lab, home_server, text, until};
+use std::fs::File;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_server_that_is_stopped_says_that_it_will_be_back() {
@@ -95,6 +97,47 @@ fn a_second_signal_ends_a_server_at_once() {
     lab.servers[1].signal("-CONT");
     assert_eq!(ended.code(), Some(1));
     assert!(lab.servers[0].log().contains("cut short"), "{}", lab.servers[0].log());
+}
+
+#[test]
+fn a_signal_ends_a_server_that_is_still_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hosts, data) = (dir.path().join("hosts"), dir.path().join("data"));
+    // Reading it waits for somebody who writes.
+    assert!(Command::new("mkfifo").arg(&hosts).status().unwrap().success());
+    let (hosts, data) = (hosts.to_str().unwrap(), data.to_str().unwrap());
+    let options = ["serve", "--domain", "a.example", "--lab", "--data", data, "--hosts", hosts, "--admin", "off"];
+    let mut server = home_server().args(options).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", server.id());
+    until("it heeds SIGTERM", || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() >> (15 - 1) & 1 == 1
+    });
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_log_cannot_be_written_serves_and_stops_in_good_order() {
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let mut lab = Lab::new(1);
+    lab.start_with_log(0, &[], full());
+    lab.wait_until_joined(0);
+    assert_eq!(lab.stop(0).code(), Some(0));
+    let refused = home_server().args(["config", "--set", "links.links_max=3"]).stderr(full()).status().unwrap();
+    assert_eq!(refused.code(), Some(2));
+}
+
+#[test]
+fn nobody_leaves_for_a_directory_without_a_node() {
+    let mut lab = Lab::joined(1);
+    let nowhere = lab.path("nowhere");
+    let left = lab.run(&["leave", "--domain", "s0.example", "--data", nowhere.to_str().unwrap()]);
+    assert_eq!(left.status.code(), Some(3), "{}", text(&left.stderr));
+    assert!(text(&left.stderr).contains("there is no node in"), "{}", text(&left.stderr));
+    assert!(!nowhere.exists());
+    assert!(lab.servers[0].is_running());
 }
 
 #[test]

@@ -88,10 +88,15 @@ impl Lab {
 
     /// Starts a server that is not running.
     pub(crate) fn start(&mut self, index: usize, more: &[&str]) {
+        let log = File::options().create(true).append(true).open(&self.servers[index].log).unwrap();
+        self.start_with_log(index, more, log);
+    }
+
+    /// The same, with its log going elsewhere.
+    pub(crate) fn start_with_log(&mut self, index: usize, more: &[&str], log: File) {
         let hosts = self.hosts();
         let server = &mut self.servers[index];
         assert!(server.child.is_none(), "{} runs already", server.domain);
-        let log = File::options().create(true).append(true).open(&server.log).unwrap();
         let mut command = home_server();
         command.arg("serve").args(server.options(&hosts)).args(more);
         server.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
