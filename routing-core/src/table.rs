@@ -523,8 +523,12 @@ impl RoutingTable {
         self.count -= 1;
         self.answered -= usize::from(entry.has_answered());
         if self.count < self.budget / 4 * 3 {
-            // The network has shrunk, or what filled the table was not there: whoever was left out may come again.
+            // The network has shrunk, or what filled the table was not there: whoever was left out may come again, and where there
+            // are so few by the density, too, all of them may.
             (self.given_up, self.left) = (0, 0);
+            if (1..self.budget as u64 / 4 * 3).contains(&self.scale().nodes()) {
+                (self.partial, self.shares) = (false, Shares::default());
+            }
         }
         self.on_changed();
         entry

@@ -240,6 +240,13 @@ impl Core {
         if !comparisons.awaited.contains_key(&pending.peer.grid()) {
             return;
         }
+        // Who lists what it does not hand over is asked for no more of it: each question takes its time.
+        if let Message::Fetch(fetch) = &pending.request
+            && fetched.copies.iter().filter(|copy| fetch.keys.contains(&copy.record.key())).count() * 2
+                < fetch.keys.len()
+        {
+            return self.end_one(comparisons, pending.peer.grid(), false);
+        }
         self.on_handed_over(comparisons, &pending);
         if let Purpose::Fetch(rest) = pending.purpose {
             self.fetch(comparisons, &pending.peer, rest);

@@ -284,19 +284,23 @@ impl Core {
     }
 
     fn forget(&mut self, grid: &Grid) -> Option<Arc<Contact>> {
-        self.absent.remove(grid);
-        self.fellowship.on_change(&self.contact.grid(), grid);
-        self.table.remove(grid)
+        let was_absent = self.absent.remove(grid);
+        let forgotten = self.table.remove(grid);
+        if was_absent || forgotten.is_some() {
+            self.fellowship.on_change(&self.contact.grid(), grid);
+        }
+        forgotten
     }
 
-    /// A node has left for good.
-    pub(crate) fn forget_departed(&mut self, contact: &Contact) {
-        self.forget(&contact.grid());
+    /// A node has left for good. Says whether it was known.
+    pub(crate) fn forget_departed(&mut self, contact: &Contact) -> bool {
+        let was_known = self.forget(&contact.grid()).is_some();
         self.dead.remove(&contact.grid());
         while self.departed.len() >= DEPARTED_MAX {
             self.departed.pop_first();
         }
         self.departed.insert(contact.grid(), contact.sequence());
+        was_known
     }
 
     pub(crate) fn acquaintance(&self, grid: &Grid) -> Acquaintance {

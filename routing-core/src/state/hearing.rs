@@ -145,9 +145,13 @@ impl NodeState {
         }
         match contact.standing() {
             Standing::Left => {
-                self.core.forget_departed(contact);
-                self.upkeep.hurry(self.core.now);
-                self.core.notify(Notice::NeighbourLeft(from));
+                // Anybody can say that it goes who was never here.
+                if self.core.forget_departed(contact) {
+                    if self.is_near(&from) {
+                        self.upkeep.hurry(self.core.now);
+                    }
+                    self.core.notify(Notice::NeighbourLeft(from));
+                }
             }
             Standing::Away { .. } | Standing::Here => {
                 self.meet(contact);

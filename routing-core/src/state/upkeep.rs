@@ -39,7 +39,8 @@ const EAGER_PAUSE: Ticks = Ticks(20);
 /// are found to be lost again and again.
 const REST: Ticks = Ticks::seconds(3);
 const REST_MAX: Ticks = Ticks::seconds(12);
-/// How soon after one another a share of the neighbourhood must fall silent to be an outage, and which share.
+/// How soon after one another so many neighbours must fall silent to be an outage: more than one for each eight holders of a
+/// key. Some keys may have lost as many then, and nobody should wait for a round of the sweep to find out.
 const OUTAGE: Ticks = Ticks::minutes(1);
 const OUTAGE_SHARE: u32 = 8;
 /// How long between two times that all neighbours are asked: those who take the places of the silent ones must become
@@ -83,6 +84,8 @@ pub(crate) struct Upkeep {
     passed_over: u8,
     /// Fellow holders that this round of comparisons has not come to, and what it is for.
     round: VecDeque<Arc<Contact>>,
+    /// How long it leaves between one of them and the next, where there is no haste.
+    pace: Ticks,
     haste: Haste,
     /// How long things are left to come to rest before the next urgent round, and when one began last.
     rest: Ticks,
@@ -91,7 +94,7 @@ pub(crate) struct Upkeep {
     has_begun_rounds: bool,
     /// Up to which change of the fellowship it has compared.
     compared: Option<u64>,
-    compare_wake: Option<Tick>,
+    pub(crate) compare_wake: Option<Tick>,
     /// When somebody who was given up is tried.
     revive_wake: Option<Tick>,
     /// How many neighbours have fallen silent since then.
@@ -196,8 +199,7 @@ impl Upkeep {
         self.silent += 1;
         self.hurry(core.now);
         let may_call = self.roll_called.is_none_or(|called| core.now.since(called) >= ROLL_CALL_PAUSE);
-        let is_outage =
-            may_call && (self.silent * OUTAGE_SHARE) as usize > self.near.len().max(core.config.holders.into());
+        let is_outage = may_call && self.silent * OUTAGE_SHARE > core.config.holders.into();
         if is_outage {
             (self.silent, self.silent_since, self.roll_called) = (0, core.now, Some(core.now));
             // Who is known by hearsay only may be gone, too.
@@ -273,9 +275,9 @@ impl Upkeep {
             let is_needed = self.haste == Haste::Urgent || !is_equal && !core.store.is_empty();
             self.round = if is_needed { core.fellows().into() } else { VecDeque::new() };
             self.compared = changes;
+            self.pace = Ticks(core.config.compare_every.0 / (self.round.len() as u64 + 1)).max(EAGER_PAUSE);
         }
-        let rate = core.config.compare_every.0 / (self.round.len() as u64 + 1);
-        let pause = if self.haste == Haste::Urgent { EAGER_PAUSE } else { Ticks(rate).max(EAGER_PAUSE) };
+        let pause = if self.haste == Haste::Urgent { EAGER_PAUSE } else { self.pace };
         let next = core.now + pause;
         self.compare_wake = Some(core.absent.next_due().map_or(next, |due| next.min(due.max(core.now + Ticks(1)))));
     }

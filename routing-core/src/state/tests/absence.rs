@@ -52,6 +52,29 @@ fn what_was_the_same_with_all_fellows_is_compared_again_only_once_something_has_
 }
 
 #[test]
+fn whoever_has_changed_has_compared_with_all_fellows_within_the_time_of_one_round_once_it_begins() {
+    let (mut world, records) = world_with_records(12);
+    let every = world.config.compare_every.0;
+    world.run(every * 5);
+    let mut account = user(7);
+    place(&mut account, "n1.example");
+    let moved = place(&mut account, "n2.example");
+    assert_eq!(moved.key(), records[7].key());
+    let holder = world.nearest(&moved.key().id)[0];
+    // What the others ask is a comparison, too.
+    for other in (0..12).filter(|other| *other != holder) {
+        world.nodes[other].as_mut().unwrap().upkeep.compare_wake = None;
+    }
+    let before = world.sent.len();
+    world.register(3, std::slice::from_ref(&moved));
+    world.run(every * 2);
+    let asked = world.sent[before..]
+        .iter()
+        .filter(|(from, _, message)| *from == holder && matches!(message, Message::Compare(_)));
+    assert_eq!(asked.map(|(_, to, _)| *to).collect::<BTreeSet<_>>().len(), 11);
+}
+
+#[test]
 fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
     let (mut world, _) = world_with_records(12);
     world.run(world.config.compare_every.0 * 2);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::holders::{Scale, SetName};
-use crate::id::Guid;
-use crate::key::Hash;
+use crate::id::{Guid, Kind};
+use crate::key::{Hash, SecretKey};
 use crate::message::{
     Brief, Compare, Compared, Difference, Fetch, Fetched, Find, Found, List, Named, Part, Range, RequestId, Sample,
     Sampled, Standing as Weight, Store, StoreResult, StoreVerdict, Stored, Want,
@@ -457,4 +457,65 @@ fn whoever_only_says_that_it_is_a_server_announces_nothing_and_is_told_nothing()
     let nothing = Difference::Listing(List::default());
     assert_eq!(told(&world), [Message::Compared(Compared { id: RequestId(2), difference: nothing })]);
     assert!(!world.node(holder).table().entry(&liar.grid()).is_some_and(crate::table::Entry::has_answered));
+}
+
+/// Any client can sign a card that says so, and find one next to this node.
+#[test]
+fn a_stranger_that_says_goodbye_brings_nothing_about() {
+    let mut world = World::of(12, 4);
+    let records: Vec<_> = (0..40).map(|seed| place(&mut user(seed), "n1.example")).collect();
+    world.register(0, &records);
+    world.run(60_000);
+    let own = world.grid(0).0;
+    let left = (0..=u8::MAX).map(|seed| {
+        let secret = SecretKey::from_seed([seed; 32]);
+        Contact::sign(&secret, "stranger.example".parse().unwrap(), 1, Standing::Left, Versions::CURRENT)
+    });
+    let mut left = left.filter(|card| {
+        card.grid().0.common_bits(&own) >= 3 && !world.contacts.iter().any(|known| known.grid() == card.grid())
+    });
+    let card = Arc::new(left.next().unwrap());
+    while world.node(0).upkeep.near_wake.unwrap() <= Tick(world.now + 100) {
+        world.run(50);
+    }
+    let node = world.nodes[0].as_mut().unwrap();
+    node.core.find_fellows();
+    let is_as = |node: &NodeState| (node.core.fellowship.changes(), node.upkeep.near_wake, node.upkeep.refill_wake);
+    let before = is_as(node);
+    let farewell = Farewell { contact: card.clone(), acquainted: Default::default() };
+    world.hear(0, Heard::Message(card.grid(), Message::Farewell(farewell)));
+    assert_eq!(is_as(world.node(0)), before);
+    world.nodes[0].as_mut().unwrap().meet(&card);
+    assert!(world.node(0).table().entry(&card.grid()).is_none());
+}
+
+/// It lists thousands of keys, and answers each question for 64 of them, with nothing.
+#[test]
+fn who_lists_what_it_does_not_hand_over_is_asked_for_no_more_of_it() {
+    let mut world = World::of(10, 4);
+    let liar = 3;
+    world.liars.insert(liar, |message| match message {
+        Message::Compare(compare) => {
+            let key = |number: u16| {
+                let mut id = compare.range.start;
+                id.0[30..].copy_from_slice(&number.to_be_bytes());
+                Key { kind: Kind::User, id }
+            };
+            let brief = |number| Brief { key: key(number), hash: 1 };
+            let listing = (0..8_000).map(brief).collect();
+            Some(Message::Compared(Compared { id: compare.id, difference: Difference::Listing(listing) }))
+        }
+        Message::Fetch(fetch) => Some(Message::Fetched(Fetched { id: fetch.id, copies: Default::default() })),
+        _ => None,
+    });
+    let joined = world.join_one();
+    assert!(joined.is_ok());
+    world.run(60_000);
+    let (newcomer, grid) = (10, world.grid(liar));
+    let fetches = world
+        .sent
+        .iter()
+        .filter(|(from, to, message)| *from == newcomer && *to == grid && matches!(message, Message::Fetch(_)));
+    assert_eq!(fetches.count(), 1);
+    assert!(world.node(newcomer).is_settled());
 }

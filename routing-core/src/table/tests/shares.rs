@@ -261,3 +261,44 @@ fn the_own_slice_gives_up_nobody_where_far_more_slices_lack_a_contact() {
     assert!(slice.clone().filter(|grid| own.common_bits(&grid.0) > depth).count() >= 32, "it might give up some");
     assert!(slice.all(|grid| known.contains(&grid)));
 }
+
+/// Whoever names contacts chooses where they lie, and in which order they come.
+#[test]
+fn a_table_keeps_to_its_budget_however_uneven_those_are_whom_it_is_told_of() {
+    for seed in 0..300 {
+        let rng = &mut rng(seed);
+        let own = id(rng);
+        let mut table = table(own, 64);
+        let mut bits = 0;
+        for _ in 0..200 {
+            match below(rng, 20) {
+                0 => bits = below(rng, 8) as u32,
+                1 => table.set_told(Scale::of_nodes(16 << below(rng, 5))),
+                2 => table.on_filled(),
+                _ => {}
+            }
+            let bits = bits + below(rng, 3) as u32;
+            table.offer(&contact(id_near(rng, &own, bits)));
+            assert!(table.len() <= 64, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_table_that_was_full_has_room_for_all_again_once_there_are_so_few() {
+    let rng = &mut rng(1);
+    let own = id(rng);
+    let mut table = filled(own, 64, &contacts(rng, 100));
+    assert!(table.is_partial() && !table.is_complete_at(&own.flip(0)));
+    let mut known: Vec<Grid> = grids(&table).into_iter().collect();
+    table.set_told(Scale::of_nodes(90));
+    known.drain(..20).for_each(|gone| assert!(table.remove(&gone).is_some()));
+    assert!(table.is_partial(), "others are there, and left out");
+    table.set_told(Scale::of_nodes(40));
+    known.drain(..4).for_each(|gone| assert!(table.remove(&gone).is_some()));
+    assert!(!table.is_partial() && table.is_complete_at(&own.flip(0)));
+    contacts(rng, 100).iter().for_each(|contact| {
+        table.offer(contact);
+    });
+    assert!(table.is_partial() && table.len() == 64);
+}
