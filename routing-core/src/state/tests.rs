@@ -139,7 +139,7 @@ fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known(
 }
 
 #[test]
-fn where_a_table_is_still_being_filled_the_farthest_are_asked_last_who_may_be_no_holders() {
+fn where_a_table_is_still_being_filled_those_come_later_who_may_be_no_holders_the_farther_the_later() {
     let asked_at_the_edge = |nodes: u64, hearsay: usize| {
         let mut world = World::of(2, 16);
         let table = &mut world.nodes[0].as_mut().unwrap().core.table;
@@ -150,7 +150,7 @@ fn where_a_table_is_still_being_filled_the_farthest_are_asked_last_who_may_be_no
         let nearest: Vec<_> = table.nearest(&key.id).map(|entry| entry.contact().clone()).collect();
         let edge = &nearest[10..16];
         for contact in &nearest[hearsay..] {
-            let round_trip = if edge.contains(contact) { Ticks(1) } else { Ticks(100) };
+            let round_trip = if edge.contains(contact) { Ticks(1) } else { Ticks(30) };
             table.on_answer(&contact.grid(), round_trip);
             table.on_reached(&contact.grid(), contact.address());
         }
@@ -161,10 +161,39 @@ fn where_a_table_is_still_being_filled_the_farthest_are_asked_last_who_may_be_no
         (asked.len(), edge.iter().filter(|contact| asked.contains(&contact.grid())).count())
     };
     assert_eq!(asked_at_the_edge(402, 0), (4, 4), "the quickest are asked where all have answered");
-    assert_eq!(asked_at_the_edge(402, 3), (4, 3), "the three farthest may be no holders");
-    assert_eq!(asked_at_the_edge(402, 6), (4, 0), "nor may all who are quick");
+    assert_eq!(
+        asked_at_the_edge(402, 3),
+        (4, 4),
+        "of the three farthest one is asked, who is quick and little in doubt"
+    );
+    assert_eq!(asked_at_the_edge(402, 5), (4, 3), "the second of five");
+    assert_eq!(asked_at_the_edge(402, 6), (4, 2), "and of six, of whom the others are too much in doubt");
     assert_eq!(asked_at_the_edge(402, 14), (4, 0), "the nearest of those who may be none come first");
     assert_eq!(asked_at_the_edge(1_000, 1), (4, 0), "more than half of those around the place are not known");
+}
+
+#[test]
+fn whoever_was_never_measured_is_asked_before_those_who_are_known_to_be_slow() {
+    let asked_of_the_unmeasured = |others: Ticks| {
+        let mut world = World::of(2, 16);
+        let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+        crate::testing::contacts(&mut rng(1), 400)
+            .iter()
+            .for_each(|contact| assert_eq!(table.offer(contact), Offered::New));
+        table.set_told(Scale::of_nodes(402));
+        let key = Key::from(user(1).guid());
+        let nearest: Vec<_> = table.nearest(&key.id).take(16).map(|entry| entry.contact().clone()).collect();
+        for contact in &nearest[2..] {
+            table.on_answer(&contact.grid(), others);
+            table.on_reached(&contact.grid(), contact.address());
+        }
+        let before = world.sent.len();
+        world.ask(0, Operation::Lookup(key, Consistency::Quick));
+        let asked = world.sent[before..].iter().filter(|(.., message)| matches!(message, Message::Find(_)));
+        asked.filter(|(_, to, _)| nearest[..2].iter().any(|contact| contact.grid() == *to)).count()
+    };
+    assert_eq!(asked_of_the_unmeasured(Ticks(60)), 0);
+    assert_eq!(asked_of_the_unmeasured(Ticks(200)), 2);
 }
 
 #[test]
