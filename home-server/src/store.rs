@@ -24,9 +24,9 @@ use routing_core::record::Record;
 use routing_core::state::Kept;
 use routing_core::time::Ticks;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +34,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The file in the data directory that holds everything.
 pub const FILE: &str = "node.redb";
+/// Its name until it is a database.
+const NEW_FILE: &str = "node.redb.new";
 /// The layout of the database that this release reads and writes.
 const VERSION: u32 = 1;
 /// What redb may keep of the file in memory. Records are held in memory anyway, so this serves writing only.
@@ -272,37 +274,38 @@ fn create(dir: &Path, path: &Path) -> Result<Database, StoreError> {
         move |source| StoreError::Io { path, source }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(refused(dir))?;
-    let is_new = !path.exists();
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(refused(path))?;
-    clear_unfinished(&file).map_err(refused(path))?;
-    let opened = FileBackend::new(file)
-        .and_then(|backend| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend));
-    let database = opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(dir.to_owned()),
-        other => StoreError::of_redb(path, other.into()),
-    })?;
-    if is_new {
-        // Else a power cut could take the file's name with all that is in it.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(refused(dir))?;
-    }
-    Ok(database)
-}
-
-/// Redb writes what marks its files last: a process that was killed while it made one has left nothing but room, if anything.
-fn clear_unfinished(file: &File) -> io::Result<()> {
-    // Whoever has the lock is making it now. Redb takes the same one.
-    if file.try_lock().is_err() {
-        return Ok(());
-    }
-    let mut mark = [0; 9];
-    let is_unfinished = match file.read_exact_at(&mut mark, 0) {
-        Ok(()) => mark == [0; 9],
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
-        Err(error) => return Err(error),
+    let open = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(refused(path))
     };
-    if is_unfinished { file.set_len(0) } else { Ok(()) }
+    let database = |path: &Path, file| {
+        let opened = FileBackend::new(file)
+            .and_then(|backend| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend));
+        opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(dir.to_owned()),
+            other => StoreError::of_redb(path, other.into()),
+        })
+    };
+    if !path.exists() {
+        // Made under another name: a process that is killed meanwhile leaves no file that is none of redb's under this one.
+        let new = dir.join(NEW_FILE);
+        let file = open(&new)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(refused(&new)(source)),
+        }
+        // Whoever had the lock before may have finished.
+        if !path.exists() {
+            file.set_len(0).map_err(refused(&new))?;
+            let made = database(&new, file)?;
+            std::fs::rename(&new, path).map_err(refused(path))?;
+            // Else a power cut could take the file's name with all that is in it.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(refused(dir))?;
+            return Ok(made);
+        }
+    }
+    database(path, open(path)?)
 }
 
 fn read_version(database: &Database) -> Result<Option<Vec<u8>>, redb::Error> {
@@ -536,12 +539,21 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_a_killed_process_had_not_finished_making_is_begun_anew() {
+    fn a_database_that_a_killed_process_had_not_finished_making_is_begun_anew_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        File::create(dir.path().join(FILE)).unwrap().set_len(1 << 20).unwrap();
+        let [new, file] = [NEW_FILE, FILE].map(|name| dir.path().join(name));
+        File::create(&new).unwrap().set_len(1 << 20).unwrap();
+        let making = File::open(&new).unwrap();
+        making.lock().unwrap();
+        assert!(matches!(Store::open(dir.path()).unwrap_err(), StoreError::InUse(_)));
+        drop(making);
         let first = Store::open(dir.path()).unwrap();
+        assert!(file.exists() && !new.exists());
         first.store.commit(&[Durable::Keep(copy(1, Ticks(0)))]).unwrap();
         drop(first);
         assert_eq!(Store::open(dir.path()).unwrap().kept.copies.len(), 1);
+        std::fs::write(&file, [0; 8_192]).unwrap();
+        assert!(matches!(Store::open(dir.path()).unwrap_err(), StoreError::Damaged { .. }));
+        assert_eq!(file.metadata().unwrap().len(), 8_192, "it may be all that is left of a key");
     }
 }

@@ -34,7 +34,13 @@ fn servers_join_and_users_register_are_found_and_move() {
 
     let shown = lab.run(&["lookup", &guid, "--consistency", "all"]);
     assert!(text(&shown.stdout).starts_with("s2.example\n  confirmed by 3 holders"), "{}", text(&shown.stdout));
-    let nobody = lab.run(&["lookup", &"0".repeat(64)]);
+    // On a busy machine too few may answer in time, which says nothing about the user.
+    let mut nobody = None;
+    common::until("enough of them answer", || {
+        let found = nobody.insert(lab.run(&["lookup", &"0".repeat(64)]));
+        found.status.code() != Some(4)
+    });
+    let nobody = nobody.unwrap();
     assert_eq!(nobody.status.code(), Some(1));
     assert!(text(&nobody.stdout).starts_with("absent"), "{}", text(&nobody.stdout));
 }
