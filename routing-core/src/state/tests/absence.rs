@@ -75,6 +75,21 @@ fn whoever_has_changed_has_compared_with_all_fellows_within_the_time_of_one_roun
 }
 
 #[test]
+fn it_is_an_outage_when_more_neighbours_than_one_for_each_eight_holders_fall_silent_within_a_minute() {
+    let outages = |holders: u16, pause: Ticks| {
+        let mut world = World::of(2, holders);
+        let node = world.nodes[0].as_mut().unwrap();
+        [(); 4].map(|()| {
+            node.core.now = node.core.now + pause;
+            node.upkeep.on_neighbour_silent(&mut node.core)
+        })
+    };
+    assert_eq!(outages(16, Ticks::seconds(1)), [false, false, true, false]);
+    assert_eq!(outages(16, Ticks::seconds(40)), [false, false, false, false]);
+    assert_eq!(outages(4, Ticks::seconds(10)), [true; 4]);
+}
+
+#[test]
 fn who_comes_back_hears_who_is_away_and_moves_nothing_because_of_it() {
     let (mut world, _) = world_with_records(12);
     world.run(world.config.compare_every.0 * 2);
