@@ -75,6 +75,29 @@ fn whoever_has_changed_has_compared_with_all_fellows_within_the_time_of_one_roun
 }
 
 #[test]
+fn the_neighbours_sweep_does_not_ask_whoever_is_absent() {
+    let (mut world, _) = world_with_records(12);
+    let gone = world.grid(5);
+    world.nodes[5] = None;
+    while !world.node(4).core.absent.keeps_place(&gone) {
+        world.run(1_000);
+    }
+    world.run(30_000);
+    let before = world.sent.len();
+    world.run(Ticks::minutes(5).0);
+    assert!(world.node(4).core.absent.keeps_place(&gone));
+    let asks = |to: Grid| {
+        let is_question = |message: &Message| matches!(message, Message::Find(find) if find.want == Want::Agreement);
+        world.sent[before..]
+            .iter()
+            .filter(|(from, whom, message)| *from == 4 && *whom == to && is_question(message))
+            .count()
+    };
+    assert_eq!(asks(gone), 0);
+    assert!((0..12).any(|other| asks(world.grid(other)) > 1), "others are");
+}
+
+#[test]
 fn it_is_an_outage_when_more_neighbours_than_one_for_each_eight_holders_fall_silent_within_a_minute() {
     let outages = |holders: u16, pause: Ticks| {
         let mut world = World::of(2, holders);
