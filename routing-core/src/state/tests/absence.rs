@@ -103,7 +103,7 @@ fn it_is_an_outage_when_more_neighbours_than_one_for_each_eight_holders_fall_sil
         let mut world = World::of(2, holders);
         let node = world.nodes[0].as_mut().unwrap();
         [(); 4].map(|()| {
-            node.core.now = node.core.now + pause;
+            node.core.now += pause;
             node.upkeep.on_neighbour_silent(&mut node.core)
         })
     };
