@@ -142,8 +142,9 @@ impl Core {
         contact.group()
     }
 
-    /// How long to wait for an answer of somebody with this round-trip time, whom this asks.
-    pub(crate) fn patience(&self, round_trip: Option<Ticks>, request: &Message) -> Ticks {
+    /// How long to wait for an answer of somebody with this round-trip time, whom this asks. The second time twice as long:
+    /// the round trip may have grown (RFC 6298, 5.5).
+    fn patience(&self, round_trip: Option<Ticks>, request: &Message, is_repeated: bool) -> Ticks {
         let records = request.records_asked() as u64;
         if records > 1 {
             // What small messages took says nothing about many records, nor about who else hands some over meanwhile.
@@ -151,7 +152,8 @@ impl Core {
         }
         match round_trip {
             Some(round_trip) => {
-                Ticks(round_trip.0 * 3).max(self.config.answer_timeout_min).min(self.config.answer_timeout)
+                let once = Ticks(round_trip.0 * 3).max(self.config.answer_timeout_min);
+                Ticks(if is_repeated { once.0 * 2 } else { once.0 }).min(self.config.answer_timeout)
             }
             None => self.config.answer_timeout,
         }
@@ -170,7 +172,7 @@ impl Core {
     ) -> RequestId {
         let id = self.requests.next_id(matches!(purpose, Purpose::Operation(_)));
         let message = message(id);
-        self.send_request(id, peer.clone(), is_linked, purpose, depth, message, false);
+        self.send_request(id, peer.clone(), is_linked, purpose, depth, message, None);
         id
     }
 
@@ -183,11 +185,12 @@ impl Core {
         purpose: Purpose,
         depth: u8,
         request: Message,
-        is_repeated: bool,
+        first_sent: Option<Tick>,
     ) {
+        let is_repeated = first_sent.is_some();
         let grid = peer.grid();
         let entry = self.table.entry(&grid);
-        let patience = self.patience(entry.and_then(Entry::round_trip), &request);
+        let patience = self.patience(entry.and_then(Entry::round_trip), &request, is_repeated);
         let is_linked = is_linked || entry.is_some_and(Entry::is_reached);
         if let Some(account) = purpose.account() {
             let link = if is_linked { 0 } else { LINK_BYTES as usize };
@@ -198,7 +201,8 @@ impl Core {
         }
         self.effect(Effect::Send(grid, request.clone()));
         let expires = self.now + patience;
-        self.requests.insert(id, Pending { peer, purpose, depth, sent: self.now, expires, request, is_repeated });
+        let sent = first_sent.unwrap_or(self.now);
+        self.requests.insert(id, Pending { peer, purpose, depth, sent, expires, request, is_repeated });
     }
 
     /// A question or its answer is paid for.
@@ -228,7 +232,7 @@ impl Core {
         let depth = pending.depth.saturating_add(1);
         // The link may be what failed.
         self.table.set_linked(&grid, false);
-        self.send_request(id, pending.peer, false, pending.purpose, depth, pending.request, true);
+        self.send_request(id, pending.peer, false, pending.purpose, depth, pending.request, Some(pending.sent));
         Ok(())
     }
 

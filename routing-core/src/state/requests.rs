@@ -74,6 +74,7 @@ pub(crate) struct Pending {
     pub(crate) purpose: Purpose,
     /// How deep it is in its operation: 1 + the depth of what led to it.
     pub(crate) depth: u8,
+    /// When it was sent first.
     pub(crate) sent: Tick,
     pub(crate) expires: Tick,
     /// What was asked: sent once more if it stays unanswered, and only an answer of its kind is one.

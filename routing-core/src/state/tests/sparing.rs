@@ -106,6 +106,21 @@ fn a_question_is_not_sent_again_while_its_link_is_being_dialled() {
 }
 
 #[test]
+fn a_peer_whose_round_trip_grows_beyond_the_patience_with_it_is_measured_anew_and_never_taken_for_silent() {
+    // The first is answered when the question has just been sent again, the second after twice the patience of before.
+    for slower in [290, 700] {
+        let mut world = World::of(12, 4);
+        world.run(60_000);
+        world.slow.insert(5, slower);
+        let expired = world.node(0).stats().requests_expired;
+        world.run(Ticks::minutes(60).0);
+        assert_eq!(world.node(0).stats().requests_expired, expired, "{slower}");
+        let round_trip = world.node(0).table().entry(&world.grid(5)).and_then(|entry| entry.round_trip()).unwrap();
+        assert!(round_trip.0.abs_diff(slower + 2 * DELAY) < 20, "{slower}: {round_trip:?}");
+    }
+}
+
+#[test]
 fn who_is_asked_only_whether_it_sees_the_same_says_nothing_of_records() {
     let mut world = World::of(12, 4);
     world.run(60_000);

@@ -7,7 +7,7 @@ pub(crate) const DELAY: u64 = 10;
 /// After how many ticks a dial of somebody who is not there is given up.
 pub(crate) const DIAL: u64 = 500;
 
-/// A network without loss in which everything takes [`DELAY`].
+/// A network without loss in which everything takes [`DELAY`], but for what the slow send.
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) nodes: Vec<Option<NodeState>>,
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) config: Arc<NodeConfig>,
     /// What dishonest nodes answer instead of taking a turn.
     pub(crate) liars: BTreeMap<usize, fn(&Message) -> Option<Message>>,
+    /// How much longer whatever these nodes send takes.
+    pub(crate) slow: BTreeMap<usize, u64>,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
             queue,
             sequence: 0,
             liars: BTreeMap::new(),
+            slow: BTreeMap::new(),
             outcomes,
             sent,
             forgotten: Vec::new(),
@@ -188,7 +191,8 @@ impl World {
                 Effect::Send(to, message) => {
                     self.sent.push((index, to, message.clone()));
                     if let Some(peer) = self.contacts.iter().position(|contact| contact.grid() == to) {
-                        self.post(DELAY, peer, Heard::Message(own.grid(), message));
+                        let delay = DELAY + self.slow.get(&index).copied().unwrap_or(0);
+                        self.post(delay, peer, Heard::Message(own.grid(), message));
                     }
                 }
                 Effect::Complete(id, outcome) => {
