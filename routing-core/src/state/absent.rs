@@ -18,8 +18,10 @@ use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use std::collections::BTreeMap;
 
-/// How many are kept in mind. Of more, those with the greatest ids lose their places at once.
+/// How many are kept in mind. Who would be one more loses its place at once.
 const ABSENT_MAX: usize = 1_024;
+/// How many of them there may be when somebody is added that has never answered: anybody can invent those, and leave no room.
+const ABSENT_UNHEARD_MAX: usize = ABSENT_MAX / 2;
 
 /// Who does not answer.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +43,8 @@ impl Absent {
     }
 
     /// Somebody stays silent, or has said that it is away, and keeps its place for now. Who was lost stays lost.
-    pub(crate) fn add(&mut self, grid: Grid, until: Tick) {
-        if self.absent.len() < ABSENT_MAX {
+    pub(crate) fn add(&mut self, grid: Grid, until: Tick, has_answered: bool) {
+        if self.absent.len() < if has_answered { ABSENT_MAX } else { ABSENT_UNHEARD_MAX } {
             self.absent.entry(grid).or_insert(Absence { until: Some(until), is_compared: false });
         }
     }
@@ -106,7 +108,8 @@ impl Absent {
 impl Core {
     /// A neighbour does not answer, or has said so before: it keeps its place until then.
     pub(super) fn on_absent(&mut self, grid: Grid, until: Tick) {
-        self.absent.add(grid, until);
+        let has_answered = self.table.entry(&grid).is_some_and(Entry::has_answered);
+        self.absent.add(grid, until, has_answered);
         self.fellowship.on_change(&self.contact.grid(), &grid);
     }
 
@@ -151,13 +154,13 @@ mod tests {
     #[test]
     fn the_silent_keep_their_places_for_a_grace_and_count_until_what_they_held_is_compared() {
         let mut absent = Absent::default();
-        absent.add(grid(1), Tick(100));
-        absent.add(grid(2), Tick(200));
+        absent.add(grid(1), Tick(100), true);
+        absent.add(grid(2), Tick(200), true);
         assert!(!absent.expire(Tick(99)) && absent.keeps_place(&grid(1)));
         assert_eq!(absent.next_due(), Some(Tick(100)));
         assert!(absent.expire(Tick(100)));
         assert!(absent.contains(&grid(1)) && !absent.keeps_place(&grid(1)) && absent.keeps_place(&grid(2)));
-        absent.add(grid(1), Tick(900));
+        absent.add(grid(1), Tick(900), true);
         assert!(!absent.keeps_place(&grid(1)), "who was lost stays lost until it answers");
         assert_eq!(absent.on_compared(), [grid(1)]);
         assert!(absent.keeps_place(&grid(2)) && !absent.is_to_be_compared(&grid(2)));
@@ -165,11 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_the_silent_takes_no_more_than_its_bound() {
+    fn a_flood_of_the_silent_takes_no_more_than_its_bound_and_of_those_who_never_answered_half_of_it() {
         let mut absent = Absent::default();
-        for number in 0..ABSENT_MAX as u32 * 2 {
-            absent.add(Grid(Id::of(&number.to_be_bytes())), Tick(1));
+        for (has_answered, bound) in [(false, ABSENT_UNHEARD_MAX), (true, ABSENT_MAX)] {
+            for number in 0..ABSENT_MAX as u32 * 2 {
+                absent.add(Grid(Id::of(&number.to_be_bytes())), Tick(1), has_answered);
+            }
+            assert_eq!(absent.absent.len(), bound);
         }
-        assert_eq!(absent.absent.len(), ABSENT_MAX);
     }
 }

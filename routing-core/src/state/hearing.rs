@@ -9,6 +9,7 @@ use crate::effect::{Effect, Notice, OperationId, Target};
 use crate::heard::Heard;
 use crate::id::Grid;
 use crate::message::{Farewell, Message};
+use crate::table::Entry;
 use crate::time::Ticks;
 use std::sync::Arc;
 
@@ -305,7 +306,8 @@ impl NodeState {
             Some(1) if is_near => self.core.doubt(contact, Account::Repair),
             Some(2) if is_near => {
                 self.core.on_absent(grid, self.core.now + self.core.config.grace);
-                if self.upkeep.on_neighbour_silent(&mut self.core) {
+                let has_answered = self.core.table.entry(&grid).is_some_and(Entry::has_answered);
+                if self.upkeep.on_neighbour_silent(&mut self.core, has_answered) {
                     // Some of this server's users may have lost all their holders.
                     self.announcing.hurry(&mut self.core);
                 }

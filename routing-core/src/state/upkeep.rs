@@ -103,7 +103,7 @@ pub(crate) struct Upkeep {
     /// How many neighbours are still to be asked at once whether they are there.
     roll_call: u32,
     /// When that was begun last, and since when whoever was heard from is not asked.
-    roll_called: Option<Tick>,
+    pub(super) roll_called: Option<Tick>,
     roll_since: Tick,
     rejoined: Option<Tick>,
     /// When this node joins once more, and through whom: there was reason to too soon after the last time.
@@ -191,12 +191,12 @@ impl Upkeep {
     }
 
     /// A neighbour has fallen silent. When many do within a short time, it is an outage: all are asked at once whether they
-    /// are there. Says whether one has begun.
-    pub(super) fn on_neighbour_silent(&mut self, core: &mut Core) -> bool {
+    /// are there. Who has never answered is none of them: anybody can invent those. Says whether an outage has begun.
+    pub(super) fn on_neighbour_silent(&mut self, core: &mut Core, has_answered: bool) -> bool {
         if core.now.since(self.silent_since) > OUTAGE {
             (self.silent, self.silent_since) = (0, core.now);
         }
-        self.silent += 1;
+        self.silent += u32::from(has_answered);
         self.hurry(core.now);
         let may_call = self.roll_called.is_none_or(|called| core.now.since(called) >= ROLL_CALL_PAUSE);
         let is_outage = may_call && self.silent * OUTAGE_SHARE > core.config.holders.into();

@@ -104,12 +104,53 @@ fn it_is_an_outage_when_more_neighbours_than_one_for_each_eight_holders_fall_sil
         let node = world.nodes[0].as_mut().unwrap();
         [(); 4].map(|()| {
             node.core.now += pause;
-            node.upkeep.on_neighbour_silent(&mut node.core)
+            node.upkeep.on_neighbour_silent(&mut node.core, true)
         })
     };
     assert_eq!(outages(16, Ticks::seconds(1)), [false, false, true, false]);
     assert_eq!(outages(16, Ticks::seconds(40)), [false, false, false, false]);
     assert_eq!(outages(4, Ticks::seconds(10)), [true; 4]);
+}
+
+/// The card of somebody who is not there.
+fn invented(seed: u32, standing: Standing) -> Arc<Contact> {
+    let mut secret = [9; 32];
+    secret[..4].copy_from_slice(&seed.to_be_bytes());
+    let address = format!("x{seed}.example").parse().unwrap();
+    Arc::new(Contact::sign(&SecretKey::from_seed(secret), address, 1, standing, Versions::CURRENT))
+}
+
+#[test]
+fn neighbours_that_somebody_has_invented_are_no_outage() {
+    let (mut world, _) = world_with_records(12);
+    let cards: Vec<_> = (0..40).map(|seed| invented(seed, Standing::Here)).collect();
+    for card in &cards {
+        world.nodes[4].as_mut().unwrap().meet(card);
+    }
+    world.run(Ticks::minutes(5).0);
+    let state = world.node(4);
+    let silent = cards.iter().filter(|card| state.core.absent.keeps_place(&card.grid()));
+    assert!(silent.count() > 20, "they were asked");
+    assert_eq!(state.upkeep.roll_called, None);
+}
+
+#[test]
+fn however_many_somebody_invents_who_are_away_those_who_have_answered_keep_their_places() {
+    let (mut world, _) = world_with_records(12);
+    let own = world.grid(4).0;
+    let nearest = world.nearest(&own)[1];
+    let gone = world.grid(nearest);
+    // Each is a neighbour when it is heard of, and none displaces the nearest.
+    let mut cards: Vec<_> = (0..3_000).map(|seed| invented(seed, Standing::Away { for_ms: 3_600_000 })).collect();
+    cards.retain(|card| own.distance(&card.grid().0) > own.distance(&gone.0));
+    cards.sort_by_key(|card| std::cmp::Reverse(own.distance(&card.grid().0)));
+    for card in &cards {
+        world.nodes[4].as_mut().unwrap().meet(card);
+    }
+    assert!(world.node(4).core.absent.keeping_place().count() < cards.len() / 2, "of them not all do");
+    assert!(matches!(world.perform(nearest, Operation::Away(Ticks::minutes(40))), Outcome::Departed(Ok(()))));
+    world.run(1_000);
+    assert!(world.node(4).core.absent.keeps_place(&gone));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_table_that_holds_less_than_a_third_is_in_a_hurry_and_else_what_upkeep_can_p
     core.now = joined;
     upkeep.start(core);
     assert_eq!(upkeep.refill_account(core), Account::Repair);
-    assert!((0..8).any(|_| upkeep.on_neighbour_silent(core)), "an outage");
+    assert!((0..8).any(|_| upkeep.on_neighbour_silent(core, true)), "an outage");
     assert_eq!(upkeep.refill_account(core), Account::Far, "whom others know by hearsay may be gone");
     upkeep.start(core);
     far.iter().for_each(|contact| {
@@ -211,7 +211,7 @@ fn where_the_own_slice_has_given_up_some_few_are_to_be_named_and_elsewhere_in_it
     let (bits, complete_bits) = world.node(0).table().own_slice_bits();
     assert_eq!(complete_bits, bits + 1, "its farther half has given up some");
     let node = world.nodes[0].as_mut().unwrap();
-    assert!((0..32).any(|_| node.upkeep.on_neighbour_silent(&mut node.core)), "it is in no hurry");
+    assert!((0..32).any(|_| node.upkeep.on_neighbour_silent(&mut node.core, true)), "it is in no hurry");
     let mut counts = [0; 40].map(|_| {
         let (_, Sample { part, .. }) = question(&mut world, 2);
         assert_eq!(part.bits, complete_bits);
