@@ -6,8 +6,8 @@ use crate::keyfile::{KeyFile, KeyFileError};
 use crate::store::unix_ms;
 use routing_core::contact::Contact;
 use routing_core::domain::Domain;
-use routing_core::driver::{NodeHandle, Observer, RoutingNode};
-use routing_core::effect::{Consistency, Notice};
+use routing_core::driver::{NodeHandle, Observer, RoutingNode, SubmitError};
+use routing_core::effect::{Consistency, Notice, Operation, OperationId, Outcome};
 use routing_core::error::{LookupError, RegisterError};
 use routing_core::id::{Guid, Key};
 use routing_core::key::SecretKey;
@@ -16,8 +16,9 @@ use routing_core::state::{Answer, HolderSaid, NodeState, Registration, Verdict};
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use transport_tcp::{OpenError, TcpConnection};
 
@@ -55,17 +56,23 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     handle: NodeHandle,
-    spread: Arc<Notify>,
+    /// The last registration that was begun.
+    last: AtomicU64,
+    spread: watch::Receiver<OperationId>,
     running: JoinHandle<()>,
 }
 
-/// Wakes who waits for a registration to have reached all holders.
-struct Spread(Arc<Notify>);
+/// Tells the last registration that has reached all holders.
+struct Spread(watch::Sender<OperationId>);
 
 impl Observer for Spread {
     fn on_notice(&mut self, notice: &Notice) {
-        if let Notice::Spread(_) = notice {
-            self.0.notify_one();
+        if let Notice::Spread(id) = notice {
+            self.0.send_if_modified(|last| {
+                let is_later = *id > *last;
+                *last = (*last).max(*id);
+                is_later
+            });
         }
     }
 }
@@ -87,12 +94,12 @@ impl Client {
         }
         let card = Arc::new(Contact::client(&secret));
         let state = NodeState::client(card, config.entry_points(), Arc::new(config.node.clone()), draws);
-        let spread = Arc::new(Notify::new());
-        let node = RoutingNode::new(state, connection).with_observer(Spread(spread.clone()));
+        let (told, spread) = watch::channel(OperationId(0));
+        let node = RoutingNode::new(state, connection).with_observer(Spread(told));
         let handle = node.handle();
         // Links cannot be gone as a whole, and a client keeps nothing: it runs until it is dropped.
         let running = tokio::spawn(async move { drop(node.run().await) });
-        Ok(Self { handle, spread, running })
+        Ok(Self { handle, last: AtomicU64::new(0), spread, running })
     }
 
     /// Where does this user live?
@@ -103,14 +110,21 @@ impl Client {
     /// Hands a record to its holders. Returns once it is decided; others that lack it are given it for some seconds more
     /// by [`Client::spread`].
     pub async fn register(&self, record: Arc<Record>) -> Result<Registration, ClientError> {
-        let mut registered = self.handle.register(vec![record]).await?;
-        Ok(registered.records.pop().expect("one entry for each record"))
+        let asked = self.handle.submit(Operation::Register(vec![record])).map_err(|error| match error {
+            SubmitError::Full => RegisterError::Busy,
+            _ => RegisterError::Stopped,
+        })?;
+        self.last.fetch_max(asked.id().0, Ordering::Relaxed);
+        let Ok(Outcome::Registered(registered)) = asked.await else { return Err(RegisterError::Stopped.into()) };
+        Ok(registered?.records.pop().expect("one entry for each record"))
     }
 
     /// Waits until the last registration has reached every holder that can be reached, for some seconds at most.
     pub async fn spread(&self) {
+        let last = OperationId(self.last.load(Ordering::Relaxed));
+        let mut spread = self.spread.clone();
         // Who does not answer within that time is left to the others' upkeep.
-        let _ = tokio::time::timeout(SPREAD_MAX, self.spread.notified()).await;
+        let _ = tokio::time::timeout(SPREAD_MAX, spread.wait_for(|spread| *spread >= last)).await;
     }
 
     /// Has the account of `keys` live at `home`: continues from the newest record found, and writes the next one into
@@ -143,7 +157,7 @@ impl Drop for Client {
 pub struct Found {
     /// Who was asked for.
     pub guid: String,
-    /// `found`, `conflict`, `closed`, `absent` or `unreachable`.
+    /// `found`, `conflict`, `contested`, `closed`, `absent` or `unreachable`.
     pub verdict: &'static str,
     /// The home-server.
     pub home: Option<String>,
@@ -272,5 +286,21 @@ impl Placed {
                  again, or name others with --join\n"
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_registration_has_reached_says_nothing_of_the_last() {
+        let (told, heard) = watch::channel(OperationId(0));
+        let mut spread = Spread(told);
+        spread.on_notice(&Notice::Spread(OperationId(1)));
+        assert!(*heard.borrow() < OperationId(2));
+        spread.on_notice(&Notice::Spread(OperationId(2)));
+        spread.on_notice(&Notice::Spread(OperationId(1)));
+        assert_eq!(*heard.borrow(), OperationId(2));
     }
 }
