@@ -9,6 +9,8 @@
 //!   admin     /health and /metrics
 //!   client    lookup and register, by somebody who is no node
 //!   keyfile   a user's keys
+//!   hosts     names that a file leads somewhere, before the resolver is asked
+//!   logs      what is logged, and how
 //! ```
 //!
 //! This is what somebody copies from who builds the network into a server of their own: everything about the protocol is in

@@ -93,7 +93,7 @@ where
             if promised > MAX {
                 return Err(de::Error::invalid_length(promised, &self));
             }
-            let mut list = Vec::with_capacity(promised.min(64));
+            let mut list = Vec::with_capacity(promised.min(16));
             while let Some(element) = seq.next_element()? {
                 if list.len() == MAX {
                     return Err(de::Error::invalid_length(MAX + 1, &self));

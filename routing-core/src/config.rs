@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The settings of one node. All nodes of a network should agree on `holders` and `claim_holders`; the rest is each node's own affair.
 ///
-/// Every queue, table, batch and store of the node is bounded by a field here.
+/// What an operator may want to set is here. Every queue, table, batch and store is bounded, by a field here or by a constant beside
+/// it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {

@@ -294,12 +294,12 @@ impl<C: Connection, K: Clock> RoutingNode<C, K> {
         self.tell();
         result?;
         let phase = self.state.phase();
-        match (before, phase) {
-            (Phase::Joined, Phase::Joined) => {}
-            (_, Phase::Joined) => info!(contacts = self.state.table().len(), "joined"),
-            (Phase::Departed, Phase::Departed) => {}
-            (_, Phase::Departed) => info!("departed"),
-            _ => {}
+        if phase != before {
+            match phase {
+                Phase::Joined => info!(contacts = self.state.table().len(), "joined"),
+                Phase::Departed => info!("departed"),
+                _ => {}
+            }
         }
         Ok(phase)
     }

@@ -12,6 +12,7 @@
 //! A message is at most 64 bytes in memory; what is larger is shared, so that a simulated network hands over pointers.
 //! Only [`crate::wire`] knows how a message looks on a link.
 
+use crate::canonical::bounded_list;
 use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
@@ -20,7 +21,7 @@ use crate::key::Hash;
 use crate::record::{Record, RecordError};
 use crate::time::Ticks;
 use crate::wire::FRAME_MAX;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
@@ -71,30 +72,9 @@ impl<T: fmt::Debug, const MAX: usize> fmt::Debug for List<T, MAX> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements<T, const MAX: usize>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
-            type Value = List<T, MAX>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of at most {MAX} elements")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                if seq.size_hint().is_some_and(|length| length > MAX) {
-                    return Err(de::Error::invalid_length(seq.size_hint().unwrap_or(0), &self));
-                }
-                // Grown as elements arrive: a length that the frame does not hold costs next to nothing. A vector grows
-                // to the next power of two, and even that is no larger than the largest frame.
-                const { assert!(size_of::<T>() * MAX.next_power_of_two() <= FRAME_MAX) };
-                let mut elements = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(16));
-                while let Some(element) = seq.next_element()? {
-                    if elements.len() == MAX {
-                        return Err(de::Error::invalid_length(MAX + 1, &self));
-                    }
-                    elements.push(element);
-                }
-                Ok(List(elements.into()))
-            }
-        }
-        deserializer.deserialize_seq(Elements(std::marker::PhantomData))
+        // A vector grows to the next power of two, and even that is no larger than the largest frame.
+        const { assert!(size_of::<T>() * MAX.next_power_of_two() <= FRAME_MAX) };
+        bounded_list::<_, T, MAX>(deserializer).map(|elements| Self(elements.into()))
     }
 }
 

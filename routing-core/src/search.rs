@@ -29,6 +29,7 @@ const CANDIDATES_OF_ONE_GROUP: usize = 16;
 /// How many contacts known from one informant alone are awaited at once, unless it says that it knows everybody there: on
 /// the way, an informant of many inventions must not take all the questions that may be in flight.
 const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
+
 /// Somebody who may be asked.
 #[derive(Clone, Debug)]
 pub struct Candidate<A> {
@@ -647,18 +648,18 @@ impl<A> Search<A> {
         self.is_finished_in(&self.window())
     }
 
-    /// Whether somebody at most so far away, in leading 64 bits, has not answered yet.
-    pub fn is_awaited_within(&self, distance: u64) -> bool {
-        let within = self.candidates.iter().take_while(|candidate| candidate.distance <= distance);
-        within.map(|candidate| &candidate.state).any(|state| matches!(state, State::Asked))
-    }
-
     /// The same, where the window is known already.
     pub fn is_finished_in(&self, window: &[Seat]) -> bool {
         window.iter().all(|seat| match seat {
             Seat::Own(..) => true,
             Seat::Other(index, _) => matches!(self.candidates[*index].state, State::Answered(_)),
         })
+    }
+
+    /// Whether somebody at most so far away, in leading 64 bits, has not answered yet.
+    pub fn is_awaited_within(&self, distance: u64) -> bool {
+        let within = self.candidates.iter().take_while(|candidate| candidate.distance <= distance);
+        within.map(|candidate| &candidate.state).any(|state| matches!(state, State::Asked))
     }
 }
 

@@ -38,8 +38,6 @@ pub struct Scenario {
     pub file: String,
     /// What everything random is drawn from: same seed and same scenario, same run.
     pub seed: u64,
-    /// The unit of virtual time. Only one millisecond is allowed for now.
-    pub tick: Ticks,
     /// The network between the nodes.
     pub network: Network,
     /// The settings of every node.

@@ -49,8 +49,6 @@ use turns::{GROUP, Inbox, Turn, Turns, Workers};
 const INBOX_MAX: usize = 256;
 /// How long a dial to somebody who does not answer takes.
 pub const DIAL_TIMEOUT: Ticks = Ticks::seconds(5);
-/// What the length of a frame adds to each message.
-const FRAME_OVERHEAD: u64 = 4;
 
 /// Names a node or client of the network: its number in the order of creation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]

@@ -1,7 +1,7 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
 use super::budget::Account;
-use super::core::{Core, FRAME_BYTES, View};
+use super::core::{Core, View};
 use super::proof::Announcement;
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::store::{Origin, digest};
 use crate::table::Entry;
 use crate::time::Ticks;
+use crate::wire;
 use rand_core::Rng;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Core {
     /// The same for an answer that may be to somebody's upkeep: then it is taken from what the own far sweep may spend.
     fn reply_by_upkeep(&mut self, to: Grid, message: Message) {
         if !message.is_for_operation() {
-            self.budget.answer(message.encoded_len() + FRAME_BYTES);
+            self.budget.answer(wire::frame_len(&message));
         }
         self.reply(to, message);
     }

@@ -113,7 +113,8 @@ impl Core {
     /// This node is new to its range: compares it with everybody who may share a key.
     pub(super) fn begin_as_newcomer(&mut self, comparisons: &mut Comparisons) {
         self.newcomer = Some(BTreeSet::new());
-        (comparisons.claims, comparisons.is_wide) = Default::default();
+        comparisons.claims = ClaimVotes::default();
+        comparisons.is_wide = false;
         for fellow in self.fellows() {
             self.compare(comparisons, &fellow, self.grid().0, 0);
         }

@@ -21,6 +21,7 @@ use crate::state::Stats;
 use crate::store::{Origin, RecordStore};
 use crate::table::{Entry, Offered, RoutingTable};
 use crate::time::{Tick, Ticks};
+use crate::wire;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -82,9 +83,6 @@ pub(crate) struct Core {
 /// How many departed nodes are remembered.
 const DEPARTED_MAX: usize = 4_096;
 
-/// What framing adds to a message, in bytes.
-pub(super) const FRAME_BYTES: usize = 4;
-
 /// How much longer an answer may take for each record that is handed over or asked for, if those are many: so long take 350
 /// bytes at 35 KB/s, the slowest link that is served. To verify one takes a hundredth of that.
 const PATIENCE_PER_RECORD_MS: u64 = 10;
@@ -135,11 +133,7 @@ impl Core {
 
     /// The asker's own seat in a search: nodes may be holders themselves.
     pub(crate) fn own_seat(&self) -> Option<(Grid, Group)> {
-        self.is_node().then(|| (self.grid(), self.group_of(&self.contact)))
-    }
-
-    pub(crate) fn group_of(&self, contact: &Contact) -> Group {
-        contact.group()
+        self.is_node().then(|| (self.grid(), self.contact.group()))
     }
 
     /// How long to wait for an answer of somebody with this round-trip time, whom this asks. The second time twice as long:
@@ -207,7 +201,7 @@ impl Core {
 
     /// A question or its answer is paid for.
     pub(crate) fn pay(&mut self, account: Account, message: &Message, link: usize) {
-        self.budget.spend(account, message.encoded_len() + FRAME_BYTES + link);
+        self.budget.spend(account, wire::frame_len(message) + link);
     }
 
     /// For how long nothing may be spent on this account.
@@ -427,7 +421,7 @@ impl Core {
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), entry.is_available());
         }
-        tally.add(view.own_place, self.group_of(&self.contact), true);
+        tally.add(view.own_place, self.contact.group(), true);
         tally.is_majority().then_some(view)
     }
 
@@ -447,7 +441,7 @@ impl Core {
                 && (own_prefix < distance
                     || own_prefix == distance && own_distance < target.distance(&entry.contact().grid().0))
             {
-                let place = admission.admit(own_prefix, self.group_of(&self.contact));
+                let place = admission.admit(own_prefix, self.contact.group());
                 own_place = Some(place);
                 if place != Place::Outside {
                     members.push(own.0.prefix());
@@ -462,7 +456,7 @@ impl Core {
             others.push((entry, place));
         }
         if own_place.is_none() && self.is_node() {
-            let place = admission.admit(own_prefix, self.group_of(&self.contact));
+            let place = admission.admit(own_prefix, self.contact.group());
             own_place = Some(place);
             if place != Place::Outside {
                 members.push(own.0.prefix());
@@ -574,7 +568,7 @@ impl Core {
                 return false;
             }
         }
-        self.is_node() && admission.admit(own_distance, self.group_of(&self.contact)) != Place::Outside
+        self.is_node() && admission.admit(own_distance, self.contact.group()) != Place::Outside
     }
 
     /// If the record names this server, or used to: remembers or forgets that its user lives here. The record must be

@@ -5,7 +5,7 @@ use super::operations::Running;
 use super::requests::{Pending, Purpose};
 use super::{NodeState, Phase, join};
 use crate::contact::{Contact, Standing};
-use crate::effect::{Effect, Notice, OperationId, Target};
+use crate::effect::{Effect, Notice, Target};
 use crate::heard::Heard;
 use crate::id::Grid;
 use crate::message::{Farewell, Message};
@@ -64,10 +64,8 @@ impl NodeState {
     pub(super) fn on_linked(&mut self, target: &Target, contact: &Arc<Contact>) {
         self.on_proven(contact);
         self.core.on_reached(contact, target);
-        let (reached, others) =
-            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
-        self.core.dials = others;
-        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(reached) {
+        let reached: Vec<_> = self.core.dials.extract_if(.., |(dialled, _)| dialled == target).collect();
+        for (_, id) in reached {
             self.with_operation(id, |running, core, comparisons| match running {
                 Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
                 Running::Register(register) => register.on_linked(core, target, contact),
@@ -78,10 +76,8 @@ impl NodeState {
     }
 
     pub(super) fn on_lost(&mut self, target: &Target) {
-        let (failed, others) =
-            std::mem::take(&mut self.core.dials).into_iter().partition(|(dialled, _)| dialled == target);
-        self.core.dials = others;
-        for (_, id) in <Vec<(Target, OperationId)>>::into_iter(failed) {
+        let failed: Vec<_> = self.core.dials.extract_if(.., |(dialled, _)| dialled == target).collect();
+        for (_, id) in failed {
             self.with_operation(id, |running, core, comparisons| match running {
                 Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
                 Running::Register(register) => register.on_unreachable(core, target),

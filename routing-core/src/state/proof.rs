@@ -106,10 +106,8 @@ impl Core {
         if self.unproven.is_empty() {
             return;
         }
-        let (tried, others) =
-            std::mem::take(&mut self.unproven).into_iter().partition(|(dialled, _)| dialled == target);
-        self.unproven = others;
-        for (target, announcement) in <Vec<(Target, Announcement)>>::into_iter(tried) {
+        let tried: Vec<_> = self.unproven.extract_if(.., |(dialled, _)| dialled == target).collect();
+        for (target, announcement) in tried {
             let Some(from) = target.grid else { continue };
             match announcement {
                 Announcement::Asked(compare) => self.on_announced(from, &compare),

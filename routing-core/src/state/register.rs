@@ -168,9 +168,11 @@ impl Register {
         }
         if entries.is_empty() {
             register.plan_survey(core);
+            if !register.advance(core, 0) {
+                return None;
+            }
         }
-        let goes_on = if entries.is_empty() { register.advance(core, 0) } else { true };
-        goes_on.then_some(register)
+        Some(register)
     }
 
     /// Announces these records, all that this server has in one range, to those whom it takes for their holders, or whom

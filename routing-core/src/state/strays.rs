@@ -34,7 +34,7 @@ impl Core {
             .iter()
             .map(|(entry, _)| (distance(entry.contact().grid()), entry.group(), entry.is_available()));
         let mut nodes: Vec<(u64, Group, bool)> = known.collect();
-        nodes.push((distance(self.grid()), self.group_of(&self.contact), true));
+        nodes.push((distance(self.grid()), self.contact.group(), true));
         let farthest = nodes.iter().map(|(distance, ..)| *distance).max().unwrap_or(u64::MAX);
         let dead = self.dead.iter().map(|contact| (distance(contact.grid()), contact));
         nodes.extend(

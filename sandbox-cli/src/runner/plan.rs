@@ -517,13 +517,6 @@ pub(crate) fn doors<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize) -
     if chosen.is_empty() { nobody_in(sandbox) } else { chosen }
 }
 
-/// Whom to ask where nobody is in: the first who lives, else the very first.
-fn nobody_in<C: Carrier>(sandbox: &RoutingSandbox<C>) -> Vec<NodeIndex> {
-    let (members, first) = (sandbox.members(), sandbox.members().first());
-    let lives = |member: &&Member| sandbox.network().condition(member.node) == Condition::Running;
-    members.iter().find(lives).or(first).map(|member| member.node).into_iter().collect()
-}
-
 /// The same, all in the part of the network that `near` is in; by default in that of the first one drawn, so that a part
 /// is drawn by its size.
 fn doors_near<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize, near: Option<NodeIndex>) -> Vec<NodeIndex> {
@@ -557,6 +550,13 @@ fn doors_near<C: Carrier>(sandbox: &mut RoutingSandbox<C>, count: usize, near: O
     }
     let members = sandbox.members();
     chosen.iter().map(|member| members[*member].node).collect()
+}
+
+/// Whom to ask where nobody is in: the first who lives, else the very first.
+fn nobody_in<C: Carrier>(sandbox: &RoutingSandbox<C>) -> Vec<NodeIndex> {
+    let (members, first) = (sandbox.members(), sandbox.members().first());
+    let lives = |member: &&Member| sandbox.network().condition(member.node) == Condition::Running;
+    members.iter().find(lives).or(first).map(|member| member.node).into_iter().collect()
 }
 
 /// A newcomer stands in the part of the network that its first entry point is in.

@@ -68,7 +68,7 @@ fn the_example_of_the_handbook_is_read_as_it_is_meant() {
 #[test]
 fn what_is_left_out_has_its_default() {
     let scenario = parse("[[step]]\ndo = \"heal\"\n").unwrap();
-    assert_eq!((scenario.name.as_str(), scenario.seed, scenario.tick), ("kill-a-third", 0, Ticks(1)));
+    assert_eq!((scenario.name.as_str(), scenario.seed), ("kill-a-third", 0));
     assert_eq!((scenario.network, scenario.node), (Network::default(), NodeConfig::default()));
     let lookup = Lookup {
         count: 5,

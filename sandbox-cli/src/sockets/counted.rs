@@ -7,14 +7,12 @@ use routing_core::effect::Target;
 use routing_core::heard::Heard;
 use routing_core::id::Grid;
 use routing_core::message::Message;
+use routing_core::wire::frame_len;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use transport_sim::network::{Counters, Traffic};
 use transport_tcp::TcpConnection;
-
-/// What the length of a frame adds to each message. TLS adds its own, which is not counted.
-const FRAME_OVERHEAD: u64 = 4;
 
 /// What all nodes have counted.
 #[derive(Default)]
@@ -69,8 +67,9 @@ impl Counted {
     }
 }
 
+/// What a message is on a link. TLS adds its own, which is not counted.
 fn traffic(message: &Message) -> Traffic {
-    Traffic { messages: 1, bytes: message.encoded_len() as u64 + FRAME_OVERHEAD }
+    Traffic { messages: 1, bytes: frame_len(message) as u64 }
 }
 
 #[async_trait]

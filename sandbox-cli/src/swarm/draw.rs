@@ -138,7 +138,6 @@ pub fn draw(seed: u64, run: u32) -> Drawn {
         name: format!("swarm-{seed}-{run}"),
         file: String::new(),
         seed: draws.rng.next_u64() >> 32,
-        tick: Ticks::millis(1),
         network: Network { delay: draws.delay(), ..Network::default() },
         node,
         steps: Vec::new(),

@@ -1,7 +1,7 @@
 //! What a turn wants done, carried out: links asked for, and messages on their way.
 
 use super::slots::{Live, Runner};
-use super::{Condition, Event, FRAME_OVERHEAD, Finished, Network, NodeIndex};
+use super::{Condition, Event, Finished, Network, NodeIndex};
 use crate::network::DIAL_TIMEOUT;
 use routing_core::contact::Contact;
 use routing_core::effect::{Effect, Effects, Target};
@@ -9,6 +9,7 @@ use routing_core::heard::{Heard, LossReason};
 use routing_core::id::Grid;
 use routing_core::message::Message;
 use routing_core::time::{Tick, Ticks};
+use routing_core::wire::FRAME_OVERHEAD;
 use std::sync::Arc;
 
 impl Network {
@@ -189,7 +190,7 @@ impl Network {
     }
 
     fn send(&mut self, now: Tick, from: NodeIndex, to: Grid, message: Message, length: u64, opens_link: bool) {
-        let bytes = length + FRAME_OVERHEAD;
+        let bytes = length + FRAME_OVERHEAD as u64;
         self.counters.sent.add(bytes);
         let receiver = self.index_of(&to);
         if message.is_for_operation() {

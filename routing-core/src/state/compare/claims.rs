@@ -101,8 +101,14 @@ fn count(key: &Key, mut votes: Vec<Vote>) -> Option<Copy> {
 impl Core {
     /// Whether this node does not take what it hears under `key`, but waits for the votes of its fellow holders.
     pub(super) fn is_voted_on(&self, votes: &mut ClaimVotes, key: &Key) -> bool {
-        if key.kind != Kind::Claim || self.newcomer.is_some() || self.absent.is_empty() {
-            return key.kind == Kind::Claim && self.newcomer.is_some();
+        if key.kind != Kind::Claim {
+            return false;
+        }
+        if self.newcomer.is_some() {
+            return true;
+        }
+        if self.absent.is_empty() {
+            return false;
         }
         if let Some(is_new) = votes.is_new.get(key) {
             return *is_new;
