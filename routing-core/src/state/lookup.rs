@@ -208,6 +208,10 @@ impl Lookup {
         if self.is_home(target) {
             return self.on_home_linked(core, contact);
         }
+        // Entry points that were still being dialled have nothing to say any more.
+        if self.confirming.is_some() {
+            return true;
+        }
         self.dialled = self.dialled.saturating_sub(1);
         if core.is_worth_knowing(contact) {
             // Dialled at another address than its card names, it is dialled there before it counts.
@@ -230,6 +234,9 @@ impl Lookup {
     pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> bool {
         if self.is_home(target) {
             return self.end_unconfirmed(core, None);
+        }
+        if self.confirming.is_some() {
+            return true;
         }
         self.dialled = self.dialled.saturating_sub(1);
         self.advance(core, 0)
@@ -302,31 +309,26 @@ impl Lookup {
     }
 
     pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+        let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
         if core.now >= self.deadline {
-            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
             let is_settled = self.confirming.take().is_some_and(|confirming| confirming.is_settled);
             self.finish(core, depth, is_settled);
             return false;
         }
-        if self.retry.take_if(|retry| core.now >= *retry).is_some() {
+        let is_retried = self.retry.take_if(|retry| core.now >= *retry).is_some();
+        let is_late = self.hedge.take_if(|hedge| core.now >= *hedge).is_some();
+        if is_retried {
             self.search.begin_again();
-            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
-            return self.advance(core, depth);
         }
-        if self.hedge.is_some_and(|hedge| core.now >= hedge) {
-            self.hedge = None;
-            if self.search.has_arrived() {
-                self.is_hedged = true;
-                if self.consistency != Consistency::All {
-                    self.search.on_late();
-                }
-            } else {
-                self.search.on_overdue();
+        if is_late && self.search.has_arrived() {
+            self.is_hedged = true;
+            if self.consistency != Consistency::All {
+                self.search.on_late();
             }
-            let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
-            return self.advance(core, depth);
+        } else if is_late {
+            self.search.on_overdue();
         }
-        true
+        !(is_retried || is_late) || self.advance(core, depth)
     }
 
     /// Ends the lookup if enough has been heard, else asks whom it takes. `led_by` is the depth of what was heard.

@@ -434,17 +434,17 @@ impl Register {
     }
 
     pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
-        if self.retry.take_if(|retry| core.now >= *retry).is_some() {
+        let is_retried = self.retry.take_if(|retry| core.now >= *retry).is_some();
+        if is_retried {
             for lane in self.lanes.iter_mut().filter(|lane| lane.is_paused) {
                 lane.is_paused = false;
                 if let Some(search) = &mut lane.search {
                     search.begin_again();
                 }
             }
-            return self.advance(core, self.depth);
         }
-        if self.gathered.is_due(core.now) {
-            return self.advance(core, self.depth);
+        if (is_retried || self.gathered.is_due(core.now)) && !self.advance(core, self.depth) {
+            return false;
         }
         if core.now < self.deadline {
             return true;

@@ -24,7 +24,7 @@ fn copy(record: &Arc<Record>) -> Copy {
     Copy { record: record.clone(), rival: None, age: Ticks(0) }
 }
 
-fn found(id: RequestId, contacts: &[Arc<Contact>]) -> Message {
+pub(super) fn found(id: RequestId, contacts: &[Arc<Contact>]) -> Message {
     let named = contacts.iter().map(|contact| Named { contact: contact.clone(), is_hearsay: false });
     Message::Found(Found {
         id,

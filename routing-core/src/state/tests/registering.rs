@@ -123,3 +123,26 @@ fn holders_that_come_to_light_do_not_wait_for_somebody_silent_for_long() {
     let Outcome::Registered(Ok(registered)) = world.outcome(id) else { panic!("not registered") };
     assert!(registered.records.iter().all(|record| record.is_acknowledged));
 }
+
+#[test]
+fn two_timers_of_an_operation_that_fall_on_one_tick_are_both_heeded() {
+    // Whoever is asked answers, and knows nobody: the way is asked for again after a second, 1,030 ticks after the start.
+    let mute = |message: &Message| match message {
+        Message::Find(find) => Some(hostile::found(find.id, &[])),
+        _ => None,
+    };
+    let mut world = World::new(NodeConfig { register_deadline: Ticks(1_020), ..NodeConfig::default() });
+    let liar = world.start();
+    world.liars.insert(liar, mute);
+    let client = world.client(&[liar]);
+    let outcome = world.perform(client, Operation::Register(vec![place(&mut user(1), "n0.example")]));
+    assert!(matches!(outcome, Outcome::Registered(Ok(registered)) if !registered.records[0].is_acknowledged));
+    for answer_timeout_min in 480..530 {
+        let config = NodeConfig { answer_timeout_min: Ticks(answer_timeout_min), ..NodeConfig::default() };
+        let mut world = World::new(config);
+        let liar = world.start();
+        world.liars.insert(liar, mute);
+        let client = world.client(&[liar]);
+        world.lookup(client, user(1).guid().into(), Consistency::All);
+    }
+}

@@ -17,6 +17,8 @@ pub(crate) struct World {
     pub(crate) outcomes: BTreeMap<OperationId, Outcome>,
     /// All messages handed over: from, to, what.
     pub(crate) sent: Vec<(usize, Grid, Message)>,
+    /// All links asked for: by whom, to where.
+    pub(crate) dialled: Vec<(usize, Target)>,
     /// What nodes dropped, and what they said of themselves.
     pub(crate) forgotten: Vec<(usize, Key)>,
     pub(crate) notices: Vec<(usize, Notice)>,
@@ -45,6 +47,7 @@ impl World {
             slow: BTreeMap::new(),
             outcomes,
             sent,
+            dialled: Vec::new(),
             forgotten: Vec::new(),
             notices: Vec::new(),
             homes: BTreeMap::new(),
@@ -179,6 +182,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Request(target) => {
+                    self.dialled.push((index, target.clone()));
                     let is_it = |contact: &Arc<Contact>| *contact.address() == target.address;
                     match self.contacts.iter().position(is_it).filter(|peer| self.nodes[*peer].is_some()) {
                         Some(peer) => {
