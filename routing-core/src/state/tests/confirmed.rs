@@ -98,3 +98,19 @@ fn a_home_server_cannot_bring_a_lesser_record() {
     let answer = world.lookup(asker, record.key(), Consistency::Confirmed);
     assert_eq!((answer.record.as_ref(), answer.is_confirmed), (Some(&newer), false));
 }
+
+#[test]
+fn entry_points_that_prove_unreachable_while_the_home_server_is_asked_change_nothing() {
+    let (mut world, _, record, home) = world();
+    let entries: Vec<usize> = (0..20).filter(|node| *node != home).take(4).collect();
+    for dead in &entries[1..] {
+        world.nodes[*dead] = None;
+    }
+    world.slow.insert(home, 1_500);
+    let before = world.dialled.len();
+    let client = world.client(&entries);
+    let answer = world.lookup(client, record.key(), Consistency::Confirmed);
+    assert_eq!((answer.verdict, answer.is_confirmed), (Verdict::Found, true));
+    let home = world.target(home);
+    assert_eq!(world.dialled[before..].iter().filter(|(from, to)| *from == client && *to == home).count(), 1);
+}
