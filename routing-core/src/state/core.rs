@@ -494,7 +494,7 @@ impl Core {
         for (entry, place) in &view.others {
             tally.add(*place, entry.group(), compared.contains(&entry.contact().grid()));
         }
-        (own_place, view.others.is_empty() || tally.is_majority())
+        (own_place, tally.is_majority())
     }
 
     /// Merges a copy into the store, keeps what changed, and tells of conflicts.

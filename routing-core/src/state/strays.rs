@@ -24,8 +24,11 @@ use std::sync::Arc;
 impl Core {
     /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
     /// widened; `None` while most of the holders cannot be reached, those who were given up included: they may be on the
-    /// other side of a cut.
+    /// other side of a cut; and while this node is new, and may not know who they are.
     fn lasting_place(&self, key: &Key) -> Option<Place> {
+        if self.newcomer.is_some() {
+            return None;
+        }
         let (groups, scale) = (self.config.holders_of(key.kind), self.table.scale_floor());
         let view = self.view_of(&key.id, groups, scale, |_| true);
         let distance = |grid: Grid| grid.0.prefix() ^ key.id.prefix();

@@ -425,6 +425,39 @@ fn absent_and_unreachable_are_told_apart_when_nodes_die() {
 }
 
 #[test]
+fn a_node_that_reaches_nobody_yet_does_not_say_that_there_is_nothing() {
+    let mut world = World::of(12, 4);
+    let newcomer = world.start();
+    let nowhere = Target::address("nowhere.example".parse().unwrap());
+    world.ask(newcomer, Operation::Join(vec![nowhere]));
+    let answer = world.lookup(newcomer, user(1).guid().into(), Consistency::Quorum);
+    assert_eq!((answer.verdict, answer.is_settled), (Verdict::Unreachable, false));
+}
+
+#[test]
+fn what_is_written_to_a_node_that_is_not_in_yet_reaches_its_holders_once_it_is() {
+    let mut world = World::of(12, 4);
+    let newcomer = world.start();
+    let id = world.ask(newcomer, Operation::Join(vec![Target::address("nowhere.example".parse().unwrap())]));
+    let client = world.client(&[newcomer]);
+    let record = (1..).map(|seed| place(&mut user(seed), "elsewhere.example"));
+    let mut far = record.filter(|record| {
+        world.nearest(&record.key().id)[..6].iter().all(|other| {
+            record.key().id.distance(&world.grid(*other).0) < record.key().id.distance(&world.grid(newcomer).0)
+        })
+    });
+    let record = far.next().unwrap();
+    drop(far);
+    world.register(client, std::slice::from_ref(&record));
+    assert!(world.node(newcomer).store().get(&record.key()).is_some());
+    world.ask(newcomer, Operation::Cancel(id));
+    assert!(matches!(world.perform(newcomer, Operation::Join(vec![world.target(0)])), Outcome::Joined(Ok(_))));
+    world.run(world.config.compare_every.0 * 3);
+    let holders = world.holders(&record.key());
+    assert!(world.nearest(&record.key().id)[..4].iter().all(|holder| holders.contains(holder)), "{holders:?}");
+}
+
+#[test]
 fn every_operation_ends_by_its_deadline_though_all_others_are_dead() {
     let mut world = World::of(6, 4);
     let record = place(&mut user(1), "n1.example");
