@@ -350,8 +350,9 @@ impl Register {
                 }
                 None => (HolderSaid::Silent, None, false),
             };
+            let is_of_later_format = greater.as_ref().is_some_and(|greater| greater.is_of_later_format());
             let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
-            if !is_believed {
+            if !is_believed && !is_of_later_format {
                 core.blame(pending.peer.grid());
             }
             let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };

@@ -271,6 +271,32 @@ fn an_old_record_said_to_be_greater_does_not_spoil_a_registration() {
     assert_eq!(world.node(asker).stats().peers_misbehaved, counted + 1);
 }
 
+#[test]
+fn a_holder_that_has_a_record_of_a_later_format_is_not_to_blame_for_saying_so() {
+    fn later(message: &Message) -> Option<Message> {
+        let Message::Store(store) = message else { return None };
+        let mut bytes = place(&mut user(1), "n1.example").to_bytes();
+        bytes[0] ^= 3;
+        let record = Arc::new(Record::from_bytes(&bytes).unwrap());
+        let results = store
+            .items
+            .iter()
+            .map(|_| StoreResult { verdict: StoreVerdict::Newer(Arc::new(copy(&record))), sees_other_set: false });
+        Some(Message::Stored(Stored { id: store.id, results: results.collect(), contacts: List::default() }))
+    }
+    let mut world = World::of(8, 4);
+    let record = place(&mut user(1), "n1.example");
+    let holders = world.nearest(&record.key().id);
+    world.liars.insert(holders[0], later);
+    let counted = world.node(holders[6]).stats().peers_misbehaved;
+    assert!(world.register(holders[6], &[record]).records[0].is_acknowledged, "by the other three");
+    world.run(5_000);
+    assert!(world.sent.iter().any(|(from, to, message)| {
+        *from == holders[6] && *to == world.grid(holders[0]) && matches!(message, Message::Store(_))
+    }));
+    assert_eq!(world.node(holders[6]).stats().peers_misbehaved, counted);
+}
+
 /// Answers everything with something that was not asked for.
 fn cross(message: &Message) -> Option<Message> {
     Some(match message {
