@@ -507,7 +507,7 @@ impl Core {
         let is_foreign = self.look_for_room(copy);
         let kept = self.store.put_from(copy, self.now, Origin { is_foreign, ..origin });
         for key in kept.dropped {
-            self.effect(Effect::Forget(key));
+            self.on_dropped(key);
         }
         match &kept.verdict {
             StoreVerdict::Refused(crate::message::Refusal::Invalid) => self.stats.records_invalid += 1,
@@ -528,6 +528,13 @@ impl Core {
         let held = self.store.get(&copy.record.key()).map(|stored| stored.held().record().clone());
         self.take_home(held.as_ref().unwrap_or(&copy.record));
         kept.verdict
+    }
+
+    /// A record is not held any more.
+    pub(super) fn on_dropped(&mut self, key: Key) {
+        self.mark(key, false);
+        self.fellowship.on_dropped(&key);
+        self.effect(Effect::Forget(key));
     }
 
     /// Before a full store takes in a new record: looks whether this node still is a holder of some of what it has. Says

@@ -44,6 +44,12 @@ impl Fellowship {
         self.on_offered(key);
     }
 
+    /// A record is not held any more.
+    pub(super) fn on_dropped(&mut self, key: &Key) {
+        self.reaches.remove(key);
+        self.doubted.remove(key);
+    }
+
     /// Somebody hands over what is held already. This node may have become a holder since it looked: who is to inherit a
     /// record has it before the leaver is gone.
     pub(crate) fn on_offered(&mut self, key: &Key) {
@@ -97,6 +103,14 @@ impl Fellowship {
     /// was the same is the same.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
+    }
+}
+
+#[cfg(test)]
+impl Fellowship {
+    /// Of how many keys something is remembered.
+    pub(super) fn known(&self) -> usize {
+        self.reaches.len() + self.doubted.len()
     }
 }
 

@@ -21,6 +21,10 @@ use crate::state::requests::{Pending, Purpose};
 use crate::store::digest;
 use std::sync::Arc;
 
+/// How many are looked at in one turn, each of which may cost two questions and two records: anybody can write what this node does not
+/// hold.
+const STRAYS_AT_ONCE: usize = 64;
+
 impl Core {
     /// What this node is to `key` among all that it knows, whether they answer or not, and wherever somebody may see the set
     /// widened; `None` while most of the holders cannot be reached, those who were given up included: they may be on the
@@ -63,17 +67,21 @@ impl Core {
         }
     }
 
-    fn mark(&mut self, key: Key, is_stray: bool) {
+    pub(super) fn mark(&mut self, key: Key, is_stray: bool) {
         let is_changed = if is_stray { self.strays.insert(key) } else { self.strays.remove(&key) };
         if is_changed {
             self.effect(Effect::Stray(key, is_stray));
         }
     }
 
-    /// Gives each stray to its holders, if most of them can be reached.
-    pub(super) fn hand_over_strays(&mut self) {
+    /// Gives the next few strays from `from` on to their holders, if most of these can be reached. Says from which on it has to
+    /// go on.
+    pub(super) fn hand_over_strays(&mut self, from: Key) -> Option<Key> {
         let mut homeless = Vec::new();
-        for key in self.strays.clone() {
+        let mut following = self.strays.range(from..).copied();
+        let due: Vec<Key> = following.by_ref().take(STRAYS_AT_ONCE).collect();
+        let next = following.next();
+        for key in due {
             let Some(stored) = self.store.get(&key) else {
                 self.mark(key, false);
                 continue;
@@ -98,6 +106,7 @@ impl Core {
                 self.ask(&holder, false, Purpose::Stray(key), 0, |id| Message::Compare(Compare { id, range }));
             }
         }
+        next
     }
 
     /// A holder says whether it has this: if not, or something else, it is given it.

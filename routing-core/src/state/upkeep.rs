@@ -17,7 +17,7 @@ use super::core::Core;
 use super::requests::Purpose;
 use crate::contact::Contact;
 use crate::effect::Notice;
-use crate::id::Grid;
+use crate::id::{Grid, Key};
 use crate::table::Entry;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
@@ -31,6 +31,8 @@ pub(super) use refill::ask_whom_else;
 
 /// What a comparison costs where nothing differs: question and answer with their framing, in bytes.
 const COMPARISON_BYTES: usize = 96;
+/// How long between two looks at some strays.
+const STRAYS_PAUSE: Ticks = Ticks::seconds(1);
 /// The least pause between two probes of one sweep.
 const PROBE_PAUSE: Ticks = Ticks(100);
 /// The least pause between two probes of neighbours that have not answered yet, and between two urgent comparisons.
@@ -95,6 +97,8 @@ pub(crate) struct Upkeep {
     /// Up to which change of the fellowship it has compared.
     compared: Option<u64>,
     pub(crate) compare_wake: Option<Tick>,
+    /// When some strays are looked at next, and from which on.
+    strays: Option<(Tick, Box<Key>)>,
     /// When somebody who was given up is tried.
     revive_wake: Option<Tick>,
     /// How many neighbours have fallen silent since then.
@@ -141,8 +145,9 @@ impl Upkeep {
 
     pub(super) fn next_wake(&self) -> Option<Tick> {
         let rejoin_wake = self.rejoin_wake.as_ref().map(|(wake, _)| *wake);
-        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake, rejoin_wake];
-        wakes.into_iter().flatten().min()
+        let strays_wake = self.strays.as_ref().map(|(wake, _)| *wake);
+        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake];
+        wakes.into_iter().chain([rejoin_wake, strays_wake]).flatten().min()
     }
 
     /// Whether somebody so far away (in leading 64 bits) belongs to the own neighbourhood.
@@ -168,6 +173,10 @@ impl Upkeep {
     pub(super) fn on_wake(&mut self, core: &mut Core, comparisons: &mut Comparisons) {
         if self.compare_wake.is_some_and(|wake| core.now >= wake) {
             self.compare_next(core, comparisons);
+        }
+        if let Some((_, from)) = self.strays.take_if(|(wake, _)| core.now >= *wake) {
+            let next = core.hand_over_strays(*from);
+            self.strays = next.map(|next| (core.now + STRAYS_PAUSE, Box::new(next)));
         }
         if self.revive_wake.is_some_and(|wake| core.now >= wake) {
             self.revive_one(core);
@@ -259,7 +268,7 @@ impl Upkeep {
                     core.notify(Notice::NeighbourLost(lost));
                 }
             }
-            core.hand_over_strays();
+            self.strays = self.strays.take().or(core.strays.first().map(|first| (core.now, Box::new(*first))));
             self.haste = if self.haste == Haste::Called { Haste::Urgent } else { Haste::None };
             if self.haste == Haste::Urgent {
                 self.hastened = Some(core.now);

@@ -7,7 +7,6 @@
 use super::Comparisons;
 use crate::ballot::Ballot;
 use crate::contact::Contact;
-use crate::effect::Effect;
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{Brief, Copy};
 use crate::record::Held;
@@ -185,7 +184,7 @@ impl Core {
             let is_anothers = |stored: &StoredRecord| stored.held().record().guid() != copy.record.guid();
             if self.store.get(&key).is_some_and(is_anothers) {
                 self.store.remove(&key);
-                self.effect(Effect::Forget(key));
+                self.on_dropped(key);
             }
             self.keep(&copy);
         }

@@ -1,6 +1,7 @@
 //! Nodes that are not there for a while: their places are kept, and nothing moves because of them.
 
 use super::*;
+use crate::message::Store;
 
 /// How many copies were given outside of any operation since then.
 fn moved(world: &World, before: usize) -> usize {
@@ -238,6 +239,43 @@ fn what_was_written_while_most_holders_were_out_of_reach_is_theirs_once_they_are
     world.run(world.config.compare_every.0 * 3);
     assert!(holders[..3].iter().all(|holder| has_it(&world, *holder)));
     assert!(world.nodes.iter().flatten().all(|node| node.core.strays.is_empty()), "each was handed on once");
+}
+
+#[test]
+fn however_much_is_kept_in_place_of_others_it_is_handed_on_some_at_a_time() {
+    let mut world = World::of(30, 4);
+    world.run(60_000);
+    let writer = world.grid(7);
+    let records = (0..400).map(|seed| place(&mut user(seed), "nowhere.example"));
+    // Node 3 is far from being a holder.
+    let records: Vec<_> = records.filter(|record| !world.nearest(&record.key().id)[..8].contains(&3)).collect();
+    let items = records.iter().map(|record| StoreItem {
+        copy: Copy { record: record.clone(), rival: None, age: Ticks(0) },
+        set: crate::holders::SetName::of([1].into_iter()),
+    });
+    let items: Vec<_> = items.collect();
+    world.hear(
+        3,
+        Heard::Message(writer, Message::Store(Store { id: RequestId(1), items: items.into_iter().collect() })),
+    );
+    assert!(records.len() > 200 && world.node(3).core.strays.len() == records.len());
+    let (mut most, mut left) = (0, 0);
+    for _ in 0..world.config.compare_every.0 * 3 / 500 {
+        let before = world.sent.len();
+        world.run(500);
+        let asks = |(from, _, message): &&(usize, Grid, Message)| {
+            *from == 3 && matches!(message, Message::Compare(compare) if compare.range.bits == u8::MAX)
+        };
+        most = most.max(world.sent[before..].iter().filter(asks).count());
+        left = world.node(3).core.strays.len();
+    }
+    assert_eq!(left, 0);
+    assert!(most > 0 && most <= 2 * 2 * 64, "{most}, each perhaps twice");
+    world.run(world.config.compare_every.0 * 3);
+    for record in &records {
+        let holders = world.holders(&record.key());
+        assert!(world.nearest(&record.key().id)[..4].iter().all(|holder| holders.contains(holder)));
+    }
 }
 
 #[test]

@@ -65,3 +65,18 @@ fn nobody_takes_what_others_list_where_it_knows_far_fewer_than_there_are() {
     assert!(records.iter().map(&mut takes).all(|(_, takes)| !takes), "it is told of ten thousand and knows eleven");
     assert_eq!(before, (true, true));
 }
+
+#[test]
+fn what_a_full_store_has_dropped_is_forgotten_by_all_that_remembers_it() {
+    let mut world = World::with(4, NodeConfig { holders: 4, records_max: 20, ..NodeConfig::default() });
+    for batch in 0..25 {
+        let records: Vec<_> = (batch * 20..batch * 20 + 20).map(|seed| place(&mut user(seed), "n1.example")).collect();
+        world.register(2, &records);
+        world.run(5_000);
+        let core = &mut world.nodes[0].as_mut().unwrap().core;
+        core.find_fellows();
+        let held = core.store.len();
+        assert!(core.fellowship.known() <= held, "{} of {held}", core.fellowship.known());
+        assert!(core.strays.iter().all(|key| core.store.get(key).is_some()));
+    }
+}
