@@ -195,6 +195,10 @@ fn where_a_table_leaves_some_out_it_asks_who_else_is_in_its_own_slice() {
         table.remove(grid);
     });
     assert!(question(&mut world, 0).1.part.start.common_bits(&empty) >= 2);
+    // As long as answers bring somebody for that, the own slice waits.
+    let node = world.nodes[0].as_mut().unwrap();
+    node.upkeep.on_refilled(node.core.now, Account::Repair, 16);
+    assert!(question(&mut world, 2).1.part.start.common_bits(&empty) >= 2);
     let (peer, Sample { id, part }) = question(&mut world, 2);
     assert!(part.start.common_bits(&own) >= bits.into());
     assert_eq!((part.bits, part.known.len()), (bits, known.len()));

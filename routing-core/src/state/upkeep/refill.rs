@@ -2,8 +2,9 @@
 //!
 //! Whoever comes next in the far sweep is asked about a part of the keyspace, and told by two bytes each who is known there, so
 //! that the answer holds nobody else. So everybody is asked as often as anybody; only where a table leaves some out, every other
-//! question goes to somebody next to the part, and half of them are about the own slice, in which all are to be known. Neighbours
-//! that do not see the same neighbourhood are asked so, too, about that. Reasons: decisions 0024 and 0026.
+//! question goes to somebody next to the part, and half of them are about the own slice, in which all are to be known, unless
+//! asking about others brings somebody each time. Neighbours that do not see the same neighbourhood are asked so, too, about
+//! that. Reasons: decisions 0024 and 0026.
 
 use super::sweeps::ask_for_a_word;
 use super::{PROBE_PAUSE, Upkeep};
@@ -86,10 +87,12 @@ impl Upkeep {
     }
 
     /// Where more contacts are wanted. While there is room for everybody, all parts of the keyspace in turn; else a drawn one of the
-    /// own slice, and as often one of those outside in which too few are known, if there are such.
+    /// own slice, and as often one of those outside in which too few are known, if there are such; one of these in any case where
+    /// the last answer has brought somebody for one: that is soon, and the own slice has the pace of upkeep.
     pub(crate) fn next_gap(&self, core: &mut Core) -> Gap {
         let is_partial = core.table.is_partial();
-        let outside = if is_partial && self.refill_part & 2 == 0 { drawn_gap(core) } else { None };
+        let is_outside_first = self.refill_pause == REFILL_PAUSE || self.refill_part & 2 == 0;
+        let outside = if is_partial && is_outside_first { drawn_gap(core) } else { None };
         if let Some(gap) = outside {
             return gap;
         }
