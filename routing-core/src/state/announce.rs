@@ -12,17 +12,16 @@
 //! holder is at the end of this file: only who is at the domain in question is told anything.
 
 use super::NodeState;
-use super::compare::part;
+use super::compare::difference;
 use super::core::Core;
 use super::operations::Running;
 use super::register::{Register, Registered, Registration};
 use super::requests::Pending;
 use crate::domain::Domain;
 use crate::effect::{Effect, Notice, OperationId, Outcome};
-use crate::id::{Grid, Guid, Id, Key, Kind};
-use crate::message::{Brief, Compared, Difference, Fetched, Found, KEYS_MAX, Range, Stored, UsersOf};
+use crate::id::{Grid, Guid, Id, Kind};
+use crate::message::{Brief, Compared, Difference, Fetched, Found, Range, Stored, UsersOf};
 use crate::record::Record;
-use crate::store::digest;
 use crate::time::{Tick, Ticks};
 use rand_core::Rng;
 use std::sync::Arc;
@@ -262,27 +261,17 @@ impl Core {
     pub(super) fn announced(&mut self, from: Grid, range: &Range, users: &UsersOf) -> Difference {
         let UsersOf { domain, scale } = users;
         let is_theirs = self.speaks_for(&from, domain);
-        let named = self.store.range(Kind::User, &range.start, range.bits);
-        let named = named.filter(|(_, stored)| is_theirs && stored.held().record().home() == Some(domain));
+        let named = is_theirs.then(|| self.store.range(Kind::User, &range.start, range.bits)).into_iter().flatten();
+        let named = named.filter(|(_, stored)| stored.held().record().home() == Some(domain));
         let briefs: Vec<Brief> = named
             .filter(|(key, _)| self.is_holder_by(key, *scale))
             .map(|(key, stored)| Brief::of(*key, stored.held().record(), stored.held().rival()))
             .collect();
-        if digest(briefs.iter().copied()) == range.digest {
-            for brief in &briefs {
-                self.store.announce(&brief.key, self.now);
-            }
-            return Difference::Same;
+        let difference = difference(&briefs, range);
+        if matches!(difference, Difference::Same) {
+            briefs.iter().for_each(|brief| self.store.announce(&brief.key, self.now));
         }
-        // Where so many leading bits are shared there is nothing to be split.
-        if briefs.len() <= KEYS_MAX || range.bits > u8::MAX - 4 {
-            return Difference::Listing(briefs.into_iter().collect());
-        }
-        Difference::Split(Arc::new(std::array::from_fn(|index| {
-            let (low, high) = part(&range.start, range.bits, index as u8).slice(range.bits + 4);
-            let in_part = |key: &Key| low <= key.id && key.id <= high;
-            digest(briefs.iter().filter(|brief| in_part(&brief.key)).copied())
-        })))
+        difference
     }
 }
 

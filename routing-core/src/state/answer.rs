@@ -1,17 +1,18 @@
 //! What others ask: requests are answered at once, out of table and store, without waiting for anybody.
 
 use super::budget::Account;
+use super::compare::difference;
 use super::core::{Core, View};
 use super::proof::Announcement;
 use crate::effect::Effect;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Guid, Id, Key, Kind};
 use crate::message::{
-    Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Copy, Difference, Fetch, Fetched, Find, Found, KEYS_MAX, List,
-    Mark, Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
+    Brief, CONTACTS_MAX, COPIES_MAX, Compare, Compared, Copy, Difference, Fetch, Fetched, Find, Found, List, Mark,
+    Message, Named, Refusal, Sample, Sampled, Standing, Store, StoreResult, StoreVerdict, Stored, Want,
 };
 use crate::record::Record;
-use crate::store::{Origin, digest};
+use crate::store::Origin;
 use crate::table::Entry;
 use crate::time::Ticks;
 use crate::wire;
@@ -214,7 +215,6 @@ impl Core {
             }
             return;
         }
-        let bits = u32::from(range.bits);
         self.find_fellows();
         let briefs: Vec<Brief> = if range.bits == u8::MAX {
             // That is about one key, by somebody who may be no holder of it.
@@ -223,23 +223,12 @@ impl Core {
                 .filter_map(|kind| self.store.brief(&Key { kind: *kind, id: range.start }))
                 .collect()
         } else {
-            self.shared(from, range.start, bits).collect()
+            self.shared(from, &range.start, range.bits).collect()
         };
-        let difference = if digest(briefs.iter().copied()) == range.digest {
-            if bits == 0 {
-                self.fellowship.on_agreed(&from);
-            }
-            Difference::Same
-        } else {
-            if briefs.len() <= KEYS_MAX || bits + 4 > 256 {
-                Difference::Listing(briefs.into_iter().collect::<List<Brief, KEYS_MAX>>())
-            } else {
-                Difference::Split(Arc::new(std::array::from_fn(|part| {
-                    let start = crate::state::compare::part(&range.start, range.bits, part as u8);
-                    digest(briefs.iter().copied().filter(|brief| brief.key.id.common_bits(&start) >= bits + 4))
-                })))
-            }
-        };
+        let difference = difference(&briefs, range);
+        if range.bits == 0 && matches!(difference, Difference::Same) {
+            self.fellowship.on_agreed(&from);
+        }
         self.reply(from, Message::Compared(Compared { id: compare.id, difference }));
     }
 

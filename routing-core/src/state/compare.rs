@@ -22,7 +22,8 @@ use crate::effect::Notice;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{
-    Brief, Compare, Compared, Copy, Difference, Fetched, Message, Range, Refusal, Store, StoreItem, StoreVerdict,
+    Brief, Compare, Compared, Copy, Difference, Fetched, KEYS_MAX, Message, Range, Refusal, Store, StoreItem,
+    StoreVerdict,
 };
 use crate::record::Held;
 use crate::store::digest;
@@ -73,6 +74,9 @@ impl Comparisons {
     }
 }
 
+/// Ranges that share more leading bits are not split any more.
+pub(super) const SPLIT_BITS_MAX: u8 = 60;
+
 /// The sub-range number `part` of 16 of the keys that share the leading `bits` of `start`.
 pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
     (0..4).fold(*start, |id, bit| {
@@ -80,6 +84,21 @@ pub(super) fn part(start: &Id, bits: u8, part: u8) -> Id {
         let is_set = id.0[(index / 8) as usize] & (0x80 >> (index % 8)) != 0;
         if is_set == (part & (8 >> bit) != 0) { id } else { id.flip(index) }
     })
+}
+
+/// How what is listed here differs from what the asker has in `range`. Too many to be listed are split, as long as that is of use.
+pub(super) fn difference(briefs: &[Brief], range: &Range) -> Difference {
+    if digest(briefs.iter().copied()) == range.digest {
+        return Difference::Same;
+    }
+    if briefs.len() <= KEYS_MAX || range.bits > SPLIT_BITS_MAX {
+        return Difference::Listing(briefs.iter().copied().collect());
+    }
+    Difference::Split(Arc::new(std::array::from_fn(|index| {
+        let start = part(&range.start, range.bits, index as u8);
+        let shared_bits = u32::from(range.bits) + 4;
+        digest(briefs.iter().copied().filter(|brief| brief.key.id.common_bits(&start) >= shared_bits))
+    })))
 }
 
 impl Core {
@@ -129,7 +148,7 @@ impl Core {
     fn compare(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, start: Id, bits: u8) {
         let grid = fellow.grid();
         self.find_fellows();
-        let range = Arc::new(Range { start, bits, digest: digest(self.shared(grid, start, bits.into())), users: None });
+        let range = Arc::new(Range { start, bits, digest: digest(self.shared(grid, &start, bits)), users: None });
         comparisons.awaited.entry(grid).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Compare(start, bits), 0, |id| Message::Compare(Compare { id, range }));
     }
@@ -163,9 +182,9 @@ impl Core {
             Difference::Split(digests) => {
                 let (start, bits) = range;
                 // A hostile peer could split for ever: the parts must stay within the keyspace.
-                for (index, theirs) in digests.iter().enumerate().filter(|_| bits <= 60) {
+                for (index, theirs) in digests.iter().enumerate().filter(|_| bits <= SPLIT_BITS_MAX) {
                     let start = part(&start, bits, index as u8);
-                    if digest(self.shared(fellow.grid(), start, u32::from(bits) + 4)) != *theirs {
+                    if digest(self.shared(fellow.grid(), &start, bits + 4)) != *theirs {
                         self.compare(comparisons, fellow, start, bits + 4);
                     } else {
                         self.note_same(&mut comparisons.claims, fellow, (start, bits + 4));
@@ -199,7 +218,7 @@ impl Core {
         // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
         // ask for it themselves.
         if self.newcomer.is_none() {
-            let shared = self.shared(fellow.grid(), start, bits.into()).map(|brief| brief.key);
+            let shared = self.shared(fellow.grid(), &start, bits).map(|brief| brief.key);
             // Keys that it does not take this node for a holder of are not in its list.
             let are_both = |key: &Key| [fellow.grid(), self.grid()].iter().all(|grid| self.is_clear_holder(key, grid));
             let mut missing_there: Vec<Key> = shared.filter(|key| !listed.contains(key)).filter(are_both).collect();
@@ -362,6 +381,34 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_much_to_be_listed_is_split_into_the_digests_of_sixteen_parts() {
+        let start = Id::of(b"somewhere");
+        let brief = |number: u32| {
+            let (low, high) = start.slice(8);
+            let Id(drawn) = Id::of(&number.to_be_bytes());
+            let id = Id(std::array::from_fn(|at| low.0[at] | (drawn[at] & (low.0[at] ^ high.0[at]))));
+            Brief { key: Key { kind: Kind::User, id }, hash: number.into() }
+        };
+        let mut briefs: Vec<Brief> = (0..=KEYS_MAX as u32).map(brief).collect();
+        briefs.sort_unstable_by_key(|brief| brief.key);
+        let range = |bits, digest| Range { start, bits, digest, users: None };
+        let empty = digest(std::iter::empty());
+        let Difference::Split(digests) = difference(&briefs, &range(8, empty)) else { panic!("they are too many") };
+        for (index, found) in digests.iter().enumerate() {
+            let (low, high) = part(&start, 8, index as u8).slice(12);
+            let there = briefs.iter().copied().filter(|brief| low <= brief.key.id && brief.key.id <= high);
+            assert_eq!(*found, digest(there));
+        }
+        assert!(
+            matches!(difference(&briefs, &range(61, empty)), Difference::Listing(listed) if listed.len() == KEYS_MAX)
+        );
+        assert!(
+            matches!(difference(&briefs[1..], &range(8, empty)), Difference::Listing(listed) if *listed == briefs[1..])
+        );
+        assert!(matches!(difference(&briefs, &range(8, digest(briefs.iter().copied()))), Difference::Same));
+    }
 
     #[test]
     fn a_range_is_split_into_sixteen_parts_that_share_its_leading_bits() {

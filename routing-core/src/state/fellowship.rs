@@ -5,7 +5,7 @@
 
 use super::core::Core;
 use crate::holders::Place;
-use crate::id::{Grid, Id, Key};
+use crate::id::{Grid, Id, Key, Kind};
 use crate::message::Brief;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +31,21 @@ pub(crate) struct Fellowship {
 }
 
 impl Fellowship {
-    /// The keys that both this node and `peer` hold, as this node sees it, in order; of those that
-    /// [`Core::find_fellows`] saw.
-    fn shared_with(&self, peer: Grid) -> impl Iterator<Item = &Key> {
+    /// The keys that share the leading `bits` of `start` and that both this node, `own`, and `peer` hold, as this node sees it, in
+    /// order; of those that [`Core::find_fellows`] saw.
+    fn shared_with(&self, own: Grid, peer: Grid, start: &Id, bits: u8) -> impl Iterator<Item = &Key> {
         let place = peer.0.prefix();
-        self.reaches.iter().filter(move |(key, reach)| key.id.prefix() ^ place <= **reach).map(|(key, _)| key)
+        // Anybody may ask, as often as it likes: who is too far away to hold anything with this node costs no walk.
+        let may_share = !self.is_out_of_reach(own.0.prefix() ^ place);
+        let (low, high) = start.slice(bits);
+        let ranges = [Kind::User, Kind::Claim].map(|kind| Key { kind, id: low }..=Key { kind, id: high });
+        let held = ranges.into_iter().filter(move |_| may_share).flat_map(|range| self.reaches.range(range));
+        held.filter(move |(key, reach)| key.id.prefix() ^ place <= **reach).map(|(key, _)| key)
+    }
+
+    /// Whether whoever is so far away from this node holds none of its keys: both of a key's holders lie within its reach.
+    fn is_out_of_reach(&self, distance: u64) -> bool {
+        distance.leading_zeros() < self.reach_max.leading_zeros()
     }
 
     /// A record was kept, perhaps of a new key.
@@ -61,8 +71,7 @@ impl Fellowship {
     /// Somebody was met, is gone, is absent, or is back: the keys around it are doubted. `own` is this node.
     pub(crate) fn on_change(&mut self, own: &Grid, grid: &Grid) {
         let (own, prefix) = (own.0.prefix(), grid.0.prefix());
-        // All keys lie within the greatest reach of this node, so whoever is much farther away is far from each of them.
-        if self.reaches.is_empty() || (own ^ prefix).leading_zeros() < self.reach_max.leading_zeros() {
+        if self.reaches.is_empty() || self.is_out_of_reach(own ^ prefix) {
             return;
         }
         self.changes += 1;
@@ -116,8 +125,8 @@ impl Fellowship {
 
 impl Core {
     /// The names of what this node holds together with `peer`, of keys that share the leading `bits` of `start`.
-    pub(super) fn shared(&self, peer: Grid, start: Id, bits: u32) -> impl Iterator<Item = Brief> {
-        let keys = self.fellowship.shared_with(peer).filter(move |key| key.id.common_bits(&start) >= bits);
+    pub(super) fn shared(&self, peer: Grid, start: &Id, bits: u8) -> impl Iterator<Item = Brief> {
+        let keys = self.fellowship.shared_with(self.grid(), peer, start, bits);
         keys.filter_map(|key| self.store.brief(key))
     }
 
@@ -163,5 +172,33 @@ mod tests {
         assert_eq!(fellowship.agreed.1.len(), AGREED_MAX);
         fellowship.clear();
         assert!(!fellowship.has_agreed(&fellow));
+    }
+
+    #[test]
+    fn what_is_held_together_with_a_peer_is_what_lies_within_the_reach_of_both_whoever_asks() {
+        let mut rng = rng(2);
+        let own = Grid(id(&mut rng));
+        let mut fellowship = Fellowship::default();
+        for number in 0..2_000 {
+            // Keys around this node, each of which it holds by its own reach.
+            let key = crate::testing::id_near(&mut rng, &own.0, 4 + number % 8);
+            let reach = (key.prefix() ^ own.0.prefix()) * (1 + u64::from(number) % 3);
+            fellowship.reach_max = fellowship.reach_max.max(reach);
+            let kind = if number % 5 == 0 { Kind::Claim } else { Kind::User };
+            fellowship.reaches.insert(Key { kind, id: key }, reach);
+        }
+        let mut shared = 0;
+        for round in 0..200 {
+            let peer = Grid(crate::testing::id_near(&mut rng, &own.0, round % 12));
+            let (start, bits) = (crate::testing::id_near(&mut rng, &own.0, round % 7), (round % 9) as u8);
+            let is_shared = |(key, reach): &(&Key, &u64)| {
+                key.id.common_bits(&start) >= u32::from(bits) && key.id.prefix() ^ peer.0.prefix() <= **reach
+            };
+            let expected: Vec<&Key> = fellowship.reaches.iter().filter(is_shared).map(|(key, _)| key).collect();
+            let found: Vec<&Key> = fellowship.shared_with(own, peer, &start, bits).collect();
+            assert_eq!(found, expected);
+            shared += found.len();
+        }
+        assert!(shared > 1_000);
     }
 }

@@ -14,7 +14,7 @@ use super::{HolderSaid, Register, TRIES_MAX};
 use crate::domain::Domain;
 use crate::id::{Id, Key};
 use crate::message::{Brief, Compare, Compared, Difference, Fetch, Message, Range, RequestId, UsersOf};
-use crate::state::compare::part;
+use crate::state::compare::{SPLIT_BITS_MAX, part};
 use crate::state::core::Core;
 use crate::state::requests::{Pending, Purpose};
 use crate::store::digest;
@@ -145,7 +145,7 @@ impl Register {
             Difference::Split(_) => {
                 let (start, bits) = range;
                 check.splits += 1;
-                if check.splits > SPLITS_MAX || bits > 60 {
+                if check.splits > SPLITS_MAX || bits > SPLIT_BITS_MAX {
                     core.blame(pending.peer.grid());
                 } else {
                     let parts = (0..16).map(|index| (part(&start, bits, index), bits + 4));
