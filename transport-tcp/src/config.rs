@@ -58,7 +58,7 @@ pub struct TcpConfig {
     /// How many addresses of one name are tried.
     pub dial_addresses_max: u32,
     /// How long an address where nobody answered, or somebody else, is not dialled again; doubled with each failure, up
-    /// to `dial_backoff_max`. Short at first: whoever restarts is back in a moment.
+    /// to `dial_backoff_max`. Short at first: whoever restarts is back in a moment. With less than a second to go, a dial waits.
     pub dial_backoff: Ticks,
     /// The longest such wait. A minute: what is said to be at an address costs its owner one connection a minute.
     pub dial_backoff_max: Ticks,

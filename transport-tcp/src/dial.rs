@@ -10,9 +10,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use routing_core::effect::Target;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// For so long a dial waits until its address may be dialled again, instead of failing at once. Whoever asks again right after a
+/// failure wants to know whether the peer is there by now; to be told the first failure once more would count it twice.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Names one dial.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -64,7 +69,15 @@ async fn attempt(
         }
         DialError::Unreachable
     })?;
-    let mut leave = shared.ledger.ask(found, Instant::now()).ok_or_else(|| {
+    let ask = || shared.ledger.ask(&found, Instant::now());
+    let leave = match ask() {
+        Err(Some(opens)) if opens < Instant::now() + PATIENCE => {
+            sleep_until(opens).await;
+            ask()
+        }
+        asked => asked,
+    };
+    let mut leave = leave.map_err(|_| {
         counters.dials_held_back.one();
         DialError::Unreachable
     })?;

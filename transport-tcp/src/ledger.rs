@@ -50,19 +50,26 @@ impl Ledger {
         })
     }
 
-    /// Leave to dial those of `sockets` that may be dialled now; `None` if there are none.
-    pub(crate) fn ask(self: &Arc<Self>, sockets: Vec<SocketAddr>, now: Instant) -> Option<Leave> {
+    /// Leave to dial those of `sockets` that may be dialled now. If there are none, when the first of them may be, as far as
+    /// that is a matter of time alone.
+    pub(crate) fn ask(self: &Arc<Self>, sockets: &[SocketAddr], now: Instant) -> Result<Leave, Option<Instant>> {
         let mut entries = lock(&self.entries);
-        let may = |socket: &SocketAddr| {
-            entries.get(socket).is_none_or(|entry| entry.active < self.active_max && entry.until <= now)
+        // From when on a socket may be dialled; nothing where as many dials as may be are under way.
+        let opens = |socket: &SocketAddr| match entries.get(socket) {
+            Some(entry) => (entry.active < self.active_max).then_some(entry.until),
+            None => Some(now),
         };
-        let sockets: Vec<SocketAddr> = sockets.into_iter().filter(may).collect();
-        for socket in &sockets {
+        let is_open = |socket: &&SocketAddr| opens(socket).is_some_and(|at| at <= now);
+        let open: Vec<SocketAddr> = sockets.iter().filter(is_open).copied().collect();
+        if open.is_empty() {
+            return Err(sockets.iter().filter_map(opens).min());
+        }
+        for socket in &open {
             let entry = entries.entry(*socket).or_insert(Entry { active: 0, failures: 0, until: now });
             entry.active += 1;
         }
         drop(entries);
-        (!sockets.is_empty()).then(|| Leave { ledger: self.clone(), sockets, tried: 0, reached: None })
+        Ok(Leave { ledger: self.clone(), sockets: open, tried: 0, reached: None })
     }
 
     fn forget_some(&self, entries: &mut HashMap<SocketAddr, Entry>, now: Instant) {
@@ -136,34 +143,35 @@ mod tests {
     async fn an_address_where_nobody_answers_rings_ever_more_rarely() {
         let ledger = Ledger::new(&TcpConfig::default());
         for wait in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 60_000, 60_000] {
-            ledger.ask(vec![socket(1)], Instant::now()).unwrap().next().unwrap();
+            ledger.ask(&[socket(1)], Instant::now()).unwrap().next().unwrap();
             tokio::time::advance(Duration::from_millis(wait - 1)).await;
-            assert!(ledger.ask(vec![socket(1)], Instant::now()).is_none());
+            let opens = Instant::now() + Duration::from_millis(1);
+            assert_eq!(ledger.ask(&[socket(1)], Instant::now()).unwrap_err(), Some(opens));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        let mut leave = ledger.ask(vec![socket(1)], Instant::now()).unwrap();
+        let mut leave = ledger.ask(&[socket(1)], Instant::now()).unwrap();
         let (index, _) = leave.next().unwrap();
         leave.reached(index);
-        assert!(ledger.ask(vec![socket(1)], Instant::now()).is_some());
+        assert!(ledger.ask(&[socket(1)], Instant::now()).is_ok());
         assert!(lock(&ledger.entries).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_addresses_that_were_tried_are_to_blame() {
         let ledger = Ledger::new(&TcpConfig { dials_per_address_max: 1, ..TcpConfig::default() });
-        let mut leave = ledger.ask(vec![socket(1), socket(2)], Instant::now()).unwrap();
-        assert!(ledger.ask(vec![socket(2)], Instant::now()).is_none(), "one dial at a time");
+        let mut leave = ledger.ask(&[socket(1), socket(2)], Instant::now()).unwrap();
+        assert_eq!(ledger.ask(&[socket(2)], Instant::now()).unwrap_err(), None, "one dial at a time");
         leave.next().unwrap();
         drop(leave);
-        assert!(ledger.ask(vec![socket(1)], Instant::now()).is_none());
-        assert!(ledger.ask(vec![socket(2)], Instant::now()).is_some());
+        assert!(ledger.ask(&[socket(1)], Instant::now()).is_err());
+        assert!(ledger.ask(&[socket(2)], Instant::now()).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
         let ledger = Ledger::new(&TcpConfig::default());
         for port in 0..u16::MAX {
-            if let Some(mut leave) = ledger.ask(vec![socket(port)], Instant::now()) {
+            if let Ok(mut leave) = ledger.ask(&[socket(port)], Instant::now()) {
                 leave.next().unwrap();
             }
         }

@@ -164,7 +164,7 @@ async fn a_contact_that_turns_out_to_be_somebody_else_is_lost_and_hears_nothing(
 #[tokio::test]
 async fn where_nobody_answers_is_not_dialled_again_at_once() {
     patient(async {
-        let mut a = Peer::new(1, lab()).await;
+        let mut a = Peer::new(1, TcpConfig { dial_backoff: Ticks::minutes(1), ..lab() }).await;
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: Address = closed.local_addr().unwrap().to_string().parse().unwrap();
         drop(closed);
@@ -178,6 +178,27 @@ async fn where_nobody_answers_is_not_dialled_again_at_once() {
         a.request(&Target::address("127.0.0.1:notaport".parse().unwrap())).await;
         assert!(matches!(a.hear().await, Heard::Lost(_, LossReason::Unreachable)));
         assert_eq!(a.handle.stats().dials_forbidden, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_back_is_found_by_whoever_has_just_not_found_it() {
+    patient(async {
+        let mut a = Peer::new(1, lab()).await;
+        // An address of its own, so that no other test gets the port while it is closed.
+        let closed = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let place = closed.local_addr().unwrap();
+        drop(closed);
+        let target = Target::address(place.to_string().parse().unwrap());
+        a.request(&target).await;
+        assert!(matches!(a.hear().await, Heard::Lost(to, LossReason::Unreachable) if to == target));
+        let listener = TcpListener::bind(place).await.unwrap();
+        let _back = Peer::with(2, listener, &place.to_string(), lab());
+        a.request(&target).await;
+        let heard = a.hear().await;
+        assert!(matches!(&heard, Heard::Linked(to, _) if *to == target), "{heard:?}");
+        assert_eq!(a.handle.stats().dials_held_back, 0);
     })
     .await;
 }
