@@ -49,7 +49,8 @@ pub struct TcpConfig {
     pub dials_max: u32,
     /// How many more may wait for their turn; others fail at once.
     pub dials_waiting_max: u32,
-    /// How many dials may be under way to one address and port, whatever ids are said to live there.
+    /// How many dials may be under way to one address and port, whatever ids are said to live there; one more to the id that was
+    /// found there instead of another.
     pub dials_per_address_max: u32,
     /// How long a dial may take, from finding the address to the peer's hello, and how long it may wait for its turn.
     pub dial_timeout: Ticks,
@@ -59,6 +60,7 @@ pub struct TcpConfig {
     pub dial_addresses_max: u32,
     /// How long an address where nobody answered, or somebody else, is not dialled again; doubled with each failure, up
     /// to `dial_backoff_max`. Short at first: whoever restarts is back in a moment. With less than a second to go, a dial waits.
+    /// Who was found there instead of another is dialled at once.
     pub dial_backoff: Ticks,
     /// The longest such wait. A minute: what is said to be at an address costs its owner one connection a minute.
     pub dial_backoff_max: Ticks,

@@ -69,7 +69,7 @@ async fn attempt(
         }
         DialError::Unreachable
     })?;
-    let ask = || shared.ledger.ask(&found, Instant::now());
+    let ask = || shared.ledger.ask(&found, target.grid, Instant::now());
     let leave = match ask() {
         Err(Some(opens)) if opens < Instant::now() + PATIENCE => {
             sleep_until(opens).await;
@@ -91,8 +91,12 @@ async fn attempt(
             leave.reached(index);
             Ok(Box::new(greeted))
         }
-        Err(HandshakeError::OtherNode) => {
+        Err(HandshakeError::OtherNode(grid)) => {
             counters.dials_other_node.one();
+            // Nobody wants a node from itself.
+            if grid != shared.grid {
+                leave.found(index, grid);
+            }
             Err(DialError::OtherNode)
         }
         Err(error) => {

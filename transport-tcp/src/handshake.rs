@@ -51,7 +51,7 @@ pub(crate) enum HandshakeError {
     #[error("the peer showed a card that is not signed by its key")]
     ForeignCard,
     #[error("somebody else is there")]
-    OtherNode,
+    OtherNode(Grid),
 }
 
 impl HandshakeError {
@@ -66,7 +66,7 @@ impl HandshakeError {
             Self::Hello(HelloError::NoCommonVersion { .. }) => counters.handshakes_no_version.one(),
             Self::Hello(_) | Self::ForeignCard => counters.hellos_invalid.one(),
             // The dial that wanted somebody else counts it.
-            Self::OtherNode => {}
+            Self::OtherNode(_) => {}
         }
     }
 }
@@ -103,7 +103,7 @@ pub(crate) async fn dialling(
     let stream = shared.connector.connect_with(tls::nobody(), socket, |tls| put(tls.writer(), hello)).await?;
     let grid = proven(stream.get_ref().1)?;
     if expected.is_some_and(|expected| expected != grid) || grid == shared.grid {
-        return Err(HandshakeError::OtherNode);
+        return Err(HandshakeError::OtherNode(grid));
     }
     Ok((TlsStream::Client(stream), grid))
 }
@@ -114,7 +114,7 @@ pub(crate) async fn dialled(shared: &Shared, socket: Socket) -> Result<(TlsStrea
     let stream = shared.acceptor.accept_with(socket, |tls| put(tls.writer(), hello)).await?;
     let grid = proven(stream.get_ref().1)?;
     if grid == shared.grid {
-        return Err(HandshakeError::OtherNode);
+        return Err(HandshakeError::OtherNode(grid));
     }
     Ok((TlsStream::Server(stream), grid))
 }

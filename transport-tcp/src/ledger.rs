@@ -1,10 +1,12 @@
 //! What is known of addresses that were dialled: whom to leave alone for a while, and how many dials are under way there.
 //!
 //! It is the socket that counts, not who is said to be there: somebody who names a thousand nodes at one address makes
-//! it ring no more often than somebody who names one.
+//! it ring no more often than somebody who names one. Who has proven to be there, when another was wanted, is dialled all the
+//! same: else strangers could keep a node from any other by saying that nodes of their invention live at its address.
 
 use crate::config::TcpConfig;
 use crate::lock;
+use routing_core::id::Grid;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -28,6 +30,8 @@ struct Entry {
     failures: u32,
     /// Not to be dialled before.
     until: Instant,
+    /// Who was there in the place of another, if that was why the last dial failed.
+    found: Option<Grid>,
 }
 
 /// Leave to dial some addresses, one after the other. When it is dropped, those that were tried without success are left
@@ -38,6 +42,7 @@ pub(crate) struct Leave {
     sockets: Vec<SocketAddr>,
     tried: usize,
     reached: Option<usize>,
+    found: Option<(usize, Grid)>,
 }
 
 impl Ledger {
@@ -50,14 +55,22 @@ impl Ledger {
         })
     }
 
-    /// Leave to dial those of `sockets` that may be dialled now. If there are none, when the first of them may be, as far as
-    /// that is a matter of time alone.
-    pub(crate) fn ask(self: &Arc<Self>, sockets: &[SocketAddr], now: Instant) -> Result<Leave, Option<Instant>> {
+    /// Leave to dial those of `sockets` that may be dialled now for `wanted`, or whoever is there. If there are none, when the
+    /// first of them may be, as far as that is a matter of time alone.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        sockets: &[SocketAddr],
+        wanted: Option<Grid>,
+        now: Instant,
+    ) -> Result<Leave, Option<Instant>> {
         let mut entries = lock(&self.entries);
         // From when on a socket may be dialled; nothing where as many dials as may be are under way.
-        let opens = |socket: &SocketAddr| match entries.get(socket) {
-            Some(entry) => (entry.active < self.active_max).then_some(entry.until),
-            None => Some(now),
+        let opens = |socket: &SocketAddr| {
+            let Some(entry) = entries.get(socket) else { return Some(now) };
+            let is_there = entry.found.is_some_and(|found| wanted.is_none_or(|wanted| wanted == found));
+            // Nor do those who are not there take all places of who is.
+            let is_free = entry.active < self.active_max + u32::from(is_there);
+            is_free.then_some(if is_there { now } else { entry.until })
         };
         let is_open = |socket: &&SocketAddr| opens(socket).is_some_and(|at| at <= now);
         let open: Vec<SocketAddr> = sockets.iter().filter(is_open).copied().collect();
@@ -65,11 +78,11 @@ impl Ledger {
             return Err(sockets.iter().filter_map(opens).min());
         }
         for socket in &open {
-            let entry = entries.entry(*socket).or_insert(Entry { active: 0, failures: 0, until: now });
+            let entry = entries.entry(*socket).or_insert(Entry { active: 0, failures: 0, until: now, found: None });
             entry.active += 1;
         }
         drop(entries);
-        Ok(Leave { ledger: self.clone(), sockets: open, tried: 0, reached: None })
+        Ok(Leave { ledger: self.clone(), sockets: open, tried: 0, reached: None, found: None })
     }
 
     fn forget_some(&self, entries: &mut HashMap<SocketAddr, Entry>, now: Instant) {
@@ -103,6 +116,11 @@ impl Leave {
     pub(crate) fn reached(mut self, index: usize) {
         self.reached = Some(index);
     }
+
+    /// Somebody else is there.
+    pub(crate) fn found(mut self, index: usize, grid: Grid) {
+        self.found = Some((index, grid));
+    }
 }
 
 impl Drop for Leave {
@@ -120,6 +138,7 @@ impl Drop for Leave {
                     let wait = self.ledger.backoff.saturating_mul(1 << entry.failures.min(16));
                     entry.until = now + wait.min(self.ledger.backoff_max);
                     entry.failures += 1;
+                    entry.found = self.found.filter(|(at, _)| *at == index).map(|(_, grid)| grid);
                 }
                 None => {}
             }
@@ -134,6 +153,7 @@ impl Drop for Leave {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use routing_core::id::Id;
 
     fn socket(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -143,35 +163,56 @@ mod tests {
     async fn an_address_where_nobody_answers_rings_ever_more_rarely() {
         let ledger = Ledger::new(&TcpConfig::default());
         for wait in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 60_000, 60_000] {
-            ledger.ask(&[socket(1)], Instant::now()).unwrap().next().unwrap();
+            ledger.ask(&[socket(1)], None, Instant::now()).unwrap().next().unwrap();
             tokio::time::advance(Duration::from_millis(wait - 1)).await;
             let opens = Instant::now() + Duration::from_millis(1);
-            assert_eq!(ledger.ask(&[socket(1)], Instant::now()).unwrap_err(), Some(opens));
+            assert_eq!(ledger.ask(&[socket(1)], None, Instant::now()).unwrap_err(), Some(opens));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        let mut leave = ledger.ask(&[socket(1)], Instant::now()).unwrap();
+        let mut leave = ledger.ask(&[socket(1)], None, Instant::now()).unwrap();
         let (index, _) = leave.next().unwrap();
         leave.reached(index);
-        assert!(ledger.ask(&[socket(1)], Instant::now()).is_ok());
+        assert!(ledger.ask(&[socket(1)], None, Instant::now()).is_ok());
         assert!(lock(&ledger.entries).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_addresses_that_were_tried_are_to_blame() {
         let ledger = Ledger::new(&TcpConfig { dials_per_address_max: 1, ..TcpConfig::default() });
-        let mut leave = ledger.ask(&[socket(1), socket(2)], Instant::now()).unwrap();
-        assert_eq!(ledger.ask(&[socket(2)], Instant::now()).unwrap_err(), None, "one dial at a time");
+        let mut leave = ledger.ask(&[socket(1), socket(2)], None, Instant::now()).unwrap();
+        assert_eq!(ledger.ask(&[socket(2)], None, Instant::now()).unwrap_err(), None, "one dial at a time");
         leave.next().unwrap();
         drop(leave);
-        assert!(ledger.ask(&[socket(1)], Instant::now()).is_err());
-        assert!(ledger.ask(&[socket(2)], Instant::now()).is_ok());
+        assert!(ledger.ask(&[socket(1)], None, Instant::now()).is_err());
+        assert!(ledger.ask(&[socket(2)], None, Instant::now()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_found_in_anothers_place_is_dialled_though_others_are_not() {
+        let ledger = Ledger::new(&TcpConfig::default());
+        let [there, other] = [1, 2].map(|number| Some(Grid(Id([number; 32]))));
+        let ask = |wanted| ledger.ask(&[socket(1)], wanted, Instant::now());
+        let fail = || {
+            let mut leave = ask(other).unwrap();
+            let (index, _) = leave.next().unwrap();
+            leave.found(index, there.unwrap());
+        };
+        fail();
+        assert!(ask(other).is_err() && ask(there).is_ok() && ask(None).is_ok());
+        tokio::time::advance(Duration::from_millis(100)).await;
+        let all = [ask(other).unwrap(), ask(other).unwrap()];
+        assert!(ask(other).is_err() && ask(there).is_ok(), "it has a place that others do not take");
+        for mut leave in all {
+            leave.next().unwrap();
+        }
+        assert!(ask(there).is_err() && ask(None).is_err(), "nobody answered when it was dialled last");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
         let ledger = Ledger::new(&TcpConfig::default());
         for port in 0..u16::MAX {
-            if let Ok(mut leave) = ledger.ask(&[socket(port)], Instant::now()) {
+            if let Ok(mut leave) = ledger.ask(&[socket(port)], None, Instant::now()) {
                 leave.next().unwrap();
             }
         }

@@ -204,6 +204,26 @@ async fn who_is_back_is_found_by_whoever_has_just_not_found_it() {
 }
 
 #[tokio::test]
+async fn whoever_was_found_in_anothers_place_is_dialled_at_once_when_it_is_wanted_itself() {
+    patient(async {
+        let mut a = Peer::new(1, TcpConfig { dial_backoff: Ticks::minutes(1), ..lab() }).await;
+        let b = Peer::new(2, lab()).await;
+        for (invented, reason) in [(3, LossReason::OtherNode), (4, LossReason::Unreachable)] {
+            let grid = Some(Peer::new(invented, lab()).await.grid());
+            let target = Target { grid, address: b.contact.address().clone() };
+            a.request(&target).await;
+            let heard = a.hear().await;
+            assert!(matches!(&heard, Heard::Lost(to, why) if *to == target && *why == reason), "{heard:?}");
+        }
+        assert_eq!(a.handle.stats().dials_held_back, 1, "for those who are not there the address is left alone");
+        a.request(&b.target()).await;
+        let heard = a.hear().await;
+        assert!(matches!(&heard, Heard::Linked(to, _) if *to == b.target()), "{heard:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn outside_a_lab_nobody_is_dialled_who_is_not_on_the_internet() {
     patient(async {
         let mut a = Peer::new(1, TcpConfig::default()).await;
