@@ -11,7 +11,7 @@ use crate::lock;
 use crate::rate::Bucket;
 use routing_core::id::Grid;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -94,11 +94,20 @@ impl Inbox {
     }
 }
 
-/// Long batches that wait to be heard, one of a link at most. Each peer's turn brings a piece, so that whoever says much
-/// keeps nobody waiting who says little. What one link brings stays in its order, and its end comes last.
+/// Long batches that wait to be heard, one of a link at most. What one link brings stays in its order, and its end comes last.
+///
+/// Of each peer as many bytes are heard, though a message is heard whole and may be a thousand times as long as another. So
+/// whoever says much, be it in one message, keeps nobody waiting who says little. Next is the piece that would be complete
+/// first if all were heard at the same time, a byte of each in turn (fair queueing: Demers, Keshav and Shenker, 1989). To deal a
+/// credit to each peer in rounds would be as fair in the long run, but many with long messages would have saved up enough in
+/// the same round, and whoever comes then would wait for all of them.
 #[derive(Debug)]
 pub(crate) struct Line {
-    waiting: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
+    /// How many bytes would have been heard by now of each peer of whom something waits, if all were heard byte by byte.
+    heard_of_each: u64,
+    /// Where on that scale all of what a peer has said will have been heard.
+    ends_at: HashMap<Grid, u64>,
     /// How much may be heard of it.
     rate: Bucket,
     /// How many ends wait.
@@ -110,6 +119,8 @@ pub(crate) struct Line {
 #[derive(Debug)]
 struct Waiting {
     batch: Batch,
+    /// Where on the scale of [`Line::heard_of_each`] it begins.
+    begins_at: u64,
     control: Option<Arc<Control>>,
     end: Option<Event>,
 }
@@ -117,15 +128,25 @@ struct Waiting {
 impl Line {
     /// Nobody waits, and so many bytes a second may be heard.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        Self { waiting: VecDeque::new(), rate: Bucket::new(per_second, per_second / 4, now), ends: 0, passed_over: 0 }
+        Self {
+            waiting: Vec::new(),
+            heard_of_each: 0,
+            ends_at: HashMap::new(),
+            rate: Bucket::new(per_second, per_second / 4, now),
+            ends: 0,
+            passed_over: 0,
+        }
     }
 
     /// Gives back what is to be heard at once. The end of a link that this node has crowded out is, and so is one too many:
     /// what such a link said and still waits is heard of nobody then.
     pub(crate) fn add(&mut self, event: Event) -> Option<Event> {
         match event {
-            Event::Messages(batch, control) if batch.bytes + batch.messages.len() * MESSAGE > SHORT => {
-                self.waiting.push_back(Waiting { batch, control, end: None });
+            Event::Messages(batch, control) if batch.weight() > SHORT => {
+                let ends_at = self.ends_at.entry(batch.from).or_default();
+                let begins_at = self.heard_of_each.max(*ends_at);
+                *ends_at = begins_at + batch.weight() as u64;
+                self.waiting.push(Waiting { batch, begins_at, control, end: None });
                 None
             }
             Event::Ended(_, from, reason) if reason != EndReason::CrowdedOut && self.ends < ENDED_MAX => {
@@ -153,32 +174,74 @@ impl Line {
     /// Nobody hears any more: only the ends of links are left of what waits.
     pub(crate) fn take_ends(&mut self) -> Vec<Event> {
         self.ends = 0;
+        self.ends_at.clear();
         self.waiting.drain(..).filter_map(|waiting| waiting.end).collect()
     }
 
     /// What is to be heard next of all that waits.
     pub(crate) fn take_some(&mut self, now: Instant) -> SmallVec<[Event; 4]> {
         let at_once = if self.rate.is_limited() { AT_ONCE_LIMITED } else { AT_ONCE };
+        let piece = PIECE.min(at_once);
         let (mut events, mut room) = (SmallVec::new(), at_once);
         while room > 0
-            && let Some(Waiting { mut batch, control, end }) = self.waiting.pop_front()
+            && let Some(index) = self.next(piece)
         {
-            let each = batch.bytes / batch.messages.len().max(1);
-            let count = (PIECE.min(at_once) / (each + MESSAGE)).max(1).min(batch.messages.len());
-            room = room.saturating_sub(count * (each + MESSAGE));
-            self.rate.spend((count * (each + MESSAGE)) as u64, now);
-            if count == batch.messages.len() {
+            let waiting = &mut self.waiting[index];
+            let (count, weight) = waiting.batch.piece(piece);
+            waiting.begins_at += weight as u64;
+            room = room.saturating_sub(weight);
+            self.rate.spend(weight as u64, now);
+            if count == waiting.batch.messages.len() {
+                let Waiting { batch, control, end, .. } = self.waiting.remove(index);
                 events.push(Event::Messages(batch, control));
                 self.ends -= usize::from(end.is_some());
                 events.extend(end);
-                continue;
+            } else {
+                events.push(Event::Messages(waiting.batch.split(count), None));
             }
-            let (messages, bytes) = (batch.messages.drain(..count).collect(), each * count);
-            events.push(Event::Messages(Batch { from: batch.from, messages, bytes }, None));
-            batch.bytes -= bytes;
-            self.waiting.push_back(Waiting { batch, control, end });
+            self.count(weight as u64);
         }
         events
+    }
+
+    /// Whose piece comes next; of several the one that came first.
+    fn next(&self, piece: usize) -> Option<usize> {
+        let ends_at = |waiting: &Waiting| waiting.begins_at + waiting.batch.piece(piece).1 as u64;
+        self.waiting.iter().enumerate().min_by_key(|(_, waiting)| ends_at(waiting)).map(|(index, _)| index)
+    }
+
+    /// So much was heard: it is shared by all of whom something would still be heard, were it byte by byte.
+    fn count(&mut self, weight: u64) {
+        if self.waiting.is_empty() {
+            self.ends_at.clear();
+        }
+        self.heard_of_each += weight.div_ceil(self.ends_at.len().max(1) as u64);
+        let heard_of_each = self.heard_of_each;
+        self.ends_at.retain(|_, ends_at| *ends_at > heard_of_each);
+    }
+}
+
+impl Batch {
+    fn weight(&self) -> usize {
+        self.bytes + self.messages.len() * MESSAGE
+    }
+
+    /// How many messages are heard at a time, if it is to be `piece` bytes and one message at least, and what they weigh.
+    fn piece(&self, piece: usize) -> (usize, usize) {
+        let each = self.each() + MESSAGE;
+        let count = (piece / each).max(1);
+        if count < self.messages.len() { (count, count * each) } else { (self.messages.len(), self.weight()) }
+    }
+
+    /// The first so many messages, which are left out of the rest.
+    fn split(&mut self, count: usize) -> Self {
+        let bytes = self.each() * count;
+        self.bytes -= bytes;
+        Self { from: self.from, messages: self.messages.drain(..count).collect(), bytes }
+    }
+
+    fn each(&self) -> usize {
+        self.bytes / self.messages.len().max(1)
     }
 }
 
@@ -289,6 +352,37 @@ mod tests {
         let all: usize = heard.iter().sum();
         assert!((1_300..=1_350).contains(&all), "{all}");
         assert!(heard.iter().all(|of_one| (100..=200).contains(of_one)), "{heard:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_short_messages_are_heard_in_a_moment_however_long_those_of_many_others_are() {
+        let start = Instant::now();
+        let mut line = Line::new(2 << 20, start);
+        for from in 1..=64 {
+            assert!(line.add(batch(from, 1, 500_000)).is_none());
+        }
+        // Somebody says little before any of those others is heard, and again and again while they are, who go on without end.
+        let (mut now, mut next, mut came, mut left, mut others) = (start, start, start, 0, 0);
+        while now < start + Duration::from_secs(30) {
+            if left == 0 && now >= next {
+                (next, came, left) = (now + Duration::from_millis(300), now, 4);
+                assert!(line.add(batch(100, 4, 4_000)).is_none());
+            }
+            assert!(left == 0 || now < came + Duration::from_secs(1), "after {others} others");
+            if let Some(wait) = line.closed_for(now) {
+                now += wait.max(Duration::from_millis(1));
+                continue;
+            }
+            for (from, numbers, _) in line.take_some(now).iter().map(said) {
+                if from == 100 {
+                    left -= numbers.len();
+                } else {
+                    others += 1;
+                    assert!(line.add(batch(from, 1, 500_000)).is_none());
+                }
+            }
+        }
+        assert!(others > 100, "{others} long messages in half a minute");
     }
 
     #[test]
