@@ -269,11 +269,15 @@ impl Peers {
     /// Hears those who have dialled this node. Where all places are taken, one gets that of an idle link, and the next a
     /// moment later: links become idle by the hundred, and whoever is linked is not to wait until hundreds have changed.
     fn let_in(&mut self) {
-        while let Some((since, newcomer)) = self.newcomers.front() {
+        // Whoever is linked already gets no other place, and so waits for nobody who does: it has restarted, or dials back.
+        let is_linked = |peers: &Self, newcomer: &Greeted| peers.contact_of(&newcomer.contact.grid()).is_some();
+        while let Some(index) = self.newcomers.iter().position(|(_, newcomer)| is_linked(self, newcomer)) {
+            let Some((_, newcomer)) = self.newcomers.remove(index) else { break };
+            self.take_in(*newcomer);
+        }
+        while let Some((since, _)) = self.newcomers.front() {
             let is_late = self.now > *since + duration(self.shared.config.accept_timeout);
-            // Whoever is linked already gets no other place.
-            let is_linked = self.contact_of(&newcomer.contact.grid()).is_some();
-            let takes_over = !is_late && !is_linked && self.is_full();
+            let takes_over = !is_late && self.is_full();
             if takes_over && (self.now < self.takes_over_at || !self.has_idle(true, 1)) {
                 break;
             }
@@ -282,13 +286,18 @@ impl Peers {
                 self.shared.counters.links_without_place.one();
                 continue;
             }
-            self.shared.counters.links_taken.one();
-            let contact = self.add(*newcomer, None);
-            self.ready.push(Heard::Requested(contact));
+            self.take_in(*newcomer);
             if takes_over {
                 self.takes_over_at = self.now + TAKEOVER_PAUSE;
             }
         }
+    }
+
+    /// Hears one of them.
+    fn take_in(&mut self, newcomer: Greeted) {
+        self.shared.counters.links_taken.one();
+        let contact = self.add(newcomer, None);
+        self.ready.push(Heard::Requested(contact));
     }
 
     fn on_dialled(&mut self, id: DialId, result: Result<Box<Greeted>, DialError>) {

@@ -363,6 +363,30 @@ async fn who_calls_waits_until_a_question_on_another_link_was_answered() {
 }
 
 #[tokio::test]
+async fn who_is_linked_and_calls_again_waits_for_nobodys_place() {
+    patient(async {
+        let mut a = Peer::new(1, few_links()).await;
+        let mut callers = Vec::new();
+        for seed in 2..11 {
+            let mut b = Peer::new(seed, lab()).await;
+            b.request(&a.target()).await;
+            b.send(a.grid(), &question(seed.into())).await;
+            assert!(matches!(b.hear().await, Heard::Linked(..)), "its side of the link stands");
+            if seed < 10 {
+                assert_eq!(a.message().await, (b.grid(), question(seed.into())));
+            }
+            callers.push(b);
+        }
+        // The ninth waits for a place, and one of the eight has restarted.
+        let mut again = Peer::new(5, lab()).await;
+        again.request(&a.target()).await;
+        again.send(a.grid(), &question(100)).await;
+        assert_eq!(a.message().await, (again.grid(), question(100)));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_never_answers_keeps_nobody_out() {
     patient(async {
         let hurried = TcpConfig { answer_expected: Ticks::millis(50), ..few_links() };
