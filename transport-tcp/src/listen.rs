@@ -23,10 +23,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
         if number == 0 {
             yield_now().await;
         }
-        while let Some(wait) = shared.gate.closed_for(Instant::now()) {
-            shared.counters.inbound_held_back.one();
-            sleep(wait).await;
-        }
+        until_open(&shared).await;
         let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -37,6 +34,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
             }
         };
         shared.counters.inbound.one();
+        // Another listener may have let somebody in while this one waited for a connection.
+        until_open(&shared).await;
         let Some(mut slot) = shared.gate.admit(from.ip(), Instant::now(), &shared.counters) else { continue };
         let number = slot.number();
         let task = tokio::spawn({
@@ -55,6 +54,14 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
             }
         });
         shared.gate.attach(number, task.abort_handle());
+    }
+}
+
+/// Waits until somebody may be let in.
+async fn until_open(shared: &Shared) {
+    while let Some(wait) = shared.gate.closed_for(Instant::now()) {
+        shared.counters.inbound_held_back.one();
+        sleep(wait).await;
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Peer, lab, patient};
+use common::{Peer, lab, patient, secret};
 use routing_core::connection::Connection;
 use routing_core::contact::Address;
 use routing_core::effect::Target;
@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
-use transport_tcp::{Resolver, TcpConfig};
+use transport_tcp::{Resolver, TcpConfig, TcpConnection};
 
 fn message(number: u32) -> Message {
     Message::Unknown(RequestId(number))
@@ -579,6 +579,30 @@ async fn a_peer_that_restarts_replaces_its_link() {
             a.send(new.grid(), &message(3)).await;
             assert_eq!(new.message().await.1, message(3));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_arrives_at_one_of_two_listeners_is_not_refused_for_who_has_come_to_the_other() {
+    patient(async {
+        let (one, two) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap());
+        let doors = [&one, &two].map(|listener| listener.local_addr().unwrap().to_string().parse().unwrap());
+        let doors = doors.map(Target::address);
+        let contact = Peer::new(1, lab()).await.contact;
+        let config = TcpConfig { handshakes_per_second: 5, ..TcpConfig::default() };
+        let a = TcpConnection::listening(vec![one, two], secret(1), contact, config).unwrap();
+        let (mut b, mut c, mut d) = (Peer::new(2, lab()).await, Peer::new(3, lab()).await, Peer::new(4, lab()).await);
+        b.request(&doors[0]).await;
+        assert!(matches!(b.hear().await, Heard::Linked(..)));
+        // By then both wait for a connection, and one may be let in.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        c.request(&doors[0]).await;
+        d.request(&doors[1]).await;
+        let (at_c, at_d) = tokio::join!(c.hear(), d.hear());
+        assert!(matches!(&at_c, Heard::Linked(..)), "{at_c:?}");
+        assert!(matches!(&at_d, Heard::Linked(..)), "{at_d:?}");
+        assert_eq!(a.handle().stats().inbound_refused_rate, 0);
     })
     .await;
 }
