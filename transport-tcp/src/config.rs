@@ -25,8 +25,7 @@ pub struct TcpConfig {
     pub lab: bool,
 
     /// How many links may stand at once. Beyond that the idlest lapses, or, if somebody waits for an answer on each, the new
-    /// one waits. 16 or more. With `handshakes_max` and `dials_max`
-    /// the default stays below 1,024, the usual limit of open files of a process; who raises one raises the other.
+    /// one waits. 16 or more. How many files a process has to be allowed for them, [`TcpConfig::open_files`] says.
     pub links_max: u32,
     /// How many of them others may have opened. Beyond that the idlest of these lapses, so that strangers cannot crowd
     /// out the links that this node opened itself. Less than `links_max`.
@@ -169,6 +168,17 @@ impl TcpConfig {
         Self { lab: true, handshake_thread: false, long_bytes_per_second: 0, ..Self::default() }
     }
 
+    /// How many files links have open at once at worst. A process needs some more: for where it listens, for names that are
+    /// looked up, for what it writes.
+    ///
+    /// Those that stand and, an eighth as many, those that end for others; what the gate lets in beside them, which may all wait
+    /// for places, and as many again who prove themselves; each address that a dial tries.
+    pub fn open_files(&self) -> u64 {
+        let [links, inbound, handshakes] = [self.links_max, self.links_inbound_max, self.handshakes_max].map(u64::from);
+        let dials = u64::from(self.dials_max) * u64::from(self.dial_addresses_max);
+        links + links / 8 + inbound + 2 * handshakes + dials
+    }
+
     /// Checks each field and their relations. Called once, where a configuration enters.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least = |field, value: u64, least: u64, must| {
@@ -221,6 +231,16 @@ impl TcpConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_operators_are_told_allows_as_many_open_files_as_the_defaults_may_take() {
+        let needed = TcpConfig::default().open_files() + 128;
+        let guide = include_str!("../../docs/operations.md");
+        assert!(guide.contains(&format!("The defaults need {},{:03}", needed / 1_000, needed % 1_000)), "{needed}");
+        let unit = include_str!("../../home-server/examples/home-server.service");
+        let allowed = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE="));
+        assert!(allowed.is_some_and(|allowed| allowed.parse::<u64>().unwrap() >= needed), "{allowed:?}");
+    }
 
     #[test]
     fn the_defaults_are_valid_and_nonsense_is_named() {
