@@ -44,7 +44,9 @@ pub struct TcpConfig {
     /// those that it had none to: three round trips around the globe.
     pub farewell_timeout: Ticks,
 
-    /// How many dials may be under way at once. A guess: a newcomer fills its table with about as many requests.
+    /// How many dials may be under way at once. A guess: a newcomer fills its table with about as many requests. Half of them at
+    /// most, as of all places for dials, to addresses that nothing but a card names and where nobody was found yet: strangers
+    /// can sign any number of cards with addresses that never answer.
     pub dials_max: u32,
     /// How many more may wait for their turn; others fail at once.
     pub dials_waiting_max: u32,

@@ -32,16 +32,19 @@ pub(crate) enum DialError {
     OtherNode,
 }
 
-/// Dials `target`; what waits in `outbox` leaves as soon as it is proven to be there.
+/// Dials `target`; what waits in `outbox` leaves as soon as it is proven to be there. Whether it is a stranger, [`Known`] says.
+///
+/// [`Known`]: crate::known::Known
 pub(crate) async fn dial(
     shared: &Shared,
     resolver: &dyn Resolver,
     target: &Target,
+    is_stranger: bool,
     outbox: Option<&Arc<Outbox>>,
 ) -> Result<Box<Greeted>, DialError> {
     let counters = &shared.counters;
     counters.dials.one();
-    let attempt = attempt(shared, resolver, target, outbox);
+    let attempt = attempt(shared, resolver, target, is_stranger, outbox);
     match timeout(duration(shared.config.dial_timeout), attempt).await {
         Ok(result) => result,
         Err(_) => {
@@ -55,10 +58,15 @@ async fn attempt(
     shared: &Shared,
     resolver: &dyn Resolver,
     target: &Target,
+    is_stranger: bool,
     outbox: Option<&Arc<Outbox>>,
 ) -> Result<Box<Greeted>, DialError> {
     let (config, counters) = (&shared.config, &shared.counters);
     let found = {
+        let _share = match is_stranger {
+            true => Some(shared.resolves_of_strangers.acquire().await.map_err(|_| DialError::Unreachable)?),
+            false => None,
+        };
         let _leave = shared.resolves.acquire().await.map_err(|_| DialError::Unreachable)?;
         sockets(resolver, &target.address, config.port, config.lab, config.dial_addresses_max as usize).await
     };

@@ -68,6 +68,7 @@ mod gate;
 mod handshake;
 mod handshakes;
 mod inbox;
+mod known;
 mod ledger;
 mod link;
 mod listen;

@@ -31,6 +31,7 @@ use crate::dial::{DialError, DialId, dial};
 use crate::handshake::Greeted;
 use crate::handshakes::Handshakes;
 use crate::inbox::Event;
+use crate::known::{Known, share};
 use crate::link::{self, EndReason, LinkId};
 use crate::outbox::{NotTaken, Outbox};
 use crate::resolve::Resolver;
@@ -70,8 +71,13 @@ pub(crate) struct Peers {
     running: usize,
     dials: HashMap<DialId, Dial>,
     by_target: HashMap<Target, DialId>,
+    /// Dials that wait for their turn, and such to strangers.
     waiting: VecDeque<DialId>,
+    strangers: VecDeque<DialId>,
+    /// How many are under way, and how many of them to strangers.
     dialling: usize,
+    dialling_strangers: usize,
+    known: Known,
     /// Those who have dialled this node and wait for the place of another link, and since when.
     newcomers: VecDeque<(Instant, Box<Greeted>)>,
     /// Before, none of them gets the place of an idle link.
@@ -124,6 +130,7 @@ struct Dial {
     target: Target,
     outbox: Option<Arc<Outbox>>,
     asked: Instant,
+    is_stranger: bool,
     task: Option<AbortHandle>,
     /// The node has closed the link before it stood: it only delivers what was handed over.
     is_closed: bool,
@@ -147,7 +154,10 @@ impl Peers {
             dials: HashMap::new(),
             by_target: HashMap::new(),
             waiting: VecDeque::new(),
+            strangers: VecDeque::new(),
             dialling: 0,
+            dialling_strangers: 0,
+            known: Known::default(),
             newcomers: VecDeque::new(),
             takes_over_at: Instant::now(),
             now: Instant::now(),
@@ -168,7 +178,9 @@ impl Peers {
         if self.by_target.contains_key(target) {
             return;
         }
-        if self.waiting.len() >= self.shared.config.dials_waiting_max as usize {
+        let (is_stranger, max) = (self.known.is_stranger(target), self.shared.config.dials_waiting_max);
+        let is_full = self.waiting.len() + self.strangers.len() >= max as usize;
+        if is_full || (is_stranger && self.strangers.len() >= share(max)) {
             self.shared.counters.dials_refused.one();
             return self.ready.push(Heard::Lost(target.clone(), LossReason::Unreachable));
         }
@@ -180,10 +192,12 @@ impl Peers {
             dialled.count += 1;
             dialled.outbox.clone()
         });
-        let dial = Dial { target: target.clone(), outbox, asked: Instant::now(), task: None, is_closed: false };
+        let asked = Instant::now();
+        let dial = Dial { target: target.clone(), outbox, asked, is_stranger, task: None, is_closed: false };
         self.dials.insert(id, dial);
         self.by_target.insert(target.clone(), id);
-        self.waiting.push_back(id);
+        let queue = if is_stranger { &mut self.strangers } else { &mut self.waiting };
+        queue.push_back(id);
         self.start_dials();
     }
 
@@ -263,7 +277,7 @@ impl Peers {
         self.let_in();
         self.start_dials();
         heard.append(&mut self.ready);
-        self.waiting.is_empty() && self.newcomers.is_empty()
+        self.waiting.is_empty() && self.strangers.is_empty() && self.newcomers.is_empty()
     }
 
     /// Hears those who have dialled this node. Where all places are taken, one gets that of an idle link, and the next a
@@ -303,6 +317,10 @@ impl Peers {
     fn on_dialled(&mut self, id: DialId, result: Result<Box<Greeted>, DialError>) {
         self.dialling -= 1;
         if let Some(dial) = self.dials.remove(&id) {
+            self.dialling_strangers -= usize::from(dial.is_stranger);
+            if result.is_ok() {
+                self.known.find(&dial.target.address);
+            }
             self.end_dial(dial, result);
         }
     }
@@ -368,17 +386,15 @@ impl Peers {
     /// Begins dials while there is room for more.
     fn start_dials(&mut self) {
         while self.dialling < self.shared.config.dials_max as usize {
-            let Some(id) = self.waiting.front().copied() else { return };
-            let Some(dial) = self.dials.get(&id) else {
-                self.waiting.pop_front();
-                continue;
-            };
+            let Some((id, dial)) = self.next_dial() else { return };
+            let is_stranger = dial.is_stranger;
             let stands = self.found(&dial.target).is_some();
             let is_late = dial.asked.elapsed() > duration(self.shared.config.dial_timeout);
             if !stands && !is_late && !self.has_room_to_dial() {
                 return;
             }
-            self.waiting.pop_front();
+            let queue = if is_stranger { &mut self.strangers } else { &mut self.waiting };
+            queue.pop_front();
             if stands || is_late {
                 if !stands {
                     self.shared.counters.dials_refused.one();
@@ -397,8 +413,9 @@ impl Peers {
                 self.crowd_out(false, target.grid.as_ref());
             }
             self.dialling += 1;
+            self.dialling_strangers += usize::from(is_stranger);
             let task = self.handshakes.spawn(async move {
-                let result = self::dial(&shared, &*resolver, &target, outbox.as_ref()).await;
+                let result = self::dial(&shared, &*resolver, &target, is_stranger, outbox.as_ref()).await;
                 drop(outbox);
                 shared.inbox.push(Event::Dialled(id, result));
             });
@@ -406,6 +423,14 @@ impl Peers {
                 dial.task = Some(task.abort_handle());
             }
         }
+    }
+
+    /// The dial that has waited longest, but none to a stranger while these have their share.
+    fn next_dial(&self) -> Option<(DialId, &Dial)> {
+        let have_share = self.dialling_strangers >= share(self.shared.config.dials_max);
+        let strangers = self.strangers.front().filter(|_| !have_share);
+        let id = self.waiting.front().into_iter().chain(strangers).min()?;
+        self.dials.get(id).map(|dial| (*id, dial))
     }
 
     /// A link stands: it is the one to use from now on. `found_at` is where this node dialled, if it did. Returns the newest

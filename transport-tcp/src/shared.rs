@@ -4,6 +4,7 @@ use crate::cards::Cards;
 use crate::config::TcpConfig;
 use crate::gate::Gate;
 use crate::inbox::Inbox;
+use crate::known::share;
 use crate::ledger::Ledger;
 use crate::stats::Counters;
 use crate::tls;
@@ -31,8 +32,9 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) gate: Arc<Gate>,
     pub(crate) ledger: Arc<Ledger>,
-    /// Leave to look up names.
+    /// Leave to look up names, and leave for those whom only a card names, who need both.
     pub(crate) resolves: Semaphore,
+    pub(crate) resolves_of_strangers: Semaphore,
     pub(crate) counters: Counters,
     /// Bytes that have arrived and were not heard yet.
     pub(crate) inbound: AtomicUsize,
@@ -69,6 +71,7 @@ impl Shared {
             gate: Gate::new(&config, start),
             ledger: Ledger::new(&config),
             resolves: Semaphore::new(config.resolves_max as usize),
+            resolves_of_strangers: Semaphore::new(share(config.resolves_max)),
             counters: Counters::default(),
             inbound: AtomicUsize::new(0),
             outbound: Arc::default(),

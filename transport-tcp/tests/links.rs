@@ -557,6 +557,40 @@ async fn a_server_that_moves_is_found_again_also_after_its_name_was_gone() {
     .await;
 }
 
+/// Who is asked for names below slow.example never answers.
+#[derive(Debug)]
+struct Slow;
+
+#[async_trait::async_trait]
+impl Resolver for Slow {
+    async fn resolve(&self, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        if name.ends_with(".slow.example") {
+            std::future::pending::<()>().await;
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+#[tokio::test]
+async fn who_was_found_before_is_found_while_strangers_are_dialled_in_vain() {
+    patient(async {
+        let (mut a, b) = (Peer::new(1, lab()).await, Peer::new(2, lab()).await);
+        a.connection = a.connection.with_resolver(Slow);
+        a.request(&b.target()).await;
+        assert!(matches!(a.hear().await, Heard::Linked(..)));
+        a.connection.close(b.grid()).await.unwrap();
+        let nobody = Peer::new(3, lab()).await.grid();
+        for number in 0..lab().dials_max {
+            let address = format!("{number}.slow.example").parse().unwrap();
+            a.request(&Target { grid: Some(nobody), address }).await;
+        }
+        a.request(&b.target()).await;
+        let heard = a.hear().await;
+        assert!(matches!(&heard, Heard::Linked(to, _) if *to == b.target()), "{heard:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_peer_that_restarts_replaces_its_link() {
     patient(async {
