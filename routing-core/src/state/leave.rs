@@ -9,7 +9,7 @@ use super::compare::HEIRS;
 use super::core::{Core, Role};
 use super::requests::Purpose;
 use crate::contact::{Contact, Standing};
-use crate::effect::{Effect, OperationId, Outcome};
+use crate::effect::{Effect, OperationId, Outcome, Target};
 use crate::holders::Place;
 use crate::id::{Grid, Key};
 use crate::message::{Farewell, List, Message, Store};
@@ -91,7 +91,8 @@ impl Core {
         heirs.map(|(entry, _)| entry.contact().clone()).collect()
     }
 
-    /// Tells everybody known that this node goes, with a new card, and its neighbours who its other neighbours are.
+    /// Tells everybody known that this node goes, with a new card, and its neighbours who its other neighbours are. Those first to
+    /// whom a link stands: it may have to make room for one to somebody else.
     pub(super) fn say_farewell(&mut self, standing: Standing) {
         let Role::Node(secret) = &self.role else { return };
         let card = Contact::sign(
@@ -106,7 +107,8 @@ impl Core {
         let own = self.grid().0;
         let known: Vec<(Arc<Contact>, bool)> =
             self.table.nearest(&own).map(|entry| (entry.contact().clone(), entry.is_linked())).collect();
-        for (index, (contact, is_linked)) in known.iter().enumerate() {
+        let those = |linked: bool| known.iter().enumerate().filter(move |(_, (_, is_linked))| *is_linked == linked);
+        for (index, (contact, is_linked)) in those(true).chain(those(false)) {
             let acquainted: List<Arc<Contact>, { crate::message::CONTACTS_MAX }> = if index < neighbourhood {
                 // Each hears of those beside the leaver, and of those next to itself in the order of distance.
                 let start = index.saturating_sub(ACQUAINTED / 2);
@@ -116,7 +118,7 @@ impl Core {
                 List::default()
             };
             if !is_linked {
-                self.effect(Effect::Request(crate::effect::Target::contact(contact)));
+                self.effect(Effect::Request(Target::contact(contact)));
             }
             let farewell = Farewell { contact: self.contact.clone(), acquainted };
             self.effect(Effect::Send(contact.grid(), Message::Farewell(farewell)));

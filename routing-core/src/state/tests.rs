@@ -458,6 +458,23 @@ fn what_is_written_to_a_node_that_is_not_in_yet_reaches_its_holders_once_it_is()
 }
 
 #[test]
+fn who_leaves_tells_those_first_to_whom_a_link_stands() {
+    let mut world = World::of(12, 4);
+    let own = world.grid(0).0;
+    let (others, core) = (world.nearest(&own), &mut world.nodes[0].as_mut().unwrap().core);
+    let others: Vec<Grid> = others[1..].iter().map(|other| world.contacts[*other].grid()).collect();
+    for (index, other) in others.iter().enumerate() {
+        core.table.set_linked(other, index % 2 == 1);
+    }
+    core.effects.clear();
+    core.say_farewell(Standing::Left);
+    let first_dial = core.effects.iter().position(|effect| matches!(effect, Effect::Request(_))).unwrap();
+    let is_farewell = |effect: &&Effect| matches!(effect, Effect::Send(_, Message::Farewell(_)));
+    assert_eq!(core.effects[..first_dial].iter().filter(is_farewell).count(), others.len() / 2);
+    assert_eq!(core.effects.iter().filter(is_farewell).count(), others.len());
+}
+
+#[test]
 fn every_operation_ends_by_its_deadline_though_all_others_are_dead() {
     let mut world = World::of(6, 4);
     let record = place(&mut user(1), "n1.example");
