@@ -9,7 +9,8 @@
 //! asked on the way, its *guides*, are heard to the end ([`Search::hears_most_guides`]), and each one's *way* is followed
 //! to its end ([`Search::has_followed_all_guides`]): the nearest that it names is asked, the nearest that this one names,
 //! and so on, whatever was found on other ways, and nobody on two of them. One way of honest nodes leads past any number
-//! of friends.
+//! of friends. Nor can it be crowded out by inventions, however many they are and however near: what the asker knows by
+//! itself, and what is named on each way, has room of its own.
 //!
 //! The machine sends nothing and reads no clock. `A` is what the caller keeps of each answer.
 
@@ -26,6 +27,10 @@ const CANDIDATES_MAX: usize = 384;
 /// How many of them may be of one group once room is needed: the ids of one operator, who has one vote however many
 /// they are, must not crowd out the other holders.
 const CANDIDATES_OF_ONE_GROUP: usize = 16;
+/// How many of them are kept though others are nearer, the same number for each [`Source`]: inventions cost nothing and may all
+/// be nearer than the holders. The 128 others are left to the nearest of all: twice as many as the holders that most searches
+/// are for.
+const CANDIDATES_RESERVED: usize = 256;
 /// How many contacts known from one informant alone are awaited at once, unless it says that it knows everybody there: on
 /// the way, an informant of many inventions must not take all the questions that may be in flight.
 const AWAITED_FROM_ONE_INFORMANT_MAX: usize = 4;
@@ -49,6 +54,8 @@ pub struct Candidate<A> {
     is_guide: bool,
     /// The ways that lead to it, one bit each.
     ways: u32,
+    /// Those of them at whose beginning it is: the guide itself has named it.
+    told: u32,
     /// The bit of the way on which it was asked, or 0.
     asked_on: u32,
     /// Whether it has said that it knows everybody near the target.
@@ -112,6 +119,23 @@ impl<A> Candidate<A> {
             State::Asked => !is_late || is_vouched,
             State::Fresh | State::Answered(_) => true,
         }
+    }
+
+    /// Whether its way, or its answer, is lost if it is dropped.
+    fn is_engaged(&self) -> bool {
+        let is_on_a_way = self.asked_on != 0 && matches!(self.state, State::Fresh | State::Asked);
+        self.is_guide || is_on_a_way || matches!(self.state, State::Answered(_))
+    }
+
+    /// From where it is known, so far as that has room of its own.
+    fn sources(&self) -> impl Iterator<Item = Source> {
+        let by_itself = u128::from(self.informant.is_none());
+        let mut rest = by_itself | u128::from(self.told) << 1 | u128::from(self.ways & !self.told) << (1 + u32::BITS);
+        std::iter::from_fn(move || {
+            let source = (rest != 0).then(|| rest.trailing_zeros() as Source)?;
+            rest &= rest - 1;
+            Some(source)
+        })
     }
 
     /// Whether somebody but a single informant believes that it exists.
@@ -203,6 +227,54 @@ impl Crowd {
         let count = self.of_group.get(&group).copied().unwrap_or(0);
         self.surplus == 0 || count >= CANDIDATES_OF_ONE_GROUP
     }
+}
+
+/// From where a candidate is known: 0 if the asker knows it by itself, else a number for each guide, and another one for each
+/// way beyond its guide. There one of the liar's friends may be met, whose inventions must not cost what an honest guide said.
+type Source = usize;
+const SOURCES: usize = 1 + 2 * u32::BITS as usize;
+
+/// Says of candidates, nearest first, for whom room is reserved: for the nearest of each source. Ids of one group beyond its
+/// share have none, and count for none: a liar may say of its inventions that they are of an honest holder's group, so that
+/// each source counts by itself.
+struct Reserve {
+    /// How many there may be of one source, and how many there are of each.
+    share: usize,
+    taken: [usize; SOURCES],
+    /// How many of each source are of which group, where some group has more than its share.
+    of_group: Option<BTreeMap<(Source, Group), usize>>,
+}
+
+impl Reserve {
+    fn new(ways: usize, counts_groups: bool) -> Self {
+        let share = CANDIDATES_RESERVED / (1 + 2 * ways.min(u32::BITS as usize));
+        Self { share, taken: [0; SOURCES], of_group: counts_groups.then(BTreeMap::new) }
+    }
+
+    fn has_room<A>(&mut self, candidate: &Candidate<A>) -> bool {
+        let mut has_room = false;
+        for source in candidate.sources() {
+            if let Some(of_group) = &mut self.of_group {
+                let count = of_group.entry((source, candidate.contact.group())).or_default();
+                *count += 1;
+                if *count > CANDIDATES_OF_ONE_GROUP {
+                    continue;
+                }
+            }
+            has_room |= self.taken[source] < self.share;
+            self.taken[source] += 1;
+        }
+        has_room
+    }
+}
+
+/// In which order candidates are dropped, the last first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    OneTooManyOfItsGroup,
+    Usual,
+    Reserved,
+    Engaged,
 }
 
 /// One seat of the window.
@@ -310,11 +382,14 @@ impl<A> Search<A> {
         if self.own.is_some_and(|(own, _)| own == grid) {
             return;
         }
-        let way = informant.and_then(|informant| self.candidate(&informant)).map_or(0, |informant| informant.asked_on);
+        let named_by = informant.and_then(|informant| self.candidate(&informant));
+        let way = named_by.map_or(0, |informant| informant.asked_on);
+        let told = named_by.filter(|informant| informant.is_guide).map_or(0, |guide| guide.asked_on);
         match self.position(&grid) {
             Ok(index) => {
                 let known = &mut self.candidates[index];
                 known.ways |= way;
+                known.told |= told;
                 if known.informant != informant {
                     known.named = known.named.saturating_add(1);
                 }
@@ -329,7 +404,9 @@ impl<A> Search<A> {
             Err(index) => {
                 if self.candidates.len() == CANDIDATES_MAX {
                     let crowd = self.crowd.get_or_insert_with(|| Crowd::of(&self.candidates));
-                    if index == CANDIDATES_MAX && crowd.has_no_room_at_the_end(contact.group()) {
+                    let has_no_source = informant.is_some() && way == 0;
+                    let is_last = self.candidates[index..].iter().all(Candidate::is_engaged);
+                    if has_no_source && is_last && crowd.has_no_room_at_the_end(contact.group()) {
                         return;
                     }
                     crowd.add(contact.group());
@@ -347,6 +424,7 @@ impl<A> Search<A> {
                         repute: acquaintance.repute,
                         is_guide: false,
                         ways: way,
+                        told,
                         asked_on: 0,
                         knows_all: false,
                         state: State::at_first(acquaintance.repute),
@@ -359,20 +437,34 @@ impl<A> Search<A> {
         }
     }
 
-    /// Drops the farthest candidate of a group that has more than its share, else the farthest of all.
+    /// Drops the farthest candidate of a group that has more than its share, else the farthest of all. Those for whom room is
+    /// reserved are dropped only if there is nobody else, and last of all guides, who is awaited on a way, and who has answered.
     fn drop_one(&mut self) {
-        let mut farthest = self.candidates.len() - 1;
-        if self.crowd.as_ref().is_some_and(|crowd| crowd.surplus > 0) {
-            let mut seen = Crowd::default();
-            for (index, candidate) in self.candidates.iter().enumerate() {
-                let before = seen.surplus;
+        let has_surplus = self.crowd.as_ref().is_some_and(|crowd| crowd.surplus > 0);
+        let mut reserve = Reserve::new(self.guides().count(), has_surplus);
+        let mut seen = Crowd::default();
+        let worths = self.candidates.iter().map(|candidate| {
+            let before = seen.surplus;
+            if has_surplus {
                 seen.add(candidate.contact.group());
-                if seen.surplus > before {
-                    farthest = index;
-                }
             }
-        }
-        let dropped = self.candidates.remove(farthest);
+            // Whoever is kept anyway takes nobody's room.
+            if candidate.is_engaged() {
+                Worth::Engaged
+            } else if reserve.has_room(candidate) {
+                Worth::Reserved
+            } else if seen.surplus > before {
+                Worth::OneTooManyOfItsGroup
+            } else {
+                Worth::Usual
+            }
+        });
+        // Of those that are worth the same the last, that is the farthest.
+        let Some((index, _)) = worths.enumerate().min_by_key(|(index, worth)| (*worth, std::cmp::Reverse(*index)))
+        else {
+            return;
+        };
+        let dropped = self.candidates.remove(index);
         if let Some(crowd) = &mut self.crowd {
             crowd.remove(dropped.contact.group());
         }
@@ -638,7 +730,7 @@ impl<A> Search<A> {
         for candidate in &mut self.candidates {
             candidate.state = State::at_first(candidate.repute);
             candidate.is_guide = false;
-            (candidate.ways, candidate.asked_on) = (0, 0);
+            (candidate.ways, candidate.told, candidate.asked_on) = (0, 0, 0);
             candidate.knows_all = false;
         }
     }

@@ -433,6 +433,136 @@ fn the_way_of_each_guide_is_followed_to_its_end_though_friends_of_a_liar_fill_th
     assert!(search.is_finished() && search.has_followed_all_guides());
 }
 
+/// A search that has asked a liar and two honest guides, who are all far from the target, and has heard the liar: it knows
+/// everybody, and these are more than a search remembers, and nearer than anybody who is there.
+fn search_of_a_liar_and_two(rng: &mut Xoshiro256PlusPlus) -> (Search<()>, [Arc<Contact>; 3]) {
+    let target = id(rng);
+    let guides = [1, 0, 2].map(|bits| contact(id_near(rng, &target, bits)));
+    let mut search: Search<()> = Search::new(target, 4, 3, None, Scale::UNKNOWN);
+    for guide in &guides {
+        know(&mut search, guide);
+        search.on_asked(&guide.grid());
+    }
+    name_inventions(rng, &mut search, &guides[0], Group::alone);
+    search.arrive_by(&guides[0].grid());
+    search.on_answer(&guides[0].grid(), ());
+    (search, guides)
+}
+
+fn name_inventions(
+    rng: &mut Xoshiro256PlusPlus,
+    search: &mut Search<()>,
+    liar: &Arc<Contact>,
+    group: fn(&Grid) -> Group,
+) {
+    let target = *search.target();
+    for _ in 0..CANDIDATES_MAX + 16 {
+        let grid = Grid(id_near(rng, &target, 30));
+        search.add_named(&contact_of(grid.0, group(&grid)), liar.grid(), Acquaintance::default());
+    }
+    assert_eq!(search.candidates().len(), CANDIDATES_MAX);
+}
+
+#[test]
+fn guides_are_waited_for_and_their_ways_followed_though_a_liar_names_more_who_are_nearer_than_a_search_remembers() {
+    let rng = &mut rng(16);
+    let (mut search, [_, honest, silent]) = search_of_a_liar_and_two(rng);
+    assert!(!search.hears_most_guides() && !search.has_followed_all_guides());
+    let [next, holder] = [6, 12].map(|bits| contact(id_near(rng, search.target(), bits)));
+    search.add_named(&next, honest.grid(), Acquaintance::default());
+    search.on_answer(&honest.grid(), ());
+    assert_eq!(search.next_on_a_way(), Some(next.clone()));
+    search.on_asked(&next.grid());
+    search.on_silence(&silent.grid());
+    assert!(search.hears_most_guides() && !search.has_followed_all_guides(), "the next on the way is awaited");
+    search.add_named(&holder, next.grid(), Acquaintance::default());
+    search.on_answer(&next.grid(), ());
+    assert_eq!(search.next_on_a_way(), Some(holder.clone()));
+    search.on_asked(&holder.grid());
+    search.on_answer(&holder.grid(), ());
+    assert!(search.has_followed_all_guides());
+    // The inventions answer nothing, and so have no seats.
+    while let Some(asked) = search.next().map(|next| next.grid()) {
+        search.on_asked(&asked);
+        search.on_silence(&asked);
+    }
+    assert!(search.is_finished());
+    assert!(
+        search
+            .seats()
+            .iter()
+            .any(|seat| matches!(seat, Seat::Other(index, _) if search.candidates()[*index].contact() == &holder))
+    );
+}
+
+/// All entry points are asked, but some links take longer.
+#[test]
+fn a_guide_that_is_reached_after_a_liar_has_named_many_is_one_too() {
+    let rng = &mut rng(17);
+    let (mut search, _) = search_of_a_liar_and_two(rng);
+    let late = contact(id_near(rng, search.target(), 0));
+    know(&mut search, &late);
+    assert_eq!(search.next_guide(8), Some(&late));
+    search.on_guide(&late.grid());
+    search.on_asked(&late.grid());
+    let liar = contact(id(rng));
+    name_inventions(rng, &mut search, &liar, Group::alone);
+    assert!(search.candidate(&late.grid()).is_some());
+}
+
+/// Ids of a liar that are there, and next to the target, are named by everybody.
+#[test]
+fn what_an_honest_guide_has_said_outlasts_the_inventions_of_a_friend_of_the_liar_on_its_way() {
+    let rng = &mut rng(18);
+    let (mut search, [_, honest, other]) = search_of_a_liar_and_two(rng);
+    let [friend, other_friend] = [40, 41].map(|bits| contact(id_near(rng, search.target(), bits)));
+    let holders: Vec<Arc<Contact>> = (0..16).map(|_| contact(id_near(rng, search.target(), 12))).collect();
+    for guide in [&honest, &other] {
+        for named in holders.iter().chain([&friend, &other_friend]) {
+            search.add_named(named, guide.grid(), Acquaintance::default());
+        }
+        search.on_answer(&guide.grid(), ());
+    }
+    for _ in 0..2 {
+        let asked = search.next_on_a_way().unwrap();
+        assert!(asked == friend || asked == other_friend);
+        search.on_asked(&asked.grid());
+        name_inventions(rng, &mut search, &asked, Group::alone);
+        search.on_answer(&asked.grid(), ());
+    }
+    assert!(holders.iter().all(|holder| search.candidate(&holder.grid()).is_some()));
+}
+
+#[test]
+fn inventions_said_to_be_of_a_holders_group_do_not_take_its_room() {
+    let rng = &mut rng(19);
+    let (mut search, [liar, honest, _]) = search_of_a_liar_and_two(rng);
+    let holder = contact_of(id_near(rng, search.target(), 12), Group(7));
+    search.add_named(&holder, honest.grid(), Acquaintance::default());
+    name_inventions(rng, &mut search, &liar, |_| Group(7));
+    assert!(search.candidate(&holder.grid()).is_some());
+}
+
+/// Who knows everybody there asks nobody the way. But one of those holders may lie.
+#[test]
+fn holders_that_the_asker_knows_outlast_what_one_of_them_invents() {
+    let rng = &mut rng(20);
+    let target = id(rng);
+    let mut search: Search<()> = Search::new(target, 16, 3, None, Scale::UNKNOWN);
+    let holders: Vec<Arc<Contact>> = (0..16).map(|_| contact(id_near(rng, &target, 12))).collect();
+    holders.iter().for_each(|holder| know(&mut search, holder));
+    search.arrive();
+    while let Some(asked) = search.next().map(|next| next.grid()) {
+        search.on_asked(&asked);
+    }
+    name_inventions(rng, &mut search, &holders[0], Group::alone);
+    for holder in &holders {
+        search.on_answer(&holder.grid(), ());
+    }
+    let answered = search.candidates().iter().filter(|candidate| candidate.answer().is_some());
+    assert_eq!(answered.count(), 16);
+}
+
 #[test]
 fn who_was_caught_is_asked_last_and_who_is_shunned_not_at_all() {
     let mut rng = rng(10);

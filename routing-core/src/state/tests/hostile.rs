@@ -543,3 +543,74 @@ fn who_lists_what_it_does_not_hand_over_is_asked_for_no_more_of_it() {
     assert_eq!(fetches.count(), 1);
     assert!(world.node(newcomer).is_settled());
 }
+
+/// Knows everybody near any place: more than a search remembers, of as many domains, and all nearer than the honest. Has
+/// no record, keeps each that it is given, and sees the set that the writer sees.
+fn crowd(message: &Message) -> Option<Message> {
+    match message {
+        Message::Find(find) => {
+            let rng = &mut testing::rng(1);
+            let inventions: Vec<_> =
+                (0..400).map(|_| testing::contact(testing::id_near(rng, &find.target, GROUND_BITS))).collect();
+            let Message::Found(found) = found(find.id, &inventions) else { return None };
+            Some(Message::Found(Found { is_complete: true, ..found }))
+        }
+        Message::Store(store) => {
+            let kept = store.items.iter().map(|_| StoreResult { verdict: StoreVerdict::Kept, sees_other_set: false });
+            Some(Message::Stored(Stored { id: store.id, results: kept.collect(), contacts: List::default() }))
+        }
+        _ => None,
+    }
+}
+
+/// How many leading bits the inventions of [`crowd`] share with the place that was asked for.
+const GROUND_BITS: u32 = 10;
+
+/// A network of 40, one of whom has an id next to the first of two records, and a client with that one and two honest nodes as its
+/// entry points.
+fn world_with_a_liar_next_to_a_record() -> (World, usize, [Arc<Record>; 2], usize) {
+    let mut world = World::of(40, 4);
+    let shared = |world: &World, key: &Key, rank: usize| {
+        let nearest = world.nearest(&key.id);
+        (nearest[rank], key.id.common_bits(&world.grid(nearest[rank]).0))
+    };
+    let is_fitting = |account: &Account| {
+        let key = Key::from(account.guid());
+        shared(&world, &key, 0).1 > GROUND_BITS && shared(&world, &key, 1).1 < GROUND_BITS
+    };
+    let mut account = (0..).map(user).find(is_fitting).unwrap();
+    let [old, new] = ["n1.example", "n2.example"].map(|home| place(&mut account, home));
+    world.register(0, std::slice::from_ref(&old));
+    world.run(1_000);
+    let nearest = world.nearest(&old.key().id);
+    let liar = nearest[0];
+    world.liars.insert(liar, crowd);
+    let client = world.client(&[liar, nearest[39], nearest[38]]);
+    (world, client, [old, new], liar)
+}
+
+#[test]
+fn a_lookup_finds_what_is_there_though_one_entry_point_invents_more_holders_than_a_search_remembers() {
+    let (mut world, client, [record, _], _) = world_with_a_liar_next_to_a_record();
+    for consistency in [Consistency::All, Consistency::Quorum] {
+        let answer = world.lookup(client, record.key(), consistency);
+        assert_eq!((answer.verdict, answer.is_settled), (Verdict::Found, true), "{consistency:?}");
+        assert_eq!(answer.record.as_ref(), Some(&record));
+    }
+}
+
+#[test]
+fn a_write_is_acknowledged_by_honest_holders_though_one_entry_point_invents_more_than_a_search_remembers() {
+    let (mut world, client, [_, record], liar) = world_with_a_liar_next_to_a_record();
+    let registered = world.register(client, std::slice::from_ref(&record));
+    let registration = &registered.records[0];
+    let keepers = registration.holders.iter().filter(|(_, said)| *said == HolderSaid::Kept);
+    let honest = keepers.filter(|(contact, _)| contact.grid() != world.grid(liar)).count();
+    assert!(registration.is_acknowledged);
+    assert!(honest >= 3, "{honest} honest holders keep it");
+    let has_it = |holder: &usize| {
+        world.node(*holder).store().get(&record.key()).is_some_and(|kept| kept.held().record() == &record)
+    };
+    let holders = world.nearest(&record.key().id);
+    assert!(holders[1..4].iter().all(has_it));
+}
