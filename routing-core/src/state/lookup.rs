@@ -10,7 +10,7 @@ mod confirm;
 use super::core::Core;
 use super::requests::{Pending, Purpose};
 use crate::ballot::{Ballot, Vote};
-use crate::contact::Contact;
+use crate::contact::{Contact, Group};
 use crate::effect::{Consistency, Effect, OperationId, Outcome, Target};
 use crate::holders::{Place, Scale, SetName, Tally, agreed};
 use crate::id::{Grid, Key, Kind};
@@ -221,8 +221,8 @@ impl Lookup {
             self.search.add_known(contact, core.acquaintance(&contact.grid()));
             // All entry points are asked, also if one of them has shown the way already.
             self.search.on_guide(&contact.grid());
-            let is_asked = |entry: &Candidate<Said>| !matches!(entry.state(), State::Fresh);
-            if !self.search.candidate(&contact.grid()).is_none_or(is_asked) {
+            let is_fresh = |entry: &Candidate<Said>| matches!(entry.state(), State::Fresh);
+            if self.search.candidate(&contact.grid()).is_some_and(is_fresh) {
                 let set =
                     if self.search.has_arrived() { self.search.tell(&self.search.window()) } else { SetName::NONE };
                 self.ask(core, contact, set, 1);
@@ -494,7 +494,7 @@ impl Lookup {
     fn tally(&self) -> Heard {
         let mut heard = Heard::default();
         let best = self.best.as_ref().map(Held::record);
-        let mut add = |place: Place, group, said: Option<&Said>| {
+        for (place, group, said) in self.words() {
             let settled = said.filter(|said| said.standing == Standing::Settled);
             let record = said.and_then(|said| said.copy.as_ref()).map(|copy| &copy.record);
             // A claim counts for nothing where its holder does not: it does not prove that it came first.
@@ -504,15 +504,6 @@ impl Lookup {
             heard.agreeing.add(place, group, agrees);
             heard.differ |= record.is_some() && !agrees || settled.is_some() && best.is_some() && record.is_none();
             heard.is_somebody_without |= settled.is_some() && record.is_none();
-        };
-        for seat in self.search.seats() {
-            match seat {
-                Seat::Own(place, group) => add(place, group, self.own.as_ref()),
-                Seat::Other(index, place) => {
-                    let candidate = &self.search.candidates()[index];
-                    add(place, candidate.contact().group(), candidate.answer());
-                }
-            }
         }
         heard.is_contested = self.key.kind == Kind::Claim && self.ballot().is_contested();
         // A greater record may have come from somebody without a seat.
@@ -523,24 +514,37 @@ impl Lookup {
     /// What the holders vote for; whom the search heard besides has no vote.
     fn ballot(&self) -> Ballot {
         let mut ballot = Ballot::default();
-        let mut cast = |group, said: Option<&Said>| {
+        for (_, group, said) in self.words() {
             let settled = said.filter(|said| said.standing == Standing::Settled);
             if let Some(copy) = settled.and_then(|said| said.copy.as_ref()) {
                 ballot.cast(group, copy);
             }
-        };
-        for seat in self.search.seats() {
-            match seat {
-                Seat::Own(_, group) => cast(group, self.own.as_ref()),
-                Seat::Other(index, _) => {
-                    let candidate = &self.search.candidates()[index];
-                    cast(candidate.contact().group(), candidate.answer());
-                }
-            }
         }
-        let said = self.search.candidates().iter().filter_map(|candidate| candidate.answer()).chain(&self.own);
-        said.filter_map(|said| said.copy.as_ref()).for_each(|copy| ballot.hear(copy));
+        self.copies().for_each(|copy| ballot.hear(copy));
         ballot
+    }
+
+    /// What has been said on each seat.
+    fn words(&self) -> impl Iterator<Item = (Place, Group, Option<&Said>)> {
+        self.search.seats().into_iter().map(|seat| match seat {
+            Seat::Own(place, group) => (place, group, self.own.as_ref()),
+            Seat::Other(index, place) => {
+                let candidate = &self.search.candidates()[index];
+                (place, candidate.contact().group(), candidate.answer())
+            }
+        })
+    }
+
+    /// Whatever anybody has, on a seat or not.
+    fn copies(&self) -> impl Iterator<Item = &Arc<Copy>> {
+        let said = self.search.candidates().iter().filter_map(|candidate| candidate.answer()).chain(&self.own);
+        said.filter_map(|said| said.copy.as_ref())
+    }
+
+    /// How long ago this was announced, by whoever has it.
+    fn age_of(&self, record: &Record) -> Ticks {
+        let ages = self.copies().filter(|copy| *copy.record == *record).map(|copy| copy.age);
+        ages.min().unwrap_or_default()
     }
 
     fn finish(&mut self, core: &mut Core, round_trips: u8, is_settled: bool) {
@@ -560,13 +564,8 @@ impl Lookup {
             None if tally.settled.is_majority() => Verdict::Absent,
             None => Verdict::Unreachable,
         };
-        let ages = self.search.candidates().iter().filter_map(|candidate| candidate.answer()?.copy.as_ref());
-        let ages = ages.chain(self.own.as_ref().and_then(|own| own.copy.as_ref()));
         let best = self.best.take();
-        let age = ages
-            .filter(|copy| best.as_ref().is_some_and(|best| *best.record() == copy.record))
-            .map(|copy| copy.age)
-            .min();
+        let age = best.as_ref().map(|best| self.age_of(best.record()));
         if let Some(best) = best.as_ref().filter(|_| core.is_node() && self.key.kind != Kind::Claim) {
             core.seen.add(best.record());
         }
@@ -595,16 +594,8 @@ impl Lookup {
     /// another's claim is left alone: it has its own reason, having heard that one first.
     fn repair(&mut self, core: &mut Core) {
         let Some(best) = &self.best else { return };
-        let age = self
-            .search
-            .candidates()
-            .iter()
-            .filter_map(|candidate| candidate.answer()?.copy.as_ref())
-            .chain(self.own.as_ref().and_then(|own| own.copy.as_ref()))
-            .filter(|copy| copy.record == *best.record())
-            .map(|copy| copy.age)
-            .min();
-        let copy = Copy { record: best.record().clone(), rival: best.rival().cloned(), age: age.unwrap_or_default() };
+        let age = self.age_of(best.record());
+        let copy = Copy { record: best.record().clone(), rival: best.rival().cloned(), age };
         let is_anothers = |said: &Said| said.copy.as_ref().is_some_and(|said| said.record.guid() != copy.record.guid());
         for seat in self.search.window() {
             match seat {
