@@ -215,7 +215,7 @@ fn main() -> ExitCode {
         Command::Scale(options) => run_scale(&options),
         Command::Swarm(options) => run_swarm(&options),
         Command::Shell(options) => run_shell(&options),
-        Command::Explain { trace, guid } => lookups_of(&trace, &guid)
+        Command::Explain { trace, guid } => lookups_of(&trace, &guid, |note| anstream::eprintln!("{note}"))
             .map_err(Failure::from)
             .and_then(|found| print(&explain(&found)))
             .map(|()| Verdict::Done),

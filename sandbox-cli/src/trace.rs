@@ -181,23 +181,32 @@ impl TraceWriter {
 }
 
 /// All lookups of the one key in the trace that begins with `prefix`, in the order of the file.
-pub fn lookups_of(path: &Path, prefix: &str) -> Result<Vec<TracedLookup>, TraceError> {
+///
+/// A run that was ended from outside leaves a last line that is cut off, without its end. It is left out, and `note` is
+/// told so.
+pub fn lookups_of(path: &Path, prefix: &str, note: impl Fn(&str)) -> Result<Vec<TracedLookup>, TraceError> {
     let prefix = prefix.to_ascii_lowercase();
     if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(TraceError::NoGuid(prefix));
     }
     let io = |error| TraceError::Io { file: path.to_owned(), error };
-    let (mut found, mut lookups) = (Vec::new(), 0);
-    for (index, line) in BufReader::new(File::open(path).map_err(io)?).lines().enumerate() {
-        let line = line.map_err(io)?;
-        if line.is_empty() {
-            continue;
-        }
-        let lookup: TracedLookup = serde_json::from_str(&line).map_err(|error| TraceError::Line {
-            file: path.to_owned(),
-            line: index + 1,
-            error,
-        })?;
+    let (mut found, mut lookups, mut number) = (Vec::new(), 0, 0);
+    let (mut trace, mut line) = (BufReader::new(File::open(path).map_err(io)?), Vec::new());
+    while trace.read_until(b'\n', &mut line).map_err(io)? > 0 {
+        number += 1;
+        let (read, is_whole) = (serde_json::from_slice::<TracedLookup>(&line), line.ends_with(b"\n"));
+        let is_blank = line.trim_ascii().is_empty();
+        line.clear();
+        let lookup = match read {
+            Ok(lookup) => lookup,
+            Err(_) if is_blank => continue,
+            Err(_) if !is_whole => {
+                let file = path.display();
+                note(&format!("{file}:{number}: the last line is cut off, as the run was, and is left out"));
+                break;
+            }
+            Err(error) => return Err(TraceError::Line { file: path.to_owned(), line: number, error }),
+        };
         lookups += 1;
         if lookup.key.to_string().starts_with(&prefix) {
             found.push(lookup);

@@ -54,18 +54,22 @@ fn key(first: u8, last: u8) -> Id {
     Id(bytes)
 }
 
+fn nothing_to_note(note: &str) {
+    panic!("{note}");
+}
+
 #[test]
 fn what_was_written_is_found_again_by_a_unique_prefix() {
     let (a, b) = (lookup(key(0xab, 1)), lookup(key(0xcd, 1)));
     let file = written("unique", &[a.clone(), b, a.clone()]);
-    assert_eq!(lookups_of(&file.0, "AB").unwrap(), [a.clone(), a.clone()]);
-    assert_eq!(lookups_of(&file.0, &a.key.to_string()).unwrap().len(), 2);
+    assert_eq!(lookups_of(&file.0, "AB", nothing_to_note).unwrap(), [a.clone(), a.clone()]);
+    assert_eq!(lookups_of(&file.0, &a.key.to_string(), nothing_to_note).unwrap().len(), 2);
 }
 
 #[test]
 fn ambiguous_absent_and_impossible_guids_are_told_apart() {
     let file = written("ambiguous", &[lookup(key(0xab, 1)), lookup(key(0xab, 2))]);
-    let error = |prefix| lookups_of(&file.0, prefix).unwrap_err();
+    let error = |prefix| lookups_of(&file.0, prefix, nothing_to_note).unwrap_err();
     assert!(matches!(error("ab"), TraceError::Ambiguous { keys, .. } if keys.len() == 2));
     assert!(matches!(error("ff"), TraceError::Absent { lookups: 2, .. }));
     for prefix in ["", "xyz", &"a".repeat(65)] {
@@ -79,7 +83,21 @@ fn a_broken_line_is_named() {
     let mut text = std::fs::read_to_string(&file.0).unwrap();
     text.push_str("{}\n");
     std::fs::write(&file.0, text).unwrap();
-    assert!(matches!(lookups_of(&file.0, "01").unwrap_err(), TraceError::Line { line: 2, .. }));
+    assert!(matches!(lookups_of(&file.0, "01", nothing_to_note).unwrap_err(), TraceError::Line { line: 2, .. }));
+}
+
+#[test]
+fn a_last_line_that_was_cut_off_is_left_out_and_that_is_said() {
+    let file = written("cut", &[lookup(key(1, 1)), lookup(key(1, 1))]);
+    let whole = std::fs::read(&file.0).unwrap();
+    // Without its end the second lookup is still a whole one.
+    for (length, found, notes) in [(whole.len() - 1, 2, 0), (whole.len() - 2, 1, 1), (whole.len() / 2 + 1, 1, 1)] {
+        std::fs::write(&file.0, &whole[..length]).unwrap();
+        let noted = std::cell::RefCell::new(Vec::new());
+        let lookups = lookups_of(&file.0, "01", |note| noted.borrow_mut().push(note.to_owned())).unwrap();
+        assert_eq!((lookups.len(), noted.borrow().len()), (found, notes), "{noted:?}");
+        assert!(noted.borrow().iter().all(|note| note.contains(":2: the last line is cut off")), "{noted:?}");
+    }
 }
 
 #[test]
