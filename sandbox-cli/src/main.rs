@@ -358,7 +358,9 @@ fn check(files: &[PathBuf], options: &Options) -> Result<Verdict, Failure> {
         match result {
             Ok((name, report)) if report.failed.is_empty() => {
                 passed += 1;
-                let facts = format!("{} nodes, {} steps", report.nodes, report.steps.len());
+                let plural = |is_one: bool| if is_one { "" } else { "s" };
+                let (nodes, steps) = (report.nodes, report.steps.len());
+                let facts = format!("{nodes} node{}, {steps} step{}", plural(nodes == 1), plural(steps == 1));
                 print(&format!("ok {name} ({facts}, {:.1} s)\n", began.elapsed().as_secs_f64()))?;
             }
             Ok((name, report)) => {

@@ -9,7 +9,7 @@ pub use histogram::{Histogram, Row};
 pub use story::story;
 
 use crate::report::{Holders, Operations, Report, StepReport};
-use crate::scenario::{Scenario, Step, grouped};
+use crate::scenario::{Scenario, Step, counted, grouped};
 use anstyle::{AnsiColor, Style};
 use routing_core::time::Ticks;
 
@@ -49,7 +49,7 @@ fn expected_otherwise(report: &Report) -> String {
 
 fn headline(report: &Report) -> String {
     let mut facts = vec![
-        format!("{} nodes", grouped(report.nodes)),
+        counted(report.nodes, "node"),
         format!("{} virtual", span(report.virtual_seconds)),
         format!("{} real", span(report.wall_seconds)),
         format!("{} events/s", short(report.events_per_second)),
@@ -182,7 +182,7 @@ fn costs(found: &Operations) -> String {
 }
 
 fn records(found: &Holders) -> String {
-    let mut parts = vec![format!("{} records", grouped(found.records))];
+    let mut parts = vec![counted(found.records, "record")];
     parts.extend(found.holders_mean.map(|mean| format!("{mean:.2} holders each")));
     parts.extend(found.holders_true_share.map(|share| {
         let style = if share >= 1.0 { GOOD } else { BAD };
@@ -195,13 +195,13 @@ fn records(found: &Holders) -> String {
 fn traffic(found: &StepReport) -> String {
     let mut parts = vec![
         span(found.seconds),
-        format!("{} nodes", grouped(found.nodes_alive)),
+        counted(found.nodes_alive, "node"),
         format!("{} messages", short(found.messages as f64)),
         bytes(found.bytes as f64),
     ];
-    for (count, what) in [(found.links_opened, "links opened"), (found.records_moved, "records moved")] {
+    for (count, noun, what) in [(found.links_opened, "link", "opened"), (found.records_moved, "record", "moved")] {
         if count > 0 {
-            parts.push(format!("{} {what}", short(count as f64)));
+            parts.push(format!("{} {noun}{} {what}", short(count as f64), if count == 1 { "" } else { "s" }));
         }
     }
     parts.push(format!("{} real", span(found.wall_seconds)));

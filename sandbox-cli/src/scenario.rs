@@ -10,7 +10,7 @@ mod parse;
 mod step;
 mod write;
 
-pub(crate) use describe::grouped;
+pub(crate) use describe::{counted, grouped};
 
 pub use keys::{Problem, ScenarioError};
 pub use step::{

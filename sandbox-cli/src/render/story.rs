@@ -4,7 +4,7 @@
 
 use super::{BAD, BOLD, COLUMNS, DIM, GOOD, bytes, clipped, expected_otherwise, headline, percent, short, span};
 use crate::report::{Holders, Operations, Report, StepReport};
-use crate::scenario::{Do, Lookup, Of, Scenario, Step, grouped};
+use crate::scenario::{Do, Lookup, Of, Scenario, Step, counted, grouped};
 use routing_core::time::Ticks;
 
 /// What a reader may do next, and what it shows.
@@ -66,7 +66,8 @@ impl Happened<'_> {
     /// What happened, in plain words.
     fn what(&self) -> String {
         let asked = grouped(self.found.operations.as_ref().map_or(0, |operations| operations.asked));
-        let (gone, alive) = (grouped(self.gone), grouped(self.found.nodes_alive));
+        let (gone, alive) = (counted(self.gone, "server"), grouped(self.found.nodes_alive));
+        let (is_one_gone, is_one_left) = (self.gone == 1, self.found.nodes_alive == 1);
         let over = if self.step.over > Ticks(0) { format!("within {}", self.step.over) } else { "at once".to_owned() };
         match &self.step.what {
             Do::Join(join) => format!(
@@ -78,7 +79,10 @@ impl Happened<'_> {
                  nearest to the user's id keep it."
             ),
             Do::Lookup(lookup) => self.question(lookup, &asked),
-            Do::Kill(_) => format!("{gone} servers die {over}, without a word. {alive} are left."),
+            Do::Kill(_) => {
+                let (die, are) = (if is_one_gone { "dies" } else { "die" }, if is_one_left { "is" } else { "are" });
+                format!("{gone} {die} {over}, without a word. {alive} {are} left.")
+            }
             Do::Wait(time) => format!(
                 "{} pass. The others notice who is silent, and make new copies of the records that are short of them.",
                 span(time.as_seconds())
@@ -88,7 +92,12 @@ impl Happened<'_> {
                  signature."
             ),
             Do::Leave(_) => {
-                format!("{gone} servers leave for good {over}. They say so, and hand their records over; {alive} stay.")
+                let stay = if is_one_left { "stays" } else { "stay" };
+                if is_one_gone {
+                    format!("{gone} leaves for good {over}. It says so, and hands its records over; {alive} {stay}.")
+                } else {
+                    format!("{gone} leave for good {over}. They say so, and hand their records over; {alive} {stay}.")
+                }
             }
             other => clipped(&format!("{} {other}", other.name()), COLUMNS),
         }
@@ -150,7 +159,8 @@ impl Happened<'_> {
             parts.push(format!("{} messages, {}", short(found.messages as f64), bytes(found.bytes as f64)));
         }
         if found.records_moved > 0 {
-            parts.push(format!("{} copies of records made", short(found.records_moved as f64)));
+            let copies = if found.records_moved == 1 { "copy" } else { "copies" };
+            parts.push(format!("{} {copies} of records made", short(found.records_moved as f64)));
         }
         parts.push(format!("{} real", span(found.wall_seconds)));
         parts.join(" · ")
@@ -189,6 +199,8 @@ fn moral(scenario: &Scenario, report: &Report) -> String {
     text += &format!("\n{BOLD}What to try next{BOLD:#}\n");
     let width = NEXT.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
     NEXT.iter().for_each(|(command, why)| text += &format!("  {command:<width$}  {DIM}{why}{DIM:#}\n"));
+    // Who was just told to type it may have no such program where the shell looks for one.
+    text += &format!("  {DIM}where sandbox-cli is: cargo run --release -p sandbox-cli --{DIM:#}\n");
     text
 }
 

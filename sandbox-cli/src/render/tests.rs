@@ -197,3 +197,13 @@ fn a_story_that_went_wrong_praises_nothing() {
     assert!(text.contains("✗ 9,999 of 10,000 right") && text.contains("expected at least 1"), "{text}");
     assert!(!text.contains("What you have seen"), "{text}");
 }
+
+#[test]
+fn one_of_something_is_told_as_one() {
+    let (scenario, mut report) = sad_story();
+    report.steps[1..].iter_mut().for_each(|step| (step.nodes_alive, step.records_moved) = (999, 1));
+    let text = plain(&story(&scenario, &report));
+    for part in ["1 server dies at once, without a word. 999 are left.", "1 copy of records made"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}

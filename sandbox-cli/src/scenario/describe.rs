@@ -21,8 +21,10 @@ fn percent(share: f64) -> String {
     format!("{} %", (share * 1e4).round() / 1e2)
 }
 
-fn counted(number: u32, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number.into()), if number == 1 { "" } else { "s" })
+/// A number with what it is one of: `1 node`, `1,000 nodes`.
+pub(crate) fn counted(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 fn asked_by(from: Origin, entry_points: u32) -> String {

@@ -129,8 +129,7 @@ impl Shell {
     }
 
     fn remove(&mut self, nodes: &[String]) -> Result<String, Complaint> {
-        let members: Vec<usize> =
-            nodes.iter().map(|node| names::living(&self.sandbox, node)).collect::<Result<_, _>>()?;
+        let members = self.each(nodes)?;
         let is_halted = |member: &&usize| {
             self.sandbox.network().condition(self.sandbox.members()[**member].node) == Condition::Halted
         };
@@ -147,14 +146,25 @@ impl Shell {
     }
 
     fn kill(&mut self, nodes: &[String]) -> Result<String, Complaint> {
-        let members: Vec<usize> =
-            nodes.iter().map(|node| names::living(&self.sandbox, node)).collect::<Result<_, _>>()?;
+        let members = self.each(nodes)?;
         let mut text = String::new();
         for member in members {
             self.sandbox.kill_node(self.sandbox.members()[member].grid)?;
             text += &format!("{} is gone\n", node_name(&self.sandbox, member));
         }
         Ok(text)
+    }
+
+    /// The living nodes that are meant, each once, in the order in which they were named first.
+    fn each(&self, nodes: &[String]) -> Result<Vec<usize>, Complaint> {
+        let mut members = Vec::new();
+        for node in nodes {
+            let member = names::living(&self.sandbox, node)?;
+            if !members.contains(&member) {
+                members.push(member);
+            }
+        }
+        Ok(members)
     }
 
     fn register(&mut self, guid: Option<&str>, home: &str, via: &[String]) -> Result<String, Complaint> {
@@ -383,16 +393,17 @@ fn holders_said(registered: &Registered) -> String {
     let said = || registered.records.iter().flat_map(|registration| &registration.holders).map(|(_, said)| *said);
     let count = |admit: Admits| said().filter(|said| admit(*said)).count();
     let mut parts = vec![format!("{} of {} holders keep it", count(|said| said == HolderSaid::Kept), said().count())];
-    let others: [(&str, Admits); 4] = [
-        ("know a greater record", |said| said == HolderSaid::Newer),
-        ("refuse it", |said| matches!(said, HolderSaid::Refused(_))),
-        ("are silent", |said| said == HolderSaid::Silent),
-        ("have not answered yet", |said| said == HolderSaid::Waiting),
+    let others: [(&str, &str, Admits); 4] = [
+        ("knows a greater record", "know a greater record", |said| said == HolderSaid::Newer),
+        ("refuses it", "refuse it", |said| matches!(said, HolderSaid::Refused(_))),
+        ("is silent", "are silent", |said| said == HolderSaid::Silent),
+        ("has not answered yet", "have not answered yet", |said| said == HolderSaid::Waiting),
     ];
-    for (what, admit) in others {
-        let count = count(admit);
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
+    for (of_one, of_several, admit) in others {
+        match count(admit) {
+            0 => {}
+            1 => parts.push(format!("1 {of_one}")),
+            count => parts.push(format!("{count} {of_several}")),
         }
     }
     parts.join(", ")

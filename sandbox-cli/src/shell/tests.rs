@@ -115,8 +115,10 @@ fn what_was_done_can_be_saved_and_happens_again() {
 #[test]
 fn nobody_can_be_asked_where_nobody_runs() {
     let mut shell = shell(0);
-    let (_, err, failed) =
-        session(&mut shell, "register a.example\nnew\nkill n1\nregister a.example\nregister a.example via n1\nnew 2\n");
+    let (_, err, failed) = session(
+        &mut shell,
+        "register a.example\nnew\nkill n1 1 n1\nregister a.example\nregister a.example via n1\nnew 2\n",
+    );
     assert_eq!(failed, 3, "{err}");
     assert_eq!(err.matches("no node runs: new starts one").count(), 2, "{err}");
     assert!(err.contains("line 5: n1 (") && err.contains(") was killed"), "{err}");
