@@ -173,8 +173,8 @@ enum Failure {
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    #[error("{scenario}: {error}")]
-    Run { scenario: String, error: RunError },
+    #[error("{}{error}", if error.is_placed() { String::new() } else { format!("{file}: ") })]
+    Run { file: String, error: RunError },
     #[error(transparent)]
     Trace(#[from] TraceError),
     #[error(transparent)]
@@ -312,7 +312,7 @@ fn executed(scenario: &Scenario, options: &Options) -> Result<Report, Failure> {
     let progress = begin(scenario.steps.len(), options.json);
     let result = execute(scenario, options, &progress);
     progress.finish();
-    let mut report = result.map_err(|error| Failure::Run { scenario: scenario.name.clone(), error })?;
+    let mut report = result.map_err(|error| Failure::Run { file: scenario.file.clone(), error })?;
     report.judge(scenario);
     Ok(report)
 }

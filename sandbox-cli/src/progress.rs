@@ -3,7 +3,7 @@
 
 use crate::scenario::Step;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use routing_core::time::Tick;
+use routing_core::time::Ticks;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Progress {
     /// Step number `index` (from 1) begins, with so many operations to come; `None` for a step without operations.
     pub fn begin(&self, index: usize, step: &Step, operations: Option<u64>) {
         if self.lines == Lines::EachStepAndMinute {
-            self.note(&format!("{index}/{} {}", self.steps, step.what));
+            self.note(&format!("{index}/{} {} {}", self.steps, step.what.name(), step.what));
         }
         self.bar.set_prefix(format!("{index}/{} {}", self.steps, step.what.name()));
         self.bar.set_length(operations.unwrap_or_default());
@@ -99,9 +99,10 @@ impl Progress {
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// So many operations are done, at this virtual time, with so many nodes living.
-    pub fn update(&self, done: u64, now: Tick, nodes_alive: u64) {
-        let where_it_is = || format!("t = {:.1} s, {nodes_alive} nodes", now.since(Tick(0)).as_seconds());
+    /// So many operations are done, so long after the run began, with so many nodes living.
+    pub fn update(&self, done: u64, passed: Ticks, nodes_alive: u64) {
+        let noun = if nodes_alive == 1 { "node" } else { "nodes" };
+        let where_it_is = || format!("t = {:.1} s, {nodes_alive} {noun}", passed.as_seconds());
         if self.is_line_due() {
             let of_all = self.bar.length().filter(|all| *all > 0).map(|all| format!(", {done} of {all}"));
             let minutes = self.minutes_told.load(Ordering::Relaxed);
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn a_hidden_bar_takes_all_calls_in_silence() {
         let progress = Progress::hidden();
-        progress.update(5, Tick(1_000), 10);
+        progress.update(5, Ticks(1_000), 10);
         progress.finish();
     }
 }

@@ -14,7 +14,7 @@ pub use watch::Watch;
 use crate::options::{Options, Transport};
 use crate::progress::Progress;
 use crate::report::{Holders, Operations, Report, StepReport, rate};
-use crate::scenario::{Consistency, Do, Join, Lookup, Network as Weather, Scenario, Step};
+use crate::scenario::{Consistency, Do, Lines, Lookup, Network as Weather, Scenario, Step};
 use crate::sockets::OpenFiles;
 use crate::trace::{Asker as TracedAsker, Hop, TraceError, TraceWriter, TracedLookup};
 use plan::{Action, Actor, Plan, Wanted};
@@ -24,7 +24,8 @@ use routing_core::message::Standing;
 use routing_core::record::Body;
 use routing_core::state::{self, Verdict};
 use routing_core::time::{Tick, Ticks};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -40,6 +41,37 @@ const DRIVER_NODES_MAX: u64 = 2_000;
 /// How many ticks pass between two looks of the progress bar.
 const PROGRESS_TICKS: u64 = 64;
 
+/// Where the mistake is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// In the scenario.
+    Key {
+        /// The scenario's file.
+        file: String,
+        /// The line of the key, or of its table.
+        line: usize,
+        /// The key, or the name of a step.
+        key: &'static str,
+    },
+    /// In this option of the command line.
+    Option(&'static str),
+}
+
+impl Position {
+    fn of(scenario: &Scenario, lines: &Lines, key: &'static str) -> Self {
+        Position::Key { file: scenario.file.clone(), line: lines.of(key), key }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Position::Key { file, line, key } => write!(f, "{file}:{line}: {key}"),
+            Position::Option(option) => f.write_str(option),
+        }
+    }
+}
+
 /// Why a scenario was not run to its end. There is no report then.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -47,8 +79,13 @@ pub enum RunError {
     #[error(transparent)]
     NotOnSockets(#[from] NotOnSockets),
     /// The bound for links makes no sense on sockets.
-    #[error("[network] {0}")]
-    Links(routing_core::config::ConfigError),
+    #[error("{place}: {error}")]
+    Links {
+        /// Where it is set.
+        place: Position,
+        /// What is wrong with it.
+        error: routing_core::config::ConfigError,
+    },
     /// More files would have to be open at once than may be.
     #[error(transparent)]
     OpenFiles(#[from] OpenFiles),
@@ -61,49 +98,90 @@ pub enum RunError {
     /// Too many nodes for the async driver.
     #[error("--driver takes at most {DRIVER_NODES_MAX} nodes, the scenario has {0}; lower --nodes")]
     TooManyForDriver(u64),
-    /// The delays cannot be used.
-    #[error(transparent)]
-    Delay(#[from] DelayError),
-    /// The list of servers cannot be read.
-    #[error("cannot read {}: {error}", file.display())]
+    /// The delays cannot be used. Nothing was run.
+    #[error("{place}: {error}")]
+    Delay {
+        /// Where they are named.
+        place: Position,
+        /// What is wrong with them.
+        error: DelayError,
+    },
+    /// The list of servers cannot be read. Nothing was run.
+    #[error("{place}: cannot read {}: {error}", list.display())]
     Unreadable {
-        /// The file.
-        file: PathBuf,
+        /// Where it is named.
+        place: Position,
+        /// The list.
+        list: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
-    /// The list of servers cannot be used.
-    #[error(transparent)]
-    Servers(#[from] ServersError),
-    /// The join asks for more nodes than its list of servers has.
-    #[error("step {step}: {nodes} nodes, but the list of servers has {servers}")]
+    /// The list of servers cannot be used. Nothing was run.
+    #[error("{place}: {error}")]
+    Servers {
+        /// Where it is named.
+        place: Position,
+        /// What is wrong with it.
+        error: ServersError,
+    },
+    /// The join asks for more nodes than its list of servers has. Nothing was run.
+    #[error("{place}: {nodes} nodes, but {servers} servers of {} have not joined by then", list.display())]
     TooFewServers {
-        /// The step, from 1.
-        step: usize,
+        /// Where their number is said.
+        place: Position,
         /// How many nodes it wants.
         nodes: usize,
-        /// How many servers there are.
+        /// How many servers are left by then.
         servers: usize,
+        /// The list.
+        list: PathBuf,
     },
     /// Nobody is at the site that is to fail.
     #[error(
-        "step {step}: no living node is at {site}; a node's site is the region in its list of servers, or its place in the matrix"
+        "{place}: no living node is at {site}; a node's site is the region in its list of servers, or its place in the matrix"
     )]
     Site {
-        /// The step, from 1.
-        step: usize,
+        /// Where the site is named.
+        place: Position,
         /// The site as named, or what was asked for.
         site: String,
     },
     /// The trace cannot be written.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The sandbox refused something.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
+    /// The sandbox refused what a step wants.
+    #[error("{place}: {error}")]
+    Sandbox {
+        /// The step.
+        place: Position,
+        /// What it said.
+        error: SandboxError,
+    },
     /// Whoever watched had seen enough.
     #[error("stopped by whoever watched")]
     Stopped,
+}
+
+impl RunError {
+    /// Whether it names a file or an option itself; else it is about the scenario as a whole.
+    pub fn is_placed(&self) -> bool {
+        match self {
+            RunError::NotOnSockets(_)
+            | RunError::Links { .. }
+            | RunError::Delay { .. }
+            | RunError::Unreadable { .. }
+            | RunError::Servers { .. }
+            | RunError::TooFewServers { .. }
+            | RunError::Site { .. }
+            | RunError::Trace(_)
+            | RunError::Sandbox { .. } => true,
+            RunError::OpenFiles(_)
+            | RunError::Start(_)
+            | RunError::Config(_)
+            | RunError::TooManyForDriver(_)
+            | RunError::Stopped => false,
+        }
+    }
 }
 
 /// Runs a scenario, to which the options have been applied already. The report is not judged yet.
@@ -112,7 +190,9 @@ pub fn execute(scenario: &Scenario, options: &Options, progress: &Progress) -> R
         Transport::Sim => execute_watched(scenario, options, progress, &mut ()),
         Transport::Tcp => {
             let (sandbox, servers) = sockets::federation(scenario, options, progress)?;
-            run(sandbox, servers, scenario, options, progress, &mut ())
+            // A step that changes delays was refused.
+            let world = World { sandbox, servers, delays: BTreeMap::new() };
+            run(world, scenario, options, progress, &mut ())
         }
     }
 }
@@ -125,13 +205,20 @@ pub fn execute_watched(
     watch: &mut dyn Watch,
 ) -> Result<Report, RunError> {
     scenario.node.validate()?;
-    let servers = Rosters::read(scenario)?;
+    let servers = Rosters::read(scenario, options)?;
     let nodes = servers.nodes(scenario);
     if options.driver && nodes > DRIVER_NODES_MAX {
         return Err(RunError::TooManyForDriver(nodes));
     }
     let mode = if options.driver { Mode::Driver } else { Mode::Direct };
-    let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed)?;
+    let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed).map_err(|error| {
+        let place = match options.matrix {
+            Some(_) => Position::Option("--matrix"),
+            None => Position::of(scenario, &scenario.network.lines, "delay"),
+        };
+        RunError::Delay { place, error }
+    })?;
+    let delays = later_delays(scenario)?;
     let Weather { link_round_trips, links_max, .. } = scenario.network;
     let mut config = scenario.node.clone();
     if let Some(links_max) = links_max {
@@ -144,13 +231,34 @@ pub fn execute_watched(
     network.set_link_cost(LinkCost { round_trips: link_round_trips.unwrap_or(0), links_max });
     // The driver's nodes share a thread: they are for comparing, not for speed.
     network.set_threads(if options.driver { 1 } else { options.threads().get() });
-    run(sandbox, servers, scenario, options, progress, watch)
+    run(World { sandbox, servers, delays }, scenario, options, progress, watch)
+}
+
+/// The delays that steps bring, by step, counted from 0. They are read before anything runs: a file that is not there
+/// would end a run of hours.
+fn later_delays(scenario: &Scenario) -> Result<BTreeMap<usize, Delay>, RunError> {
+    let mut delays = BTreeMap::new();
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let Do::Delay(spec) = &step.what else { continue };
+        let delay = Delay::load(spec, Path::new(""), scenario.seed).map_err(|error| {
+            let key = if step.lines.has("delay") { "delay" } else { "file" };
+            RunError::Delay { place: Position::of(scenario, &step.lines, key), error }
+        })?;
+        delays.insert(index, delay);
+    }
+    Ok(delays)
+}
+
+/// A federation that is empty yet, and all that the scenario will want for it.
+struct World<C> {
+    sandbox: RoutingSandbox<C>,
+    servers: Rosters,
+    delays: BTreeMap<usize, Delay>,
 }
 
 /// Tells the scenario to a federation that is empty yet.
 fn run<C: Carrier>(
-    sandbox: RoutingSandbox<C>,
-    servers: Rosters,
+    World { sandbox, servers, delays }: World<C>,
     scenario: &Scenario,
     options: &Options,
     progress: &Progress,
@@ -158,7 +266,7 @@ fn run<C: Carrier>(
 ) -> Result<Report, RunError> {
     let trace = options.trace.as_deref().map(TraceWriter::create).transpose()?;
     let (began, start) = (Instant::now(), sandbox.now());
-    let mut runner = Runner { scenario, progress, sandbox, start, servers, reports: Vec::new(), trace, watch };
+    let mut runner = Runner { scenario, progress, sandbox, start, servers, delays, reports: Vec::new(), trace, watch };
     let mut first = 0;
     while first < scenario.steps.len() {
         let together = scenario.steps[first..].iter().take_while(|step| step.meanwhile).count() + 1;
@@ -200,16 +308,45 @@ struct Rosters {
 }
 
 impl Rosters {
-    fn read(scenario: &Scenario) -> Result<Self, RunError> {
+    /// Reads them, and sees that each join finds as many servers as it wants.
+    fn read(scenario: &Scenario, options: &Options) -> Result<Self, RunError> {
         let mut lists: Vec<(PathBuf, Vec<Server>, usize)> = Vec::new();
+        // The command line changes the first join alone.
+        let (mut servers_option, mut nodes_option) = (options.servers.as_ref(), options.nodes);
         for step in &scenario.steps {
-            let Do::Join(Join { servers: Some(file), .. }) = &step.what else { continue };
-            if !lists.iter().any(|(known, ..)| known == file) {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| RunError::Unreadable { file: file.clone(), error })?;
-                lists.push((file.clone(), Servers::parse(&text, &file.display().to_string())?, 0));
+            let Do::Join(join) = &step.what else { continue };
+            let place = |is_option: bool, option, key| {
+                if is_option { Position::Option(option) } else { Position::of(scenario, &step.lines, key) }
+            };
+            let named = || place(servers_option.is_some(), "--servers", "servers");
+            if let Some(file) = &join.servers {
+                let at = match lists.iter().position(|(known, ..)| known == file) {
+                    Some(at) => at,
+                    None => {
+                        let text = std::fs::read_to_string(file).map_err(|error| RunError::Unreadable {
+                            place: named(),
+                            list: file.clone(),
+                            error,
+                        })?;
+                        let list = Servers::parse(&text, &file.display().to_string())
+                            .map_err(|error| RunError::Servers { place: named(), error })?;
+                        lists.push((file.clone(), list, 0));
+                        lists.len() - 1
+                    }
+                };
+                let (list, servers, taken) = &mut lists[at];
+                let left = servers.len() - *taken;
+                let nodes = join.nodes.map_or(left, |nodes| nodes as usize);
+                if nodes > left {
+                    let place = place(nodes_option.is_some(), "--nodes", "nodes");
+                    return Err(RunError::TooFewServers { place, nodes, servers: left, list: list.clone() });
+                }
+                *taken += nodes;
             }
+            (servers_option, nodes_option) = (None, None);
         }
+        // Nobody has joined yet.
+        lists.iter_mut().for_each(|(.., taken)| *taken = 0);
         Ok(Self { lists })
     }
 
@@ -234,6 +371,8 @@ struct Runner<'a, C> {
     /// The tick at which the first step begins.
     start: Tick,
     servers: Rosters,
+    /// Those that steps bring.
+    delays: BTreeMap<usize, Delay>,
     reports: Vec<StepReport>,
     trace: Option<TraceWriter>,
     watch: &'a mut dyn Watch<C>,
@@ -300,7 +439,8 @@ impl<'a, C: Carrier> Runner<'a, C> {
                 let room = self.sandbox.network().operations_max();
                 while step.outstanding < room && step.plan.actions.front().is_some_and(|(at, _)| *at <= now) {
                     if let Some((_, action)) = step.plan.actions.pop_front() {
-                        step.outstanding += self.carry_out(step.index, step.begun.ledger, action)?;
+                        let begun = self.carry_out(step.index, step.begun.ledger, action);
+                        step.outstanding += begun.map_err(|error| self.refused(step.index, error))?;
                     }
                 }
             }
@@ -329,7 +469,7 @@ impl<'a, C: Carrier> Runner<'a, C> {
                 break;
             }
             if now.0.is_multiple_of(PROGRESS_TICKS) {
-                self.progress.update(active[shown].done, now, self.sandbox.living() as u64);
+                self.progress.update(active[shown].done, now.since(self.start), self.sandbox.living() as u64);
             }
             self.sandbox.tick(1);
             if let Some(error) = self.sandbox.network_mut().take_failure() {
@@ -343,7 +483,7 @@ impl<'a, C: Carrier> Runner<'a, C> {
     }
 
     /// Does one thing. Says how many operations have begun with it.
-    fn carry_out(&mut self, index: usize, ledger: usize, action: Action) -> Result<u64, RunError> {
+    fn carry_out(&mut self, index: usize, ledger: usize, action: Action) -> Result<u64, SandboxError> {
         let sandbox = &mut self.sandbox;
         match action {
             Action::Join { domain, weight, region, every, entry_points } => {
@@ -469,10 +609,10 @@ impl<'a, C: Carrier> Runner<'a, C> {
                     network.set_duplicate(rate);
                 }
             }),
-            Action::Delay(spec) => {
-                let delay = Delay::load(&spec, Path::new(""), self.scenario.seed)?;
-                self.weather(|network| network.set_delay(delay))
-            }
+            Action::Delay => match self.delays.get(&index).cloned() {
+                Some(delay) => self.weather(|network| network.set_delay(delay)),
+                None => Ok(0),
+            },
             Action::Corrupt { members, behaviour } => {
                 sandbox.corrupt(&members, behaviour);
                 Ok(0)
@@ -486,8 +626,14 @@ impl<'a, C: Carrier> Runner<'a, C> {
         }
     }
 
+    /// The sandbox refused what a step wants.
+    fn refused(&self, index: usize, error: SandboxError) -> RunError {
+        let step = self.step(index);
+        RunError::Sandbox { place: Position::of(self.scenario, &step.lines, step.what.name()), error }
+    }
+
     /// Changes the simulated network; elsewhere the scenario was refused. Begins no operation.
-    fn weather(&mut self, change: impl FnOnce(&mut Network)) -> Result<u64, RunError> {
+    fn weather(&mut self, change: impl FnOnce(&mut Network)) -> Result<u64, SandboxError> {
         self.sandbox.network_mut().simulated_mut().map(change);
         Ok(0)
     }

@@ -12,7 +12,7 @@ mod write;
 
 pub(crate) use describe::{counted, grouped};
 
-pub use keys::{Problem, ScenarioError};
+pub use keys::{Lines, Problem, ScenarioError};
 pub use step::{
     Behaviour, Change, Churn, Claim, Consistency, Dishonest, Do, Expect, Join, Kill, Lookup, Loss, Of, Origin,
     Partition, Place, Recover, Register, Restart, Slow, Step, Who,
@@ -49,8 +49,8 @@ pub struct Scenario {
 /// How messages travel.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
-    /// Where its table stands in the file, from 1; 0 if there is none.
-    pub line: usize,
+    /// Where its table and keys stand.
+    pub lines: Lines,
     /// How long a message takes one way. Default: uniform, 20 ms to 120 ms.
     pub delay: DelaySpec,
     /// The share of messages that is lost, 0 to 1. Default 0.
@@ -66,7 +66,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Self {
-            line: 0,
+            lines: Lines::default(),
             delay: DelaySpec::Uniform { min: Ticks::millis(20), max: Ticks::millis(120) },
             loss: 0.0,
             duplicate: 0.0,

@@ -30,13 +30,21 @@ fn bad_usage_and_bad_input_end_with_2_and_say_so_on_stderr_alone() {
     let join = "[[step]]\ndo = \"join\"\nnodes = 2\n";
     let halting = scratch("halting.toml", &format!("{join}\n\n[[step]]\ndo = \"halt\"\nnodes = 1\n"));
     let weather = scratch("weather.toml", &format!("seed = 1\n[network]\nloss = 0.5\n{join}"));
-    let (halting, weather) = (halting.to_str().unwrap(), weather.to_str().unwrap());
+    let slow = scratch("slow.toml", &format!("{join}every = 5\n"));
+    let (halting, weather, slow) = (halting.to_str().unwrap(), weather.to_str().unwrap(), slow.to_str().unwrap());
     for (arguments, complaint) in [
         (&["fly"] as &[_], "unrecognized subcommand"),
         (&["run", "no/such.toml"], "no/such.toml: cannot be read"),
         (&["run", broken], "broken.toml:3: share = 1.3: must be between 0 and 1"),
         (&["run", halting, "--transport", "tcp"], "halting.toml:6: halt: only the simulated network can do that"),
-        (&["run", weather, "--transport", "tcp"], "weather.toml:2: loss: only the simulated network can do that"),
+        (&["run", weather, "--transport", "tcp"], "weather.toml:3: loss: only the simulated network can do that"),
+        (&["run", slow, "--transport", "tcp"], "slow.toml:4: every: only the simulated network can do that"),
+        (&["run", "scenarios/tiny-1.toml", "--matrix", "no.csv"], "error: --matrix: no.csv: No such file"),
+        (
+            &["run", "scenarios/tiny-1.toml", "--servers", "no.csv"],
+            "error: --servers: cannot read no.csv: No such file",
+        ),
+        (&["run", "scenarios/tiny-1.toml", "--driver", "--nodes", "2001"], "tiny-1.toml: --driver takes at most"),
         (&["run", "scenarios/tiny-1.toml", "--transport", "tcp", "--driver"], "--driver: only for --transport sim"),
         (&["run", "scenarios/tiny-1.toml", "--transport", "tcp", "--nodes", "1000000"], "open files, of which"),
         (&["explain", "no/such.jsonl", "ab"], "no/such.jsonl: "),
@@ -54,7 +62,8 @@ fn a_scenario_on_real_nodes_has_the_report_of_the_sandbox() {
         let output = sandbox(&["run", "scenarios/tiny-2.toml", "--transport", transport, "--json"]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(told.lines().any(|line| line.starts_with("2/")), transport == "tcp", "steps in real time: {told}");
+        let is_told = told.lines().any(|line| line.starts_with("1/") && line.contains(" join "));
+        assert_eq!(is_told, transport == "tcp", "steps in real time: {told}");
         serde_json::from_slice(&output.stdout).expect("the report is JSON")
     };
     let (simulated, real) = (run("sim"), run("tcp"));

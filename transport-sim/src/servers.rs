@@ -1,13 +1,14 @@
 //! Which home-servers there are: a list read from CSV.
 
 use crate::rows::{Row, rows};
+use routing_core::domain::{Domain, DomainError};
 use std::collections::BTreeMap;
 
 /// One home-server of a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
-    /// Its domain, in lower case.
-    pub domain: String,
+    /// Its domain.
+    pub domain: Domain,
     /// How many users it has, at least 1.
     pub users: u64,
     /// Where it is, if the list says so.
@@ -58,16 +59,15 @@ impl Columns {
     }
 
     fn server(&self, row: &Row) -> Result<Server, ServersFault> {
-        let domain = row.cell(self.domain);
-        if domain.is_empty() || !domain.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ServersFault::Domain(domain.to_owned()));
-        }
+        let name = row.cell(self.domain);
+        let domain = name.to_ascii_lowercase().parse();
+        let domain = domain.map_err(|reason| ServersFault::Domain { name: name.to_owned(), reason })?;
         let users = match self.users.map_or("", |column| row.cell(column)) {
             "" => 1,
             text => text.parse::<u64>().map_err(|_| ServersFault::Users(text.to_owned()))?.max(1),
         };
         let region = self.region.map(|column| row.cell(column)).filter(|region| !region.is_empty());
-        Ok(Server { domain: domain.to_ascii_lowercase(), users, region: region.map(str::to_owned) })
+        Ok(Server { domain, users, region: region.map(str::to_owned) })
     }
 }
 
@@ -92,9 +92,14 @@ pub enum ServersFault {
     /// The header lacks the one column that must be there.
     #[error("no column domain; expected a header with domain and, if known, users and region")]
     NoDomainColumn,
-    /// A domain is empty or has characters that no domain has.
-    #[error("column domain: {0:?} is no domain; expected ASCII (punycode) without spaces, such as \"one.example\"")]
-    Domain(String),
+    /// A domain is none.
+    #[error("column domain: {name:?} is no domain: {reason}; expected ASCII (punycode) such as \"one.example\"")]
+    Domain {
+        /// As it stands there.
+        name: String,
+        /// Why it is none.
+        reason: DomainError,
+    },
     /// A number of users is no number.
     #[error("column users: {0:?} is no number of users; expected a whole number, or nothing if unknown")]
     Users(String),
@@ -102,7 +107,7 @@ pub enum ServersFault {
     #[error("column domain: {domain:?} again, first on line {first_line}; expected each server once")]
     DomainTwice {
         /// The domain.
-        domain: String,
+        domain: Domain,
         /// Where it was first.
         first_line: u64,
     },
@@ -119,7 +124,7 @@ mod tests {
     }
 
     fn server(domain: &str, users: u64, region: Option<&str>) -> Server {
-        Server { domain: domain.into(), users, region: region.map(Into::into) }
+        Server { domain: domain.parse().unwrap(), users, region: region.map(Into::into) }
     }
 
     fn snapshot() -> Vec<Server> {
@@ -151,13 +156,18 @@ mod tests {
         assert_eq!(fault(""), (1, ServersFault::Empty));
         assert_eq!(fault("domain,users\n"), (1, ServersFault::Empty));
         assert_eq!(fault("server,users\na.example,1\n"), (1, ServersFault::NoDomainColumn));
-        assert_eq!(fault("domain\na.example\na b\n"), (3, ServersFault::Domain("a b".into())));
-        assert_eq!(fault("domain\nbücher.example\n"), (2, ServersFault::Domain("bücher.example".into())));
-        assert_eq!(fault("users,domain\n1\n"), (2, ServersFault::Domain(String::new())));
+        for (text, line, name, reason) in [
+            ("domain\na.example\na b\n", 3, "a b", DomainError::Character(' ')),
+            ("domain\nbücher.example\n", 2, "bücher.example", DomainError::Character('ü')),
+            ("domain\na.example\nb..Example\n", 3, "b..Example", DomainError::Label),
+            ("users,domain\n1\n", 2, "", DomainError::Length { length: 0 }),
+        ] {
+            assert_eq!(fault(text), (line, ServersFault::Domain { name: name.into(), reason }), "{text}");
+        }
         for users in ["-1", "1.5", "many"] {
             assert_eq!(fault(&format!("domain,users\na.example,{users}\n")), (2, ServersFault::Users(users.into())));
         }
-        let twice = ServersFault::DomainTwice { domain: "a.example".into(), first_line: 2 };
+        let twice = ServersFault::DomainTwice { domain: "a.example".parse().unwrap(), first_line: 2 };
         assert_eq!(fault("domain\na.example\nb.example\nA.example\n"), (4, twice));
     }
 

@@ -1,6 +1,6 @@
 //! From a step to what happens when: who is meant is drawn by the seed.
 
-use super::{RunError, Runner, fraction, spaced};
+use super::{Position, RunError, Runner, fraction, spaced};
 use crate::report::StepReport;
 use crate::scenario::{
     self, Behaviour, Churn, Claim, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Recover, Register, Restart,
@@ -10,7 +10,6 @@ use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
 use transport_sim::carrier::Carrier;
-use transport_sim::delay::DelaySpec;
 use transport_sim::network::dishonest;
 use transport_sim::network::{Condition, Network, NodeIndex};
 use transport_sim::sandbox::attack::Aim;
@@ -79,7 +78,7 @@ pub(super) enum Action {
         one_way: bool,
     },
     Heal,
-    Delay(DelaySpec),
+    Delay,
     /// These lie from now on.
     Corrupt {
         members: Vec<usize>,
@@ -145,7 +144,7 @@ impl<C: Carrier> Runner<'_, C> {
         // What happens at a tick of its own, whatever the step is spread over.
         let mut timed: Vec<(Tick, Action)> = Vec::new();
         let actions: Vec<Action> = match &step.what {
-            Do::Join(join) => self.plan_join(index, join)?,
+            Do::Join(join) => self.plan_join(join),
             Do::Register(register) => {
                 let (actions, new) = self.plan_register(register);
                 users = new;
@@ -189,7 +188,7 @@ impl<C: Carrier> Runner<'_, C> {
                 self.some_of(&stopped, who).into_iter().map(Action::Run).collect()
             }
             Do::Loss(loss) => vec![Action::Loss { rate: loss.rate, duplicate: loss.duplicate }],
-            Do::Delay(spec) => vec![Action::Delay(spec.clone())],
+            Do::Delay(_) => vec![Action::Delay],
             Do::Dishonest(dishonest) => self.plan_dishonest(dishonest, step.over == Ticks(0)),
             Do::Wait(time) => {
                 ends = start + *time;
@@ -206,37 +205,36 @@ impl<C: Carrier> Runner<'_, C> {
         Ok(Plan { actions, ends, users, report: None })
     }
 
-    fn plan_join(&mut self, index: usize, join: &Join) -> Result<Vec<Action>, RunError> {
+    fn plan_join(&mut self, join: &Join) -> Vec<Action> {
         let Join { every, entry_points, .. } = *join;
         let servers: Vec<Server> = match &join.servers {
             None => {
                 let taken = self.sandbox.members().len();
                 let nodes = join.nodes.unwrap_or(0) as usize;
-                let names = (taken + 1..=taken + nodes).map(|number| format!("n{number:06}.example"));
-                names.map(|domain| Server { domain, users: 1, region: None }).collect()
+                let domains = (taken + 1..=taken + nodes).map(|number| format!("n{number:06}.example").parse());
+                let domain =
+                    |parsed: Result<Domain, _>| parsed.expect("letters, digits and a dot between are a domain");
+                domains.map(|parsed| Server { domain: domain(parsed), users: 1, region: None }).collect()
             }
             Some(file) => {
                 let Some((_, all, used)) = self.servers.lists.iter_mut().find(|(known, ..)| known == file) else {
-                    return Ok(Vec::new());
+                    return Vec::new();
                 };
                 let left = &all[*used..];
-                let nodes = join.nodes.map_or(left.len(), |nodes| nodes as usize);
-                if nodes > left.len() {
-                    return Err(RunError::TooFewServers { step: index + 1, nodes, servers: left.len() });
-                }
+                let nodes = join.nodes.map_or(left.len(), |nodes| left.len().min(nodes as usize));
                 let chosen = left[..nodes].to_vec();
                 *used += nodes;
                 chosen
             }
         };
-        servers
-            .into_iter()
-            .map(|server| {
-                let domain =
-                    server.domain.parse().map_err(|error| super::SandboxError::Domain(server.domain.clone(), error))?;
-                Ok(Action::Join { domain, weight: server.users, region: server.region, every, entry_points })
-            })
-            .collect()
+        let joins = servers.into_iter().map(|Server { domain, users, region }| Action::Join {
+            domain,
+            weight: users,
+            region,
+            every,
+            entry_points,
+        });
+        joins.collect()
     }
 
     /// New users, each on a running server, drawn by the servers' sizes.
@@ -401,7 +399,8 @@ impl<C: Carrier> Runner<'_, C> {
             living.into_iter().filter(|member| site.is_some() && region(self, *member) == site).collect();
         if there.is_empty() {
             let site = site.map_or("any site".to_owned(), |site| format!("{site:?}"));
-            return Err(RunError::Site { step: index + 1, site });
+            let place = Position::of(self.scenario, &self.step(index).lines, "site");
+            return Err(RunError::Site { place, site });
         }
         Ok(there)
     }

@@ -1,6 +1,6 @@
 //! Scenarios on real nodes: what can be told to them, and what they need.
 
-use super::{Rosters, RunError};
+use super::{Position, Rosters, RunError};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::scenario::{Do, Network, Scenario};
@@ -16,7 +16,7 @@ pub enum NotOnSockets {
     Step {
         /// The scenario's file.
         file: String,
-        /// The line of the step, or of `[network]`.
+        /// The line of the step, or of the key.
         line: usize,
         /// The step or key, as the file spells it.
         what: &'static str,
@@ -37,8 +37,11 @@ pub(super) fn federation(
     let links_max = scenario.network.links_max;
     let mut config = scenario.node.clone();
     config.fit_links(Sockets::config(links_max).links_max);
-    Sockets::config(links_max).validate().map_err(RunError::Links)?;
-    let servers = Rosters::read(scenario)?;
+    Sockets::config(links_max).validate().map_err(|error| {
+        let place = Position::of(scenario, &scenario.network.lines, "links_max");
+        RunError::Links { place, error }
+    })?;
+    let servers = Rosters::read(scenario, options)?;
     OpenFiles::provide(servers.nodes(scenario), links_max)?;
     if scenario.network.delay != Network::default().delay {
         progress.note("on sockets messages take as long as they take: the delay of [network] is for the simulated one");
@@ -60,7 +63,7 @@ fn refuse(scenario: &Scenario, options: &Options) -> Result<(), NotOnSockets> {
         (network.duplicate > 0.0, "duplicate"),
         (network.link_round_trips.is_some_and(|round_trips| round_trips > 0), "link_round_trips"),
     ];
-    let weather = weather.into_iter().filter(|(is_given, _)| *is_given).map(|(_, what)| (network.line, what));
+    let weather = weather.into_iter().filter(|(is_given, _)| *is_given).map(|(_, what)| (network.lines.of(what), what));
     let steps = scenario.steps.iter().filter_map(|step| {
         let what = match &step.what {
             Do::Join(join) if join.every > 1 => "every",
@@ -73,7 +76,7 @@ fn refuse(scenario: &Scenario, options: &Options) -> Result<(), NotOnSockets> {
             | Do::Dishonest(_) => step.what.name(),
             _ => return None,
         };
-        Some((step.line, what))
+        Some((step.lines.of(what), what))
     });
     match weather.chain(steps).next() {
         Some((line, what)) => Err(NotOnSockets::Step { file: scenario.file.clone(), line, what }),

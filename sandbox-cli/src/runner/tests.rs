@@ -101,7 +101,24 @@ fn a_site_fails_as_a_whole_and_one_that_nobody_is_at_is_an_error() {
     assert!((30..alive[1]).contains(&alive[2]), "{alive:?}");
     for (site, named) in [("'nowhere'", "\"nowhere\""), ("true", "any site")] {
         let error = run(&[&format!("do = 'kill'; site = {site}")]).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("step 4: no living node is at {named}")), "{error}");
+        assert!(error.to_string().starts_with(&format!("test.toml:19: site: no living node is at {named}")), "{error}");
+    }
+}
+
+#[test]
+fn what_a_later_step_names_is_looked_for_before_anything_runs() {
+    for (step, complaint) in [
+        ("do = 'delay'; kind = 'matrix'; file = 'no.csv'", "test.toml:23: file: "),
+        ("do = 'delay'; delay = { kind = 'matrix', file = 'README.md' }", "test.toml:22: delay: "),
+        ("do = 'join'; servers = 'no.csv'", "test.toml:22: servers: cannot read "),
+        ("do = 'join'; servers = 'README.md'", "test.toml:22: servers: "),
+        (
+            "do = 'join'; servers = 'data/federation.csv'; nodes = 9529",
+            "test.toml:23: nodes: 9529 nodes, but 9528 servers of ",
+        ),
+    ] {
+        let error = run(&["do = 'wait'; time = '20000d'", step]).unwrap_err().to_string();
+        assert!(error.starts_with(complaint), "{step}: {error}");
     }
 }
 

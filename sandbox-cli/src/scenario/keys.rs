@@ -84,6 +84,30 @@ impl fmt::Display for Problem {
     }
 }
 
+/// On which lines of its file a table and its keys stand, from 1; on line 0 what is from no file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lines {
+    table: usize,
+    keys: BTreeMap<&'static str, usize>,
+}
+
+impl Lines {
+    /// The line of the table.
+    pub fn table(&self) -> usize {
+        self.table
+    }
+
+    /// Whether the table has this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+
+    /// The line of a key; of the table if it does not have the key.
+    pub fn of(&self, key: &str) -> usize {
+        self.keys.get(key).copied().unwrap_or(self.table)
+    }
+}
+
 /// The text of a scenario and what it is called, to say where something stands.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'i> {
@@ -151,9 +175,10 @@ impl<'i> Keys<'i> {
         self.name = name;
     }
 
-    /// Where the table stands.
-    pub(super) fn at(&self) -> usize {
-        self.at
+    /// On which lines the table stands, and what was read of it.
+    pub(super) fn lines(&self) -> Lines {
+        let keys = self.places.iter().map(|(key, place)| (*key, self.source.line(place.start)));
+        Lines { table: self.source.line(self.at), keys: keys.collect() }
     }
 
     /// The text that the table is part of.

@@ -49,12 +49,12 @@ fn network<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> R
     keys.only(&["delay", "loss", "duplicate", "link_round_trips", "links_max"])?;
     let default = Network::default();
     let network = Network {
-        line: source.line(keys.at()),
         delay: keys.take("delay").map_or(Ok(default.delay), |table| delay(source, table, dir))?,
         loss: keys.optional("loss", value::share)?.unwrap_or(default.loss),
         duplicate: keys.optional("duplicate", value::share)?.unwrap_or(default.duplicate),
         link_round_trips: keys.optional("link_round_trips", value::whole)?,
         links_max: keys.optional("links_max", value::count)?,
+        lines: keys.lines(),
     };
     keys.finish()?;
     Ok(network)
@@ -173,11 +173,11 @@ fn step(mut keys: Keys<'_>, dir: &Path) -> Result<Step, ScenarioError> {
     });
     let expect = expected.transpose()?;
     let step = Step {
-        line: keys.source().line(keys.at()),
         what,
         over: keys.optional("over", value::time)?.unwrap_or_default(),
         meanwhile: keys.optional("meanwhile", value::truth)?.unwrap_or(false),
         expect,
+        lines: keys.lines(),
     };
     keys.finish()?;
     Ok(step)

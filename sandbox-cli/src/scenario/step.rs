@@ -1,13 +1,14 @@
 //! The steps of a scenario: what each can be told, with its defaults.
 
+use super::Lines;
 use routing_core::time::Ticks;
 use std::path::PathBuf;
 
 /// One step of a scenario.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Step {
-    /// Where it stands in the file, from 1.
-    pub line: usize,
+    /// Where it and its keys stand.
+    pub lines: Lines,
     /// What happens.
     pub what: Do,
     /// The time over which it is spread evenly; zero: all at once.

@@ -53,11 +53,12 @@ fn complaint(text: &str) -> String {
 fn the_example_of_the_handbook_is_read_as_it_is_meant() {
     let scenario = parse(KILL_A_THIRD).unwrap();
     assert_eq!((scenario.name.as_str(), scenario.seed), ("kill-a-third", 7));
-    assert_eq!(scenario.network, Network { line: scenario.network.line, ..Network::default() });
+    assert_eq!(scenario.network, Network { lines: scenario.network.lines.clone(), ..Network::default() });
     assert_eq!(scenario.node, NodeConfig { neighbours_max: 256, ..NodeConfig::default() });
     let [join, register, kill, lookup] = &scenario.steps[..] else { panic!("four steps") };
     assert_eq!(join.what, Do::Join(Join { nodes: Some(1_000), every: 1, entry_points: 3, servers: None }));
-    assert_eq!((join.over, join.meanwhile, join.line), (Ticks::seconds(30), false, 12));
+    assert_eq!((join.over, join.meanwhile, join.lines.table()), (Ticks::seconds(30), false, 12));
+    assert_eq!((join.lines.of("nodes"), join.lines.of("servers")), (14, 12));
     let client = Register { users: 10_000, home_servers: None, from: Origin::Client, entry_points: 3 };
     assert_eq!(register.what, Do::Register(client));
     assert_eq!(kill.what, Do::Kill(Kill::Nodes(Who::Share(0.3))));

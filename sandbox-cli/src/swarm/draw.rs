@@ -7,7 +7,7 @@ mod extras;
 
 use super::fair;
 use crate::scenario::{
-    Change, Churn, Consistency, DelaySpec, Do, Expect, Join, Kill, Lookup, Loss, Network, Of, Origin, Partition,
+    Change, Churn, Consistency, DelaySpec, Do, Expect, Join, Kill, Lines, Lookup, Loss, Network, Of, Origin, Partition,
     Recover, Register, Restart, Scenario, Slow, Step, Who,
 };
 use rand_core::{Rng, SeedableRng};
@@ -381,5 +381,5 @@ fn is_cut(steps: &[Step]) -> bool {
 }
 
 fn step(what: Do) -> Step {
-    Step { line: 0, what, over: Ticks(0), meanwhile: false, expect: None }
+    Step { lines: Lines::default(), what, over: Ticks(0), meanwhile: false, expect: None }
 }

@@ -2,7 +2,7 @@
 
 use super::draw::Drawn;
 use super::*;
-use crate::scenario::{Consistency, Do, Of, Step};
+use crate::scenario::{Consistency, Do, Lines, Of, Step};
 use routing_core::time::Ticks;
 use std::path::Path;
 
@@ -35,8 +35,8 @@ fn all_that_is_drawn_is_valid_and_fair_and_a_file_of_it_is_read_as_the_same() {
         seen.extend(scenario.steps[body].iter().map(|step| step.what.name()));
         let text = scenario.to_toml();
         let mut read = Scenario::parse(&text, "drawn.toml", Path::new("")).unwrap_or_else(|error| panic!("{error}"));
-        read.steps.iter_mut().for_each(|step| step.line = 0);
-        (read.file, read.network.line) = (String::new(), 0);
+        read.steps.iter_mut().for_each(|step| step.lines = Lines::default());
+        (read.file, read.network.lines) = (String::new(), Lines::default());
         assert_eq!(read, scenario, "{text}");
     }
     assert!(seen.len() >= 20, "everything happens: {seen:?}");
