@@ -19,7 +19,7 @@ pub use step::{
 };
 
 use crate::options::Options;
-use routing_core::config::NodeConfig;
+use routing_core::config::{ConfigError, NodeConfig};
 use routing_core::time::Ticks;
 use std::path::Path;
 
@@ -87,14 +87,21 @@ pub enum ApplyError {
         /// The scenario's name.
         scenario: String,
     },
+    /// `--neighbours-max` does not go with the scenario's other settings of nodes.
+    #[error("--neighbours-max {neighbours_max}: {} = {}: must be {}", error.field, error.value, error.must)]
+    NeighboursMax {
+        /// As typed.
+        neighbours_max: u32,
+        /// The setting that is impossible now.
+        error: ConfigError,
+    },
 }
 
 impl Scenario {
     /// Reads a scenario file. Files that it names are not opened.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ScenarioError::Unreadable { file: file.clone(), kind: error.kind() })?;
+        let text = std::fs::read_to_string(path).map_err(|error| ScenarioError::unreadable(file.clone(), &error))?;
         Self::parse(&text, &file, path.parent().unwrap_or(Path::new("")))
     }
 
@@ -116,6 +123,7 @@ impl Scenario {
         }
         if let Some(neighbours_max) = options.neighbours_max {
             self.node.neighbours_max = neighbours_max;
+            self.node.validate().map_err(|error| ApplyError::NeighboursMax { neighbours_max, error })?;
         }
         if let Some(servers) = &options.servers {
             self.first_join("--servers")?.servers = Some(servers.clone());

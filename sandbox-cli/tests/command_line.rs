@@ -35,7 +35,7 @@ fn bad_usage_and_bad_input_end_with_2_and_say_so_on_stderr_alone() {
     for (arguments, complaint) in [
         (&["fly"] as &[_], "unrecognized subcommand"),
         (&["run", "no/such.toml"], "no/such.toml: cannot be read"),
-        (&["run", broken], "broken.toml:3: share = 1.3: must be between 0 and 1"),
+        (&["run", broken], "broken.toml:3: share = 1.3: must be a number between 0 and 1"),
         (&["run", halting, "--transport", "tcp"], "halting.toml:6: halt: only the simulated network can do that"),
         (&["run", weather, "--transport", "tcp"], "weather.toml:3: loss: only the simulated network can do that"),
         (&["run", slow, "--transport", "tcp"], "slow.toml:4: every: only the simulated network can do that"),

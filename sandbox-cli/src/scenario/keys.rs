@@ -17,12 +17,12 @@ use toml::de::{DeTable, DeValue};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file could not be opened or is no UTF-8 text.
-    #[error("{file}: cannot be read: {kind}")]
+    #[error("{file}: {reason}")]
     Unreadable {
         /// The file's name.
         file: String,
         /// What the system said.
-        kind: io::ErrorKind,
+        reason: String,
     },
     /// The text is no TOML.
     #[error("{file}:{line}: {message}")]
@@ -70,6 +70,17 @@ pub enum Problem {
         /// What it must be, to follow "must".
         must: String,
     },
+}
+
+impl ScenarioError {
+    /// The file could not be read.
+    pub(super) fn unreadable(file: String, error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::InvalidData => "is no UTF-8 text".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        ScenarioError::Unreadable { file, reason }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -292,7 +303,7 @@ pub(super) mod value {
     }
 
     pub(in crate::scenario) fn share(value: &DeValue<'_>) -> Result<f64, Must> {
-        number(value).filter(|number| (0.0..=1.0).contains(number)).ok_or("be between 0 and 1")
+        number(value).filter(|number| (0.0..=1.0).contains(number)).ok_or("be a number between 0 and 1")
     }
 
     pub(in crate::scenario) fn shares(value: &DeValue<'_>) -> Result<Vec<f64>, Must> {
@@ -306,7 +317,8 @@ pub(super) mod value {
     }
 
     pub(in crate::scenario) fn time(value: &DeValue<'_>) -> Result<Ticks, Must> {
-        const MUST: Must = "be a time: a number and ms, s, m, h or d in quotes, such as \"250ms\" or \"2m\"";
+        const MUST: Must = "be a time: a number and ms, s, m, h or d in quotes, such as \"250ms\" or \"2m\", and no more than a \
+            century";
         value.as_str().ok_or(MUST)?.parse().map_err(|_| MUST)
     }
 

@@ -115,10 +115,16 @@ fn node<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>) -> Result<NodeConfi
         let found = places.iter().find(|(_, key, value)| key.start <= span.start && span.end <= value.end);
         match found {
             Some((key, place, _)) if place.contains(&span.start) => {
-                let known = known_fields();
+                let known = default_fields().keys().cloned().collect();
                 source.error(span.start, key, Problem::Unknown { table: "[node]".to_owned(), known })
             }
-            Some((key, _, value)) => source.impossible(value.clone(), key, &format!("be valid: {}", error.message())),
+            Some((key, _, value)) => {
+                let must = match usual_time(key) {
+                    Some(time) => format!("be a time such as \"{time}\", in quotes, and no more than a century"),
+                    None => format!("be valid: {}", error.message()),
+                };
+                source.impossible(value.clone(), key, &must)
+            }
             None => not_toml(source, &error),
         }
     })?;
@@ -136,12 +142,17 @@ fn node<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>) -> Result<NodeConfi
     Ok(config)
 }
 
-/// The names of all settings of a node.
-fn known_fields() -> Vec<String> {
+/// All settings of a node, with their defaults.
+fn default_fields() -> toml::Table {
     match toml::Value::try_from(NodeConfig::default()) {
-        Ok(toml::Value::Table(fields)) => fields.keys().cloned().collect(),
-        _ => Vec::new(),
+        Ok(toml::Value::Table(fields)) => fields,
+        _ => toml::Table::new(),
     }
+}
+
+/// The default of a setting that is a time.
+fn usual_time(field: &str) -> Option<Ticks> {
+    default_fields().get(field)?.as_str()?.parse().ok()
 }
 
 fn steps(keys: &mut Keys<'_>, dir: &Path) -> Result<Vec<Step>, ScenarioError> {
@@ -165,11 +176,10 @@ fn step(mut keys: Keys<'_>, dir: &Path) -> Result<Step, ScenarioError> {
     keys.call(format!("{article} {name} step"));
     keys.only(&[own_keys(name), &COMMON].concat())?;
     let what = what(name, &mut keys, dir)?;
-    let has_operations = what.has_operations();
     let expected = keys.take("expect").map(|table| {
         let mut keys = Keys::within(keys.source(), "expect", table)?;
         keys.call(format!("expect of {article} {name} step"));
-        expect(keys, has_operations)
+        expect(keys, &what)
     });
     let expect = expected.transpose()?;
     let step = Step {
@@ -329,10 +339,14 @@ fn loss(keys: &mut Keys<'_>) -> Result<Loss, ScenarioError> {
 
 /// The delay of a `delay` step: a table under `delay`, as in `[network]`, or the keys of that table in the step itself.
 fn delay_step(keys: &mut Keys<'_>, dir: &Path) -> Result<DelaySpec, ScenarioError> {
-    if keys.has("kind") {
-        return delay_from(keys, &COMMON, dir);
+    let own = DELAY.into_iter().find(|key| keys.has(key));
+    let Some(table) = keys.take("delay") else {
+        return if own.is_some() { delay_from(keys, &COMMON, dir) } else { Err(keys.missing("delay")) };
+    };
+    if let Some(key) = own {
+        keys.take(key);
+        return Err(keys.impossible(key, "not stand beside delay: say it in the one place or in the other"));
     }
-    let table = keys.take("delay").ok_or_else(|| keys.missing("delay"))?;
     delay(keys.source(), table, dir)
 }
 
@@ -371,9 +385,10 @@ fn entry_points(keys: &mut Keys<'_>) -> Result<u32, ScenarioError> {
     Ok(keys.optional("entry_points", value::count)?.unwrap_or(ENTRY_POINTS))
 }
 
-/// What may be expected of any step, and what only of those that consist of operations.
+/// What may be expected of any step, what only of those that consist of operations, and what only of registrations.
 const EXPECT_ALWAYS: [&str; 2] = ["records_moved_max", "upkeep_peak_max"];
-const EXPECT_OF_OPERATIONS: [&str; 11] = [
+const EXPECT_OF_REGISTERS: [&str; 1] = ["holders_true_share_min"];
+const EXPECT_OF_OPERATIONS: [&str; 10] = [
     "correct_min",
     "wrong_max",
     "absent_max",
@@ -384,12 +399,12 @@ const EXPECT_OF_OPERATIONS: [&str; 11] = [
     "round_trips_p50_max",
     "round_trips_p99_max",
     "latency_ms_p50_max",
-    "holders_true_share_min",
 ];
 
-fn expect(mut keys: Keys<'_>, has_operations: bool) -> Result<Expect, ScenarioError> {
-    let of_operations: &[_] = if has_operations { &EXPECT_OF_OPERATIONS } else { &[] };
-    keys.only(&[of_operations, &EXPECT_ALWAYS].concat())?;
+fn expect(mut keys: Keys<'_>, of: &Do) -> Result<Expect, ScenarioError> {
+    let of_operations: &[_] = if of.has_operations() { &EXPECT_OF_OPERATIONS } else { &[] };
+    let of_registers: &[_] = if matches!(of, Do::Register(_)) { &EXPECT_OF_REGISTERS } else { &[] };
+    keys.only(&[of_operations, of_registers, &EXPECT_ALWAYS].concat())?;
     let expect = Expect {
         correct_min: keys.optional("correct_min", value::share)?,
         wrong_max: keys.optional("wrong_max", value::share)?,

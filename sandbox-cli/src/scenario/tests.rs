@@ -148,7 +148,7 @@ fn paths_are_relative_to_the_scenario_file_and_not_opened() {
 #[test]
 fn an_impossible_value_is_named_with_file_line_and_key() {
     let text = KILL_A_THIRD.replace("share = 0.3", "share = 1.3");
-    assert_eq!(complaint(&text), "kill-a-third.toml:23: share = 1.3: must be between 0 and 1");
+    assert_eq!(complaint(&text), "kill-a-third.toml:23: share = 1.3: must be a number between 0 and 1");
 }
 
 #[test]
@@ -197,6 +197,7 @@ fn impossible_steps_are_refused_at_their_key() {
         ("do = \"partition\"\nparts = [1.5, -0.5]", ":3: parts"),
         ("do = \"wait\"\ntime = \"soon\"", ":3: time = \"soon\": must be a time"),
         ("do = \"wait\"\ntime = 5", ":3: time = 5: must be a time"),
+        ("do = \"wait\"\ntime = \"40000d\"", "and no more than a century"),
         ("do = \"wait\"\ntime = \"5s\"\nover = \"-1s\"", ":4: over = \"-1s\""),
         ("do = \"wait\"\ntime = \"5s\"\nmeanwhile = 1", ":4: meanwhile = 1: must be true or false"),
         (
@@ -209,7 +210,15 @@ fn impossible_steps_are_refused_at_their_key() {
         ),
         (
             "do = \"register\"\nusers = 1\nexpect = { correct_min = 1.1 }",
-            ":4: correct_min = 1.1: must be between 0 and 1",
+            ":4: correct_min = 1.1: must be a number between 0 and 1",
+        ),
+        (
+            "do = \"register\"\nusers = 1\nexpect = { correct_min = \"1\" }",
+            ":4: correct_min = \"1\": must be a number between 0 and 1",
+        ),
+        (
+            "do = \"lookup\"\ncount = 1\nexpect = { holders_true_share_min = 1 }",
+            ":4: holders_true_share_min: unknown key, expect of a lookup step takes correct_min,",
         ),
         ("do = \"claim\"\nnames = 1\nrivals = 2", ":4: rivals = 2: must not be more than names"),
         ("do = \"loss\"", ":1: rate: missing"),
@@ -222,6 +231,15 @@ fn impossible_steps_are_refused_at_their_key() {
         (
             "do = \"delay\"\nkind = \"constant\"\nvalue = \"5ms\"\nmax = \"9ms\"",
             ":5: max: unknown key, a delay step takes kind, value, over",
+        ),
+        ("do = \"delay\"\nvalue = \"5ms\"", ":1: kind: missing, a delay step needs it"),
+        (
+            "do = \"delay\"\ndelay = { kind = \"constant\", value = \"5ms\" }\nvalue = \"5ms\"",
+            ":4: value = \"5ms\": must not stand beside delay",
+        ),
+        (
+            "do = \"delay\"\nkind = \"constant\"\nvalue = \"5ms\"\ndelay = { kind = \"constant\", value = \"5ms\" }",
+            ":3: kind = \"constant\": must not stand beside delay",
         ),
         ("do = \"delay\"\ndelay = 5", ":3: delay = 5: must be a table"),
         ("do = \"dishonest\"\nshare = 0.5", ":1: behaviour: missing"),
@@ -240,7 +258,8 @@ fn impossible_steps_are_refused_at_their_key() {
 fn settings_of_nodes_are_checked_where_they_stand() {
     let node = |lines: &str| complaint(&format!("[node]\n{lines}\n[[step]]\ndo = \"heal\""));
     assert_eq!(node("alpha = 3\nholders = 65"), "kill-a-third.toml:3: holders = 65: must be 1 to 64");
-    assert!(node("join_retry = \"never\"").starts_with("kill-a-third.toml:2: join_retry = \"never\": must be valid"));
+    assert!(node("join_retry = \"never\"").contains(":2: join_retry = \"never\": must be a time such as \""));
+    assert!(node("lookup_deadline = 20").contains(":2: lookup_deadline = 20: must be a time such as \"20s\""));
     assert!(node("holders = -1").starts_with("kill-a-third.toml:2: holders = -1: must be valid"));
     let default = node("holders = 16\nanswer_timeout_min = \"3s\"");
     assert_eq!(
@@ -265,7 +284,12 @@ fn a_text_that_is_no_toml_or_no_scenario_is_refused_in_one_line() {
         assert!(sentence.starts_with(place) && !sentence.contains('\n'), "{sentence}");
     }
     let missing = Scenario::read(Path::new("no/such.toml")).unwrap_err().to_string();
-    assert!(missing.starts_with("no/such.toml: cannot be read"), "{missing}");
+    assert!(missing.starts_with("no/such.toml: cannot be read: No such file"), "{missing}");
+    let binary = std::env::temp_dir().join(format!("scenario-{}.toml", std::process::id()));
+    std::fs::write(&binary, [0xff]).unwrap();
+    let error = Scenario::read(&binary).unwrap_err().to_string();
+    assert!(error.ends_with(".toml: is no UTF-8 text"), "{error}");
+    std::fs::remove_file(binary).unwrap();
 }
 
 #[test]
@@ -297,6 +321,9 @@ fn the_command_line_changes_the_first_join_the_seed_the_budget_and_the_delays() 
     assert_eq!(scenario.network.delay, DelaySpec::Matrix { file: "m.csv".into(), jitter: 0.0 });
     let error = parse("[[step]]\ndo = \"heal\"").unwrap().apply(&options).unwrap_err();
     assert!(matches!(error, ApplyError::NoJoin { option: "--nodes", .. }));
+    let small = Options { neighbours_max: Some(3), ..Options::default() };
+    let error = parse(KILL_A_THIRD).unwrap().apply(&small).unwrap_err().to_string();
+    assert!(error.starts_with("--neighbours-max 3: neighbours_max = 3: must be at least"), "{error}");
 }
 
 #[test]
