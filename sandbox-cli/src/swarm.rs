@@ -32,9 +32,14 @@ use shrink::{Shrunk, shrink};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Runs are counted from 0, and `--runs` says how many there are: this is the last one that it can reach.
+const LAST_RUN: i64 = u32::MAX as i64 - 1;
+/// No run has so many steps.
+const STEPS_MAX: usize = 1_000;
 
 /// The options of `swarm`.
 #[derive(Clone, PartialEq, Debug, clap::Args)]
@@ -46,7 +51,7 @@ pub struct SwarmOptions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Carry out this run alone
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = clap::value_parser!(u32).range(0..=LAST_RUN), allow_negative_numbers = true)]
     pub only: Option<u32>,
     /// Let the federation of that run begin with so many nodes
     #[arg(long, value_name = "N", requires = "only", value_parser = clap::value_parser!(u32).range(1..))]
@@ -63,7 +68,7 @@ pub struct SwarmOptions {
     /// Do not look for smaller runs that fail in the same way
     #[arg(long)]
     pub no_shrink: bool,
-    /// Write the scenario of each failing run into this directory
+    /// Write the scenario of each failing run into this directory; with --only that of the run, however it ends
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Carry out so many runs at once; the result is the same on any number [default: all cores]
@@ -83,13 +88,17 @@ fn parse_steps(text: &str) -> Result<Steps, String> {
         return Ok(Steps::default());
     }
     let number = |text: &str| {
-        let number = text.trim().parse::<usize>().ok().filter(|number| *number > 0);
+        let number = text.trim().parse::<usize>().ok().filter(|number| (1..=STEPS_MAX).contains(number));
         number.ok_or_else(|| format!("{text:?} is no step: write numbers from 1 such as 4,7-9, or none"))
     };
     let mut steps = BTreeSet::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        steps.extend(number(first)?..=number(last)?);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("{part} ends before it begins: write {last}-{first}"));
+        }
+        steps.extend(first..=last);
     }
     Ok(Steps(steps))
 }
@@ -103,6 +112,9 @@ pub struct Findings {
     pub runs: u32,
     /// Those that failed, by number.
     pub failures: Vec<Failure>,
+    /// Where the scenario of the one run was written that was asked for, if it did not fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<PathBuf>,
 }
 
 /// A run that failed, after it was made smaller.
@@ -124,6 +136,16 @@ pub struct Failure {
 /// Why a swarm could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum SwarmError {
+    /// A part of a run is asked for that the run does not have. Nothing was run.
+    #[error("--{option} {asked}: {problem}")]
+    NoPart {
+        /// The option.
+        option: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// What the run has.
+        problem: String,
+    },
     /// A scenario cannot be written. Name another directory.
     #[error("cannot write {}: {error}", file.display())]
     Unwritable {
@@ -136,6 +158,9 @@ pub enum SwarmError {
 
 /// Carries out a swarm.
 pub fn swarm(options: &SwarmOptions, progress: &Progress) -> Result<Findings, SwarmError> {
+    if let Some(run) = options.only {
+        is_part(options, run)?;
+    }
     let all = options.only.map_or(0..options.runs, |run| run..run.saturating_add(1));
     let (next, found) = (AtomicU32::new(all.start), Mutex::new(Vec::new()));
     // No run after this one is of interest any more.
@@ -167,17 +192,51 @@ pub fn swarm(options: &SwarmOptions, progress: &Progress) -> Result<Findings, Sw
         Some(failure) if options.fail_fast => failure.run + 1 - all.start,
         _ => all.len() as u32,
     };
-    for failure in &mut failures {
-        failure.save(options)?;
+    let mut saved = None;
+    if let Some(dir) = &options.save {
+        for failure in &mut failures {
+            let head = format!("# {}\n# {}\n", failure.violation, failure.command);
+            failure.saved = Some(save(dir, &failure.scenario, &head)?);
+        }
+        if let Some(run) = options.only.filter(|_| failures.is_empty()) {
+            let cut = cut(options);
+            let head = format!("# every promise was kept\n# {}\n", command(options.seed, run, &cut));
+            saved = Some(save(dir, &draw(options.seed, run).cut(&cut), &head)?);
+        }
     }
-    Ok(Findings { seed: options.seed, runs, failures })
+    Ok(Findings { seed: options.seed, runs, failures, saved })
+}
+
+/// The part of a run that is asked for.
+fn cut(options: &SwarmOptions) -> Cut {
+    let steps = options.steps.as_ref().map(|steps| steps.0.iter().map(|step| step - 1).collect());
+    Cut { nodes: options.nodes, users: options.users, steps }
+}
+
+/// Refuses to cut from a run what it does not have.
+fn is_part(options: &SwarmOptions, run: u32) -> Result<(), SwarmError> {
+    let drawn = draw(options.seed, run);
+    let (nodes, users) = drawn.founded();
+    for (option, asked, all) in [("nodes", options.nodes, nodes), ("users", options.users, users)] {
+        if let Some(asked) = asked.filter(|asked| *asked > all) {
+            let problem = format!("run {run} begins with {all}; write as many or fewer");
+            return Err(SwarmError::NoPart { option, asked: asked.to_string(), problem });
+        }
+    }
+    let Some(steps) = cut(options).steps else { return Ok(()) };
+    let strange: BTreeSet<usize> = steps.into_iter().filter(|step| !drawn.body.contains(step)).collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    let may_go = spelled(&drawn.body.clone().collect());
+    let problem = format!("of run {run} these steps may be kept or left out: {may_go}; it has the others in any case");
+    Err(SwarmError::NoPart { option: "steps", asked: spelled(&strange), problem })
 }
 
 /// One run: what became of it, and the smallest part of it that fails in the same way.
 fn carry_out(options: &SwarmOptions, run: u32) -> Option<Failure> {
     let drawn = draw(options.seed, run);
-    let steps = options.steps.as_ref().map(|steps| steps.0.iter().map(|step| step - 1).collect());
-    let asked = Cut { nodes: options.nodes, users: options.users, steps };
+    let asked = cut(options);
     let violation = judged(&drawn.cut(&asked))?;
     let Shrunk { cut, violation } = if options.no_shrink || asked != Cut::default() {
         Shrunk { cut: asked, violation }
@@ -229,16 +288,13 @@ fn spelled(steps: &BTreeSet<usize>) -> String {
     if text.is_empty() { "none".to_owned() } else { text }
 }
 
-impl Failure {
-    fn save(&mut self, options: &SwarmOptions) -> Result<(), SwarmError> {
-        let Some(dir) = &options.save else { return Ok(()) };
-        let file = dir.join(format!("{}.toml", self.scenario.name));
-        let text = format!("# {}\n# {}\n\n{}", self.violation, self.command, self.scenario.to_toml());
-        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, text));
-        written.map_err(|error| SwarmError::Unwritable { file: file.clone(), error })?;
-        self.saved = Some(file);
-        Ok(())
-    }
+/// Writes a scenario below these comments, under its name.
+fn save(dir: &Path, scenario: &Scenario, head: &str) -> Result<PathBuf, SwarmError> {
+    let file = dir.join(format!("{}.toml", scenario.name));
+    let text = format!("{head}\n{}", scenario.to_toml());
+    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, text));
+    written.map_err(|error| SwarmError::Unwritable { file: file.clone(), error })?;
+    Ok(file)
 }
 
 impl Findings {
@@ -254,6 +310,9 @@ impl Findings {
             for (number, step) in scenario.steps.iter().enumerate() {
                 text += &format!("  {:>3} {} {}\n", number + 1, step.what.name(), step.what);
             }
+        }
+        if let Some(file) = &self.saved {
+            text += &format!("{}\n", file.display());
         }
         let runs = if self.runs == 1 { "1 run".to_owned() } else { format!("{} runs", self.runs) };
         text + &format!("{runs} of seed {}, {} failed\n", self.seed, self.failures.len())

@@ -103,6 +103,34 @@ fn the_one_command_says_which_part_of_which_run() {
     assert!(parse_steps("4,0").is_err() && parse_steps("x-3").is_err());
 }
 
+#[test]
+fn what_a_run_does_not_have_cannot_be_left_of_it() {
+    let Drawn { body, .. } = draw(7, 3);
+    let (nodes, users) = draw(7, 3).founded();
+    for (option, complaint) in [
+        (format!("--nodes {}", nodes + 1), format!("run 3 begins with {nodes};")),
+        (format!("--users {}", users + 1), format!("run 3 begins with {users};")),
+        ("--steps 1".to_owned(), "of run 3 these steps may be kept or left out: ".to_owned()),
+        (format!("--steps {}-500", body.end), format!("--steps {}-500: of run 3", body.end + 1)),
+    ] {
+        let error = swarm(&options(&format!("--seed 7 --only 3 {option}")), &Progress::hidden()).unwrap_err();
+        assert!(error.to_string().contains(&complaint), "{option}: {error}");
+    }
+    assert_eq!(parse_steps("9-4").unwrap_err(), "9-4 ends before it begins: write 4-9");
+}
+
+#[test]
+fn a_run_that_is_asked_for_alone_is_saved_however_it_ends() {
+    let dir = std::env::temp_dir().join(format!("swarm-{}", std::process::id()));
+    let line = format!("--seed 0 --only 0 --nodes 1 --users 1 --steps none --save {}", dir.display());
+    let findings = swarm(&options(&line), &Progress::hidden()).unwrap();
+    assert_eq!(findings.failures, []);
+    let file = findings.saved.clone().unwrap();
+    assert!(findings.render().contains(&file.display().to_string()));
+    assert_eq!(Scenario::read(&file).unwrap().name, "swarm-0-0");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 /// A federation of so many nodes with eight holders and short times, to which these steps happen.
 fn story(nodes: u32, steps: &[&str]) -> Scenario {
     let steps: String = steps.iter().map(|step| format!("[[step]]\n{}\n", step.replace("; ", "\n"))).collect();
