@@ -14,6 +14,12 @@ use std::path::{Path, PathBuf};
 
 /// By how much costs may grow before that is worse: a tenth.
 pub const TOLERANCE: f64 = 0.1;
+/// Reads by which share costs may grow.
+pub fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let tolerance = text.parse().ok().filter(|tolerance: &f64| tolerance.is_finite() && *tolerance >= 0.0);
+    tolerance.ok_or_else(|| "must be a number, 0 or more, such as 0.1".to_owned())
+}
+
 /// What a step costs. More is worse.
 const COSTS: [&str; 4] = ["messages", "bytes", "op_messages", "op_bytes"];
 /// How operations fail. Any one more is worse.
@@ -96,10 +102,26 @@ fn read(file: &Path) -> Result<Report, CompareError> {
     let text =
         std::fs::read_to_string(file).map_err(|error| CompareError::Unreadable { file: file.to_owned(), error })?;
     let no_report = |what: String| CompareError::NoReport { file: file.to_owned(), what };
-    match serde_json::from_str(&text).map_err(|error| no_report(error.to_string()))? {
-        Value::Object(report) if report.get("steps").is_some_and(Value::is_array) => Ok(report),
-        _ => Err(no_report("it has no steps".to_owned())),
+    let Value::Object(report) = serde_json::from_str(&text).map_err(|error| no_report(error.to_string()))? else {
+        return Err(no_report("it is no object".to_owned()));
+    };
+    match lacking(&report) {
+        Some(what) => Err(no_report(what)),
+        None => Ok(report),
     }
+}
+
+/// What a report must have, and this one has not: without it any two would be taken for reports of one story.
+fn lacking(report: &Report) -> Option<String> {
+    let needed: [(&str, fn(&Value) -> bool); 4] =
+        [("scenario", Value::is_string), ("seed", Value::is_u64), ("nodes", Value::is_u64), ("steps", Value::is_array)];
+    if let Some((what, _)) = needed.iter().find(|(key, is_it)| !report.get(*key).is_some_and(is_it)) {
+        return Some(format!("it does not say {what}"));
+    }
+    let steps = report.get("steps").and_then(Value::as_array).into_iter().flatten();
+    let is_step = |step: &Value| step.get("do").is_some_and(Value::is_string);
+    let strange = steps.zip(1..).find(|(step, _)| !is_step(step));
+    strange.map(|(_, number)| format!("step {number} does not say what it does"))
 }
 
 fn compare(before: &Report, after: &Report, tolerance: f64) -> Result<Comparison, CompareError> {
@@ -291,6 +313,26 @@ mod tests {
         let comparison = compared(json!([lookup(100, 10)]), json!([newer]));
         assert_eq!((comparison.differences[0].before, comparison.differences[0].after), (None, Some(12.0)));
         assert_eq!(comparison.worse, 0);
+    }
+
+    #[test]
+    fn what_does_not_say_which_story_it_tells_is_no_report() {
+        let mut report = report(json!([lookup(1, 1)]));
+        assert_eq!(lacking(&report), None);
+        report.insert("steps".to_owned(), json!([lookup(1, 1), 5]));
+        assert_eq!(lacking(&report).unwrap(), "step 2 does not say what it does");
+        for key in ["steps", "nodes", "seed", "scenario"] {
+            report.remove(key);
+            assert_eq!(lacking(&report).unwrap(), format!("it does not say {key}"));
+        }
+    }
+
+    #[test]
+    fn a_tolerance_is_a_number_from_0() {
+        assert_eq!((parse_tolerance("0"), parse_tolerance("0.25")), (Ok(0.0), Ok(0.25)));
+        for text in ["nan", "-0.1", "inf", "a tenth"] {
+            assert!(parse_tolerance(text).is_err(), "{text}");
+        }
     }
 
     #[test]

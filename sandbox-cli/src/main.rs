@@ -4,8 +4,8 @@
 //! expectation failed (the report is printed all the same), 2 for bad usage or input.
 
 use clap::{Parser, Subcommand};
-use sandbox_cli::compare::{CompareError, TOLERANCE, compare_files};
-use sandbox_cli::options::{Options, Transport};
+use sandbox_cli::compare::{CompareError, TOLERANCE, compare_files, parse_tolerance};
+use sandbox_cli::options::{self, Options, Transport};
 use sandbox_cli::progress::Progress;
 use sandbox_cli::render::{render, story};
 use sandbox_cli::report::Report;
@@ -85,7 +85,7 @@ Examples:
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Run on this many threads [default: all cores]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = options::threads, allow_negative_numbers = true)]
         threads: Option<NonZeroUsize>,
     },
     /// Tell what differs between two reports of one scenario, and what has become worse
@@ -105,6 +105,7 @@ Examples:
         after: PathBuf,
         /// By which share costs may grow before that is worse
         #[arg(long, value_name = "SHARE", default_value_t = TOLERANCE)]
+        #[arg(value_parser = parse_tolerance, allow_negative_numbers = true)]
         tolerance: f64,
         /// Print the result as one JSON object
         #[arg(long)]
@@ -425,5 +426,39 @@ mod tests {
         for line in ["sandbox-cli run", "sandbox-cli run a.toml --nodes 0", "sandbox-cli check", "sandbox-cli fly"] {
             assert_eq!(Cli::try_parse_from(line.split_whitespace()).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn numbers_that_no_run_can_have_are_refused_with_those_that_it_can() {
+        let threads = ["run a.toml", "demo", "check a.toml", "scale", "swarm"].into_iter().flat_map(|command| {
+            ["0", "-1", "1025", "18446744073709551615"]
+                .map(|number| (format!("{command} --threads {number}"), "1 to 1024"))
+        });
+        let nodes = ["run a.toml", "demo", "scale", "swarm --only 1"].into_iter().flat_map(|command| {
+            ["0", "-3", "4294967295"].map(|number| (format!("{command} --nodes {number}"), "1..=10000000"))
+        });
+        let others = [
+            ("shell --nodes 10000001".to_owned(), "0..=10000000"),
+            ("swarm --only 4294967295".to_owned(), "0..=4294967294"),
+            ("swarm --only 1 --steps 9-4".to_owned(), "9-4 ends before it begins"),
+            ("swarm --only 1 --steps 1-99999999999".to_owned(), "is no step"),
+            ("run a.toml --seed -1".to_owned(), "invalid digit found in string"),
+            ("compare a.json b.json --tolerance nan".to_owned(), "must be a number, 0 or more"),
+            ("compare a.json b.json --tolerance -0.1".to_owned(), "must be a number, 0 or more"),
+        ];
+        for (line, possible) in threads.chain(nodes).chain(others) {
+            let error = Cli::try_parse_from(["sandbox-cli"].into_iter().chain(line.split_whitespace())).unwrap_err();
+            assert!(error.to_string().contains(possible), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_sizes_that_the_help_of_scale_names_can_be_typed() {
+        let help = Cli::command().find_subcommand_mut("scale").unwrap().render_help().to_string();
+        assert!(help.contains("[default: 1000,3000]"), "{help}");
+        let Command::Scale(options) = Cli::try_parse_from(["sandbox-cli", "scale"]).unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(options.sizes(), [1_000, 3_000]);
     }
 }

@@ -1,19 +1,35 @@
 //! What the command line changes about a run.
 
+use crate::scenario::NODES_MAX;
+use clap::builder::RangedI64ValueParser;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+/// The most threads that may be asked for: more than any machine here has cores, and fewer than a system refuses to start.
+const THREADS_MAX: usize = 1_024;
+
+/// Reads how many threads are asked for.
+pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= THREADS_MAX);
+    threads.ok_or_else(|| format!("must be 1 to {THREADS_MAX}"))
+}
+
+/// Reads how many nodes are asked for, at least `least`.
+pub fn nodes(least: u32) -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(i64::from(least)..=i64::from(NODES_MAX))
+}
 
 /// The options of `run` and `demo`. Paths given here are relative to the current directory.
 #[derive(Clone, PartialEq, Debug, Default, clap::Args)]
 pub struct Options {
     /// Draw everything random from this seed instead of the scenario's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Let the first join have this many nodes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = nodes(1), allow_negative_numbers = true)]
     pub nodes: Option<u32>,
-    /// Let each node know so many others at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Let each node know so many others at most: 64 or more, or 4 times the scenario's `holders`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub neighbours_max: Option<u32>,
     /// Take the first join's servers from this file (columns: domain, users, region)
     #[arg(long, value_name = "CSV")]
@@ -22,7 +38,7 @@ pub struct Options {
     #[arg(long, value_name = "CSV")]
     pub matrix: Option<PathBuf>,
     /// Run on this many threads; the result is the same on any number [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// Run the async driver over simulated connections instead of the bare state machines (up to 2,000 nodes)
     #[arg(long)]

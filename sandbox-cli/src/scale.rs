@@ -3,6 +3,7 @@
 //! The rows are Markdown, to be read as they are and pasted where a table is kept. How many events a second there are
 //! says little without the machine, so each row has beside it what [`BareWheel`] reaches there.
 
+use crate::options;
 use crate::report::{Operations, Report, rate};
 use crate::scenario::{Do, Scenario, grouped};
 use std::hint::black_box;
@@ -27,14 +28,14 @@ const WHEEL_EVENTS: u64 = 5_000_000;
 #[derive(Clone, PartialEq, Debug, clap::Args)]
 pub struct ScaleOptions {
     /// How many nodes, once for each row; the most memory is the process's, so they are taken in ascending order
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1_000, 3_000])]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1000,3000")]
+    #[arg(value_parser = options::nodes(1), allow_negative_numbers = true)]
     pub nodes: Vec<u32>,
     /// Run on this many threads; the result is the same on any number [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// Draw everything random from this seed instead of the scenario's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
 }
 

@@ -25,6 +25,10 @@ use std::path::Path;
 
 pub use transport_sim::delay::DelaySpec;
 
+/// The most nodes that a step, or the command line, may ask for: ten times what a machine of today has room for. Beyond it
+/// a typing error is likelier, and the room for so many is asked for before the first one starts.
+pub const NODES_MAX: u32 = 10_000_000;
+
 /// The jitter of a matrix that `--matrix` puts in place of a delay without one: a tenth, about what the median pair of
 /// measured servers shows.
 pub const MATRIX_JITTER: f64 = 0.1;

@@ -15,6 +15,7 @@ pub mod command;
 mod names;
 mod show;
 
+use crate::options::{self, Options};
 use crate::scenario::{DelaySpec, MATRIX_JITTER};
 use command::{CommandError, parse};
 use names::{Known, NameError};
@@ -34,10 +35,10 @@ use transport_sim::servers::{Server, Servers, ServersError};
 #[derive(Clone, PartialEq, Debug, Default, clap::Args)]
 pub struct ShellOptions {
     /// Draw everything random from this seed
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Begin with a network of so many nodes
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = options::nodes(0), allow_negative_numbers = true)]
     pub nodes: u32,
     /// Take the servers from this file (columns: domain, users, region), in its order
     #[arg(long, value_name = "CSV")]
@@ -186,7 +187,7 @@ impl Shell {
         let delay = Delay::load(&spec, Path::new(""), options.seed)?;
         let setup = Setup { seed: options.seed, config: NodeConfig::default(), delay, mode: Mode::Direct };
         let mut sandbox = RoutingSandbox::with(setup);
-        sandbox.network_mut().set_threads(crate::options::Options::default().threads().get());
+        sandbox.network_mut().set_threads(Options::default().threads().get());
         let mut typed = format!("--seed {}", options.seed);
         if options.nodes > 0 {
             typed += &format!(" --nodes {}", options.nodes);

@@ -21,7 +21,7 @@ pub mod fair;
 pub mod judge;
 pub mod shrink;
 
-use crate::options::Options;
+use crate::options::{self, Options};
 use crate::progress::Progress;
 use crate::runner::{RunError, execute_watched};
 use crate::scenario::Scenario;
@@ -46,18 +46,20 @@ const STEPS_MAX: usize = 1_000;
 pub struct SwarmOptions {
     /// How many runs to draw and carry out
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     pub runs: u32,
     /// Draw all runs from this seed
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Carry out this run alone
     #[arg(long, value_name = "RUN", value_parser = clap::value_parser!(u32).range(0..=LAST_RUN), allow_negative_numbers = true)]
     pub only: Option<u32>,
     /// Let the federation of that run begin with so many nodes
-    #[arg(long, value_name = "N", requires = "only", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", requires = "only", value_parser = options::nodes(1), allow_negative_numbers = true)]
     pub nodes: Option<u32>,
     /// Let the federation of that run begin with so many users
     #[arg(long, value_name = "N", requires = "only", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     pub users: Option<u32>,
     /// Leave out all steps but these between founding and ending of that run, such as 4,7-9; none for no step
     #[arg(long, value_name = "STEPS", requires = "only", value_parser = parse_steps)]
@@ -72,7 +74,7 @@ pub struct SwarmOptions {
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Carry out so many runs at once; the result is the same on any number [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
     /// Print the result as one JSON object
     #[arg(long)]

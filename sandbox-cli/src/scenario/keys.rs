@@ -262,7 +262,9 @@ impl<'i> Keys<'i> {
 /// Readers of single values.
 pub(super) mod value {
     use super::Must;
+    use crate::scenario::NODES_MAX;
     use routing_core::time::Ticks;
+    use std::ops::RangeInclusive;
     use toml::de::DeValue;
 
     pub(in crate::scenario) fn text(value: &DeValue<'_>) -> Result<String, Must> {
@@ -285,8 +287,30 @@ pub(super) mod value {
     }
 
     pub(in crate::scenario) fn count(value: &DeValue<'_>) -> Result<u32, Must> {
-        const MUST: Must = "be a whole number from 1 to 4294967295";
-        whole(value).ok().filter(|number| *number > 0).ok_or(MUST)
+        within(value, 1..=u32::MAX, "be a whole number from 1 to 4294967295")
+    }
+
+    pub(in crate::scenario) fn nodes(value: &DeValue<'_>) -> Result<u32, Must> {
+        within(value, 1..=NODES_MAX, "be a whole number from 1 to 10000000")
+    }
+
+    /// Users, names or lookups: each is planned before the first one begins, so there is room for all of them at once.
+    pub(in crate::scenario) fn operations(value: &DeValue<'_>) -> Result<u32, Must> {
+        within(value, 1..=100_000_000, "be a whole number from 1 to 100000000")
+    }
+
+    /// Nobody asks more nodes than may be holders.
+    pub(in crate::scenario) fn entry_points(value: &DeValue<'_>) -> Result<u32, Must> {
+        within(value, 1..=64, "be a whole number from 1 to 64")
+    }
+
+    /// A link that takes longer than this to open has no counterpart, and each round trip is drawn.
+    pub(in crate::scenario) fn link_round_trips(value: &DeValue<'_>) -> Result<u32, Must> {
+        within(value, 0..=16, "be a whole number from 0 to 16")
+    }
+
+    fn within(value: &DeValue<'_>, range: RangeInclusive<u32>, must: Must) -> Result<u32, Must> {
+        whole(value).ok().filter(|number| range.contains(number)).ok_or(must)
     }
 
     fn number(value: &DeValue<'_>) -> Option<f64> {

@@ -52,7 +52,7 @@ fn network<'i>(source: Source<'i>, table: Spanned<DeValue<'i>>, dir: &Path) -> R
         delay: keys.take("delay").map_or(Ok(default.delay), |table| delay(source, table, dir))?,
         loss: keys.optional("loss", value::share)?.unwrap_or(default.loss),
         duplicate: keys.optional("duplicate", value::share)?.unwrap_or(default.duplicate),
-        link_round_trips: keys.optional("link_round_trips", value::whole)?,
+        link_round_trips: keys.optional("link_round_trips", value::link_round_trips)?,
         links_max: keys.optional("links_max", value::count)?,
         lines: keys.lines(),
     };
@@ -224,7 +224,7 @@ fn what(name: &str, keys: &mut Keys<'_>, dir: &Path) -> Result<Do, ScenarioError
     Ok(match name {
         "join" => Do::Join(join(keys, dir)?),
         "register" => Do::Register(Register {
-            users: keys.required("users", value::count)?,
+            users: keys.required("users", value::operations)?,
             home_servers: keys.optional("home_servers", value::count)?,
             from: origin(keys)?,
             entry_points: entry_points(keys)?,
@@ -236,7 +236,7 @@ fn what(name: &str, keys: &mut Keys<'_>, dir: &Path) -> Result<Do, ScenarioError
         "close" => Do::Close(change(keys)?),
         "rotate" => Do::Rotate(change(keys)?),
         "recover" => Do::Recover(Recover {
-            users: keys.required("users", value::count)?,
+            users: keys.required("users", value::operations)?,
             thief: keys.optional("thief", value::truth)?.unwrap_or(false),
         }),
         "claim" => Do::Claim(claim(keys)?),
@@ -270,7 +270,7 @@ fn what(name: &str, keys: &mut Keys<'_>, dir: &Path) -> Result<Do, ScenarioError
 
 fn join(keys: &mut Keys<'_>, dir: &Path) -> Result<Join, ScenarioError> {
     let join = Join {
-        nodes: keys.optional("nodes", value::count)?,
+        nodes: keys.optional("nodes", value::nodes)?,
         every: keys.optional("every", value::count)?.unwrap_or(1),
         entry_points: entry_points(keys)?,
         servers: keys.optional("servers", path(dir))?,
@@ -289,7 +289,7 @@ fn lookup(keys: &mut Keys<'_>) -> Result<Lookup, ScenarioError> {
     let of = one_of(&WORDS, "be users, hosted, stranded, names, aimed or all");
     let level = one_of(&["quick", "quorum", "all", "confirmed"], "be quick, quorum, all or confirmed");
     Ok(Lookup {
-        count: keys.required("count", value::count)?,
+        count: keys.required("count", value::operations)?,
         of: keys.optional("of", of)?.map_or(Of::default(), |index| OF[index]),
         from: origin(keys)?,
         entry_points: entry_points(keys)?,
@@ -299,12 +299,16 @@ fn lookup(keys: &mut Keys<'_>) -> Result<Lookup, ScenarioError> {
 }
 
 fn change(keys: &mut Keys<'_>) -> Result<Change, ScenarioError> {
-    Ok(Change { users: keys.required("users", value::count)?, from: origin(keys)?, entry_points: entry_points(keys)? })
+    Ok(Change {
+        users: keys.required("users", value::operations)?,
+        from: origin(keys)?,
+        entry_points: entry_points(keys)?,
+    })
 }
 
 fn claim(keys: &mut Keys<'_>) -> Result<Claim, ScenarioError> {
     let claim = Claim {
-        names: keys.required("names", value::count)?,
+        names: keys.required("names", value::operations)?,
         rivals: keys.optional("rivals", value::whole)?.unwrap_or(0),
         from: origin(keys)?,
         entry_points: entry_points(keys)?,
@@ -367,7 +371,7 @@ fn dishonest(keys: &mut Keys<'_>) -> Result<Dishonest, ScenarioError> {
 }
 
 fn who(keys: &mut Keys<'_>) -> Result<Who, ScenarioError> {
-    let (share, nodes) = (keys.optional("share", value::share)?, keys.optional("nodes", value::count)?);
+    let (share, nodes) = (keys.optional("share", value::share)?, keys.optional("nodes", value::nodes)?);
     match (share, nodes) {
         (Some(share), None) => Ok(Who::Share(share)),
         (None, Some(nodes)) => Ok(Who::Nodes(nodes)),
@@ -382,7 +386,7 @@ fn origin(keys: &mut Keys<'_>) -> Result<Origin, ScenarioError> {
 }
 
 fn entry_points(keys: &mut Keys<'_>) -> Result<u32, ScenarioError> {
-    Ok(keys.optional("entry_points", value::count)?.unwrap_or(ENTRY_POINTS))
+    Ok(keys.optional("entry_points", value::entry_points)?.unwrap_or(ENTRY_POINTS))
 }
 
 /// What may be expected of any step, what only of those that consist of operations, and what only of registrations.

@@ -181,6 +181,14 @@ fn impossible_steps_are_refused_at_their_key() {
         ("do = \"join\"\nnodes = 0", ":3: nodes = 0: must"),
         ("do = \"join\"\nnodes = -1", ":3: nodes = -1: must"),
         ("do = \"join\"\nnodes = 5000000000", ":3: nodes = 5000000000: must"),
+        ("do = \"join\"\nnodes = 10000001", ":3: nodes = 10000001: must be a whole number from 1 to 10000000"),
+        ("do = \"kill\"\nnodes = 4294967295", ":3: nodes = 4294967295: must"),
+        ("do = \"register\"\nusers = 100000001", ":3: users = 100000001: must be a whole number from 1 to 100000000"),
+        ("do = \"migrate\"\nusers = 4294967295", ":3: users = 4294967295: must"),
+        ("do = \"recover\"\nusers = 4294967295", ":3: users = 4294967295: must"),
+        ("do = \"lookup\"\ncount = 4294967295", ":3: count = 4294967295: must"),
+        ("do = \"claim\"\nnames = 4294967295", ":3: names = 4294967295: must"),
+        ("do = \"lookup\"\ncount = 1\nentry_points = 65", ":4: entry_points = 65: must be a whole number from 1 to 64"),
         ("do = \"join\"\nnodes = 5\nentry_points = 0", ":4: entry_points = 0: must"),
         ("do = \"lookup\"\ncount = 5\nzipf = -0.1", ":4: zipf = -0.1: must"),
         ("do = \"lookup\"\ncount = 5\nzipf = nan", ":4: zipf = nan: must"),
@@ -252,6 +260,17 @@ fn impossible_steps_are_refused_at_their_key() {
         let sentence = step(lines).expect_err(lines).to_string();
         assert!(sentence.contains(place), "{lines}\n{sentence}");
     }
+}
+
+#[test]
+fn links_that_take_for_ever_to_open_are_refused_where_they_stand() {
+    let network = |value: &str| parse(&format!("[network]\nlink_round_trips = {value}\n[[step]]\ndo = \"heal\""));
+    assert_eq!(network("16").unwrap().network.link_round_trips, Some(16));
+    let complaint = network("4294967295").unwrap_err().to_string();
+    assert!(
+        complaint.ends_with(":2: link_round_trips = 4294967295: must be a whole number from 0 to 16"),
+        "{complaint}"
+    );
 }
 
 #[test]

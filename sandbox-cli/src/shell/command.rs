@@ -1,5 +1,6 @@
 //! What can be typed, and what it means. Nothing here knows a sandbox: a name is a text until somebody looks it up.
 
+use crate::scenario::NODES_MAX;
 use routing_core::time::Ticks;
 use std::collections::VecDeque;
 use std::fmt;
@@ -274,7 +275,7 @@ pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
     let usage = usage(if word == "exit" { "quit" } else { word })?;
     let mut rest = Arguments::of(usage, words)?;
     let command = match usage.name {
-        "new" => Command::New { count: rest.optional(COUNT, count)?.unwrap_or(1), via: rest.via() },
+        "new" => Command::New { count: rest.optional(NODES, count)?.unwrap_or(1), via: rest.via() },
         "run" => match (rest.word("a node or a time")?, rest.next()) {
             (node, Some(every)) => {
                 let every = every.parse().ok().filter(|every| *every == -1 || *every > 0);
@@ -332,10 +333,11 @@ fn usage(word: &str) -> Result<&'static Usage, CommandError> {
 }
 
 const COUNT: &str = "a whole number from 1";
+const NODES: &str = "a whole number from 1 to 10000000";
 const SHARE: &str = "a share such as 0.1 or 10%";
 
 fn count(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|count| *count > 0)
+    text.parse().ok().filter(|count| (1..=NODES_MAX).contains(count))
 }
 
 /// `0.1` or `10%`.
@@ -513,7 +515,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_to_write() {
-        let line = "\"many\" must be a whole number from 1; write: new [N] [via NODE…]";
+        let line = "\"many\" must be a whole number from 1 to 10000000; write: new [N] [via NODE…]";
         assert_eq!(refused("new many"), line);
         assert_eq!(refused("route"), "a GUID is missing; write: route GUID [expected DOMAIN] [via NODE…]");
         assert_eq!(refused("heal n3"), "\"n3\" is one word too many; write: heal");
