@@ -28,16 +28,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXAMPLES: &str = "\
 Examples:
   sandbox-cli demo                                   what a newcomer runs first
-  sandbox-cli run scenarios/quiet.toml               a network without faults
+  sandbox-cli run scenarios/quiet.toml --nodes 500   a network without faults
   sandbox-cli run scenarios/quiet.toml --nodes 500 --seed 3 --json
   sandbox-cli run scenarios/tiny-3.toml --transport tcp
-  sandbox-cli run scenarios/federation.toml --trace lookups.jsonl
+  sandbox-cli run scenarios/federation.toml --nodes 500 --trace lookups.jsonl
   sandbox-cli explain lookups.jsonl 3f9a             one user's lookups, hop by hop
-  sandbox-cli check scenarios/*.toml                 scenarios as tests
+  sandbox-cli check scenarios/tiny-*.toml            scenarios as tests
   sandbox-cli compare before.json after.json         what differs between two reports, and what is worse
   sandbox-cli scale --nodes 1000,10000               what larger networks cost to simulate
   sandbox-cli swarm --runs 500                       random federations under random faults
   sandbox-cli shell --nodes 20                       a prompt: new, register, route, kill, …
+
+A scenario without --nodes has its full size, which takes minutes; federation.toml half an hour and 4 GB.
 
 Exit code: 0 done, 1 an expectation failed, 2 bad usage or input.";
 
@@ -54,9 +56,9 @@ enum Command {
     /// Run a scenario and print what came of it
     #[command(after_help = "\
 Examples:
-  sandbox-cli run scenarios/quiet.toml
-  sandbox-cli run scenarios/federation.toml --servers mine.csv --matrix pings.csv
-  sandbox-cli run scenarios/quiet.toml --json | jq .digest
+  sandbox-cli run scenarios/quiet.toml --nodes 500
+  sandbox-cli run scenarios/federation.toml --nodes 500 --servers mine.csv --matrix pings.csv
+  sandbox-cli run scenarios/quiet.toml --nodes 500 --json | jq .digest
   sandbox-cli run scenarios/tiny-3.toml --transport tcp    on real nodes, in real time
 
 The same scenario with the same seed gives the same digest, on any number of threads.")]
@@ -78,7 +80,7 @@ Examples:
     /// Run scenarios as tests: a line for each, and what they expected in vain
     #[command(after_help = "\
 Examples:
-  sandbox-cli check scenarios/*.toml
+  sandbox-cli check scenarios/tiny-*.toml
   sandbox-cli check --threads 1 scenarios/tiny-1.toml")]
     Check {
         /// The scenarios, TOML files
@@ -157,7 +159,7 @@ Once in it:
     /// Tell the lookups of one user hop by hop, from a trace that `run --trace` wrote
     #[command(after_help = "\
 Examples:
-  sandbox-cli run scenarios/quiet.toml --trace lookups.jsonl
+  sandbox-cli run scenarios/quiet.toml --nodes 500 --trace lookups.jsonl
   sandbox-cli explain lookups.jsonl 3f9a")]
     Explain {
         /// The trace file
