@@ -28,14 +28,17 @@ use std::sync::Arc;
 pub struct StoredRecord {
     held: Held,
     announced: Tick,
-    /// Whose it is: the group of the domain that it names, of a tombstone the one before it; else [`NOBODY`].
+    /// Since when something is held under its key, by this node's own clock: what others say of ages is no part of it.
+    since: Tick,
+    /// Whose it is: the group of the domain where the user lives, of a tombstone the one that it leaves if that has
+    /// announced the user; else [`NOBODY`].
     group: Group,
     worth: Worth,
     /// Of a claim: since when its key is taken. Boxed, since most records are no claims.
     first_heard: Option<Box<FirstHeard>>,
 }
 
-/// The group of records that name no domain.
+/// The group of what no domain announces: claims, and tombstones of users for whom none has spoken here.
 const NOBODY: Group = Group(0);
 
 /// Where a copy comes from, and what this node is to it.
@@ -196,7 +199,8 @@ impl RecordStore {
             let verdict = verdict(&held, copy, now, announced);
             let group = group(held.record()).unwrap_or(NOBODY);
             let first_heard = FirstHeard::of(copy, announced);
-            return match self.admit(key, StoredRecord { held, announced, group, worth, first_heard }) {
+            let stored = StoredRecord { held, announced, since: now, group, worth, first_heard };
+            return match self.admit(key, stored) {
                 Some(dropped) => Kept { verdict, is_changed: true, dropped },
                 None => refused(Refusal::Full),
             };
@@ -226,8 +230,10 @@ impl RecordStore {
             merged.worth.is_announced |= origin.is_announced && copy.record == *stored.held.record();
         } else if !is_same {
             merged.announced = announced;
-            // A tombstone names no domain: it stays with the one that it was the last word to.
-            let group = group(merged.held.record()).unwrap_or(stored.group);
+            // A tombstone names no domain: it stays with the one that it was the last word to. Of a domain that has not
+            // spoken for the user anybody may say that he lived there.
+            let last = if stored.worth.is_announced { stored.group } else { NOBODY };
+            let group = group(merged.held.record()).unwrap_or(last);
             merged.worth.is_announced = origin.is_announced || merged.worth.is_announced && group == stored.group;
             merged.group = group;
         }
@@ -375,12 +381,13 @@ impl RecordStore {
     }
 }
 
-/// The group of the domain that a record names, if it names one.
+/// The group of the domain where a user lives; of tombstones, that is for what was there before to say. A claim may name a
+/// domain, too, but that announces users only.
 fn group(record: &Record) -> Option<Group> {
     match record.home() {
-        Some(home) => Some(Group::of_domain(home)),
+        Some(home) if record.key().kind == Kind::User => Some(Group::of_domain(home)),
         None if record.is_closed() => None,
-        None => Some(NOBODY),
+        _ => Some(NOBODY),
     }
 }
 

@@ -52,14 +52,19 @@ fn stored<'a>(copies: impl IntoIterator<Item = &'a Copy>) -> RecordStore {
 
 /// What goes first, by a look at everything.
 fn naive_first(store: &RecordStore) -> Key {
-    let rank = |stored: &StoredRecord| (stored.worth.is_held, stored.worth.is_held && stored.worth.is_announced);
+    let is_nobodys = |stored: &StoredRecord| stored.group == NOBODY;
+    let is_ahead = |stored: &StoredRecord| is_nobodys(stored) || stored.worth.is_announced;
+    let rank = |stored: &StoredRecord| (stored.worth.is_held, stored.worth.is_held && is_ahead(stored));
     let paid = |of: &StoredRecord| -> u64 {
         let same = |other: &&StoredRecord| rank(other) == rank(of) && other.group == of.group;
         store.records.values().filter(same).map(StoredRecord::bytes).sum()
     };
     let order = |(key, stored): &(&Key, &StoredRecord)| {
-        let place = (stored.held.record().is_closed(), stored.announced, **key);
-        (rank(stored), std::cmp::Reverse(paid(stored)), stored.group, place)
+        let turn = match is_nobodys(stored) {
+            true => (false, -i128::from(stored.since.0)),
+            false => (stored.held.record().is_closed(), stored.announced.0.into()),
+        };
+        (rank(stored), std::cmp::Reverse(paid(stored)), stored.group, turn, **key)
     };
     *store.iter().min_by_key(order).unwrap().0
 }
@@ -121,15 +126,21 @@ proptest! {
                     _ => {}
                 }
             }
-            let copy = Copy { record: place(&mut account(below(rng, 150) as u8), &format!("h{}.example", below(rng, 3))), ..copy };
-            let copy = Copy { rival: None, ..copy };
+            let mut user = account(below(rng, 150) as u8);
+            let record = match below(rng, 6) {
+                0 => Arc::new(user.close(0)),
+                1 => Arc::new(user.claim_name(&format!("n{}", below(rng, 100)), 0).unwrap()),
+                _ => place(&mut user, &format!("h{}.example", below(rng, 3))),
+            };
+            let copy = Copy { record, rival: None, ..copy };
             let is_new = store.get(&copy.record.key()).is_none();
             let origin = Origin { is_announced: below(rng, 2) == 0, is_foreign: below(rng, 3) == 0, is_written: false };
+            let now = NOW + Ticks(below(rng, 20) as u64);
             let mut with_it = RecordStore { records_max: 100, ..store.clone() };
-            with_it.put_from(&copy, NOW, origin);
+            with_it.put_from(&copy, now, origin);
             let expected = naive_first(&with_it);
             let is_full = store.len() == 6;
-            let kept = store.put_from(&copy, NOW, origin);
+            let kept = store.put_from(&copy, now, origin);
             store.check();
             if is_new && is_full {
                 if expected == copy.record.key() {
@@ -346,11 +357,84 @@ fn a_tombstone_belongs_to_the_domain_that_it_leaves_and_goes_last_there() {
     }
     // Whoever floods with tombstones of nobody drops his own.
     let mut store = RecordStore::new(3);
-    store.put(&copy(&records[1], 900), NOW);
+    store.put_from(&copy(&records[1], 900), NOW, ANNOUNCED);
     for seed in 20..40 {
         store.put(&copy(&Arc::new(account(seed).close(0)), 0), NOW);
     }
     assert!(store.get(&records[1].key()).is_some());
+}
+
+/// What anybody can make as much of as he likes, and say of it how old it is.
+fn junk(seed: u8) -> Copy {
+    let mut account = account(seed);
+    let record =
+        if seed.is_multiple_of(2) { account.claim_name(&format!("junk{seed}"), 0).unwrap() } else { account.close(0) };
+    copy(&Arc::new(record), if seed.is_multiple_of(3) { u64::MAX } else { 0 })
+}
+
+#[test]
+fn what_nobody_announces_anew_stays_whoever_floods_the_store_with_more_of_it() {
+    let name = copy(&Arc::new(account(1).claim_name("ann", 0).unwrap()), 0);
+    let legacy = copy(&Arc::new(account(2).claim_legacy("bob", "b.example".parse().unwrap(), 0).unwrap()), 0);
+    let tombstone = copy(&Arc::new(account(3).close(0)), 500);
+    for is_restored in [false, true] {
+        let mut store = RecordStore::new(10);
+        for copy in [&name, &legacy, &tombstone] {
+            let kept = if is_restored { store.restore(copy, NOW) } else { store.put(copy, NOW) };
+            assert!(kept.is_changed);
+        }
+        for seed in 50..100 {
+            let (is_full, now) = (store.len() == 10, NOW + Ticks::seconds(seed.into()));
+            let kept = store.put(&junk(seed), now);
+            let expected = if is_full { StoreVerdict::Refused(Refusal::Full) } else { StoreVerdict::Kept };
+            assert_eq!((kept.verdict, kept.dropped), (expected, vec![]), "{seed}");
+            store.check();
+        }
+        for copy in [&name, &legacy, &tombstone] {
+            assert!(store.get(&copy.record.key()).is_some(), "{:?}, restored: {is_restored}", copy.record);
+        }
+    }
+}
+
+#[test]
+fn a_tombstone_and_a_name_stay_where_a_store_is_full_of_records_that_their_domains_announce() {
+    let mut user = account(1);
+    let (before, tombstone) = (place(&mut user, "a.example"), Arc::new(user.close(0)));
+    let name = Arc::new(account(2).claim_name("ann", 0).unwrap());
+    for is_here_since_before in [false, true] {
+        let mut store = RecordStore::new(10);
+        if is_here_since_before {
+            store.put(&copy(&before, 0), NOW);
+        }
+        store.restore(&copy(&tombstone, 900), NOW);
+        store.restore(&copy(&name, 900), NOW);
+        for seed in 50..100 {
+            store.put_from(&copy(&place(&mut account(seed), "b.example"), 0), NOW, ANNOUNCED);
+            store.check();
+        }
+        assert_eq!(store.len(), 10);
+        assert!(store.get(&name.key()).is_some());
+        let held = store.get(&tombstone.key()).map(|stored| stored.held().record().clone());
+        assert_eq!(held, Some(tombstone.clone()), "an older copy would bring the user back");
+    }
+}
+
+#[test]
+fn whoever_invents_users_of_a_domain_and_closes_them_does_not_make_it_pay() {
+    let mut store = RecordStore::new(20);
+    let spoken_for: Vec<_> = (0..4).map(|seed| place(&mut account(seed), "a.example")).collect();
+    let others: Vec<_> = (4..10).map(|seed| place(&mut account(seed), "b.example")).collect();
+    for record in spoken_for.iter().chain(&others) {
+        store.put_from(&copy(record, 0), NOW, ANNOUNCED);
+    }
+    for seed in 50..100 {
+        let mut user = account(seed);
+        for record in [place(&mut user, "a.example"), Arc::new(user.close(0))] {
+            store.put(&copy(&record, 0), NOW + Ticks(1));
+            store.check();
+        }
+    }
+    assert!(spoken_for.iter().chain(&others).all(|record| store.get(&record.key()).is_some()));
 }
 
 #[test]
