@@ -16,7 +16,7 @@ use crate::canonical::bounded_list;
 use crate::contact::Contact;
 use crate::domain::Domain;
 use crate::holders::{Scale, SetName};
-use crate::id::{Id, Key};
+use crate::id::{Id, Key, Kind};
 use crate::key::Hash;
 use crate::record::{Record, RecordError};
 use crate::time::Ticks;
@@ -145,6 +145,17 @@ pub enum Want {
     Claim,
     /// Whether the peer sees the asker's set of holders: it names nobody.
     Agreement,
+}
+
+impl Want {
+    /// The key whose record is wanted, of those at `place`.
+    pub fn key(self, place: Id) -> Option<Key> {
+        match self {
+            Want::Record => Some(Key { kind: Kind::User, id: place }),
+            Want::Claim => Some(Key { kind: Kind::Claim, id: place }),
+            Want::Contacts | Want::Introductions | Want::Agreement => None,
+        }
+    }
 }
 
 /// What a peer knows of a place.

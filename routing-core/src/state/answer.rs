@@ -90,11 +90,7 @@ impl Core {
 
     pub(super) fn on_find(&mut self, from: Grid, find: &Find) {
         let groups = find.groups.min(self.config.groups_max());
-        let key = match find.want {
-            Want::Record => Some(Key { kind: Kind::User, id: find.target }),
-            Want::Claim => Some(Key { kind: Kind::Claim, id: find.target }),
-            Want::Contacts | Want::Introductions | Want::Agreement => None,
-        };
+        let key = find.want.key(find.target);
         let copy = key.and_then(|key| self.held_or_homed(&key)).map(Arc::new);
         let place = key.unwrap_or(Key { kind: Kind::User, id: find.target });
         let (standing, is_whole, contacts) = if groups == 0 {

@@ -302,7 +302,10 @@ impl Core {
     }
 
     pub(crate) fn acquaintance(&self, grid: &Grid) -> Acquaintance {
-        let entry = self.table.entry(grid);
+        self.acquaintance_of(grid, self.table.entry(grid))
+    }
+
+    fn acquaintance_of(&self, grid: &Grid, entry: Option<&Entry>) -> Acquaintance {
         Acquaintance {
             is_neighbour: entry.is_some_and(Entry::has_answered),
             round_trip: entry.and_then(Entry::round_trip),
@@ -331,12 +334,7 @@ impl Core {
             if index > last_core + reserve {
                 break;
             }
-            let acquaintance = Acquaintance {
-                is_neighbour: entry.has_answered(),
-                round_trip: entry.round_trip(),
-                repute: self.offenders.repute(&entry.contact().grid(), self.now),
-            };
-            search.add_known(entry.contact(), acquaintance);
+            search.add_known(entry.contact(), self.acquaintance_of(&entry.contact().grid(), Some(entry)));
         }
         search
     }

@@ -93,6 +93,18 @@ pub enum HolderSaid {
     Silent,
 }
 
+impl HolderSaid {
+    /// What a verdict says, and the greater copy that comes with it.
+    fn of(verdict: &StoreVerdict) -> (Self, Option<&Arc<Copy>>) {
+        match verdict {
+            StoreVerdict::Kept => (HolderSaid::Kept, None),
+            StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
+            StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
+            StoreVerdict::Refused(refusal) => (HolderSaid::Refused(*refusal), None),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Register {
     id: OperationId,
@@ -340,18 +352,13 @@ impl Register {
             }
             let (said, greater, sees_other_set) = match stored.results.get(position) {
                 Some(result) => {
-                    let (said, greater) = match &result.verdict {
-                        StoreVerdict::Kept => (HolderSaid::Kept, None),
-                        StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof.clone())),
-                        StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy.clone())),
-                        StoreVerdict::Refused(refusal) => (HolderSaid::Refused(*refusal), None),
-                    };
+                    let (said, greater) = HolderSaid::of(&result.verdict);
                     (said, greater, result.sees_other_set)
                 }
                 None => (HolderSaid::Silent, None, false),
             };
-            let is_of_later_format = greater.as_ref().is_some_and(|greater| greater.is_of_later_format());
-            let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, &greater));
+            let is_of_later_format = greater.is_some_and(|greater| greater.is_of_later_format());
+            let is_believed = greater.is_none_or(|greater| self.on_greater(core, writing, greater));
             if !is_believed && !is_of_later_format {
                 core.blame(pending.peer.grid());
             }

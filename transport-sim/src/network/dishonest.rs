@@ -17,11 +17,11 @@ use routing_core::domain::Domain;
 use routing_core::effect::{Effect, Effects};
 use routing_core::heard::Heard;
 use routing_core::holders::Scale;
-use routing_core::id::{Grid, Id, Key, Kind};
+use routing_core::id::{Grid, Id, Key};
 use routing_core::key::{Hash, Purpose, SecretKey, Signature, signed_bytes};
 use routing_core::message::{
     Brief, CONTACTS_MAX, Copy, Difference, Found, List, Message, Named, Refusal, Standing, StoreResult, StoreVerdict,
-    Stored, Want,
+    Stored,
 };
 use routing_core::record::{
     Body, Claim, ClaimKind, ClaimValue, FORMAT, KeyChange, Placement, Record, Residence, Signer,
@@ -211,7 +211,7 @@ impl Liar {
             |key: &Key| self.oldest.get(key).map(|record| Copy { record: record.clone(), rival: None, age: Ticks(0) });
         match (request, answer) {
             (Message::Find(find), Message::Found(found)) => {
-                if let Some(copy) = wanted(find.want, find.target).and_then(|key| old(&key)) {
+                if let Some(copy) = find.want.key(find.target).and_then(|key| old(&key)) {
                     found.copy = Some(Arc::new(copy));
                     found.standing = Standing::Settled;
                 }
@@ -260,7 +260,7 @@ impl Liar {
     fn forge(&mut self, state: &NodeState, request: &Message, answer: &mut Message) {
         match (request, answer) {
             (Message::Find(find), Message::Found(found)) => {
-                if let Some(key) = wanted(find.want, find.target) {
+                if let Some(key) = find.want.key(find.target) {
                     found.copy = Some(Arc::new(self.forged(state, &key)));
                     found.standing = Standing::Settled;
                 }
@@ -389,14 +389,5 @@ fn bent(body: &Body, liar: Id, version: u64) -> Body {
             };
             Body::Claim(Claim { version, value, ..claim.clone() })
         }
-    }
-}
-
-/// The key that a `Find` asks for the record of.
-fn wanted(want: Want, target: Id) -> Option<Key> {
-    match want {
-        Want::Record => Some(Key { kind: Kind::User, id: target }),
-        Want::Claim => Some(Key { kind: Kind::Claim, id: target }),
-        Want::Contacts | Want::Introductions | Want::Agreement => None,
     }
 }

@@ -7,8 +7,6 @@
 use super::dishonest::Liar;
 use super::slots::{Live, Runner};
 use super::{Condition, Network, NodeIndex};
-use crate::driven::Driven;
-use crate::network::Mode;
 use routing_core::contact::Standing;
 use routing_core::state::{Kept, NodeState};
 use routing_core::time::Cadence;
@@ -92,10 +90,7 @@ impl Network {
         let Some(Down { kept, cadence, liar }) = self.down.remove(&node) else { return false };
         let state = restore(kept);
         let contact = state.contact().clone();
-        let runner = match self.mode {
-            Mode::Direct => Runner::Direct(state),
-            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
-        };
+        let runner = Runner::new(self.mode, state, &self.time);
         let slot = &mut self.slots[node];
         slot.life += 1;
         slot.begin(contact, cadence, liar, runner);
@@ -129,6 +124,7 @@ mod tests {
     use super::*;
     use crate::delay::{Delay, DelaySpec};
     use crate::network::DIAL_TIMEOUT;
+    use crate::network::Mode;
     use routing_core::effect::{Effect, Effects, Target};
     use routing_core::holders::SetName;
     use routing_core::key::SecretKey;

@@ -1,9 +1,9 @@
 //! Who is there: nodes and clients are added, asked, run at their cadence, halted, and taken away.
 
 use super::slots::{Live, Runner, Slot};
-use super::{Condition, Mode, Network, NodeIndex};
+use super::{Condition, Network, NodeIndex};
 use crate::connection::{Port, SimClock, SimConnection};
-use crate::driven::{Driven, Hosted};
+use crate::driven::Hosted;
 use routing_core::contact::{Address, Contact};
 use routing_core::effect::{Operation, OperationId};
 use routing_core::id::Grid;
@@ -17,10 +17,7 @@ impl Network {
     /// place is drawn by the caller, as a node's is.
     pub fn add(&mut self, state: NodeState, place: u32) -> NodeIndex {
         let contact = state.contact().clone();
-        let runner = match self.mode {
-            Mode::Direct => Runner::Direct(state),
-            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, &self.time))),
-        };
+        let runner = Runner::new(self.mode, state, &self.time);
         self.insert(contact, place, runner)
     }
 

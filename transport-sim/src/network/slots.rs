@@ -5,7 +5,8 @@
 
 use super::dishonest::Liar;
 use super::turns::Inbox;
-use super::{Condition, NodeIndex};
+use super::{Condition, Mode, NodeIndex};
+use crate::connection::Time;
 use crate::driven::{Driven, Hosted};
 use routing_core::contact::Contact;
 use routing_core::effect::{Operation, OperationId};
@@ -70,6 +71,13 @@ pub(super) enum Runner {
 }
 
 impl Runner {
+    pub(super) fn new(mode: Mode, state: NodeState, time: &Time) -> Self {
+        match mode {
+            Mode::Direct => Runner::Direct(state),
+            Mode::Driver => Runner::Driven(Box::new(Driven::new(state, time))),
+        }
+    }
+
     /// The node's state machine; the code of somebody's own keeps its state to itself.
     pub(super) fn state(&self) -> Option<&NodeState> {
         match self {

@@ -6,7 +6,7 @@ use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Target};
 use crate::holders::Place;
 use crate::id::{Grid, Id, Kind};
-use crate::message::{Copy, Find, Message, RequestId, StoreVerdict, Want};
+use crate::message::{Copy, Find, Message, RequestId, Want};
 use crate::search::{Search, Seat};
 use crate::state::core::Core;
 use crate::state::lookup::{GUIDES, SEARCH_PAUSE, SEARCH_TRIES_MAX};
@@ -175,17 +175,12 @@ impl Register {
         if own_place != Place::Outside {
             let copy = Copy { record: self.writings[writing].record.clone(), rival: None, age: Ticks(0) };
             let is_announced = copy.record.home().is_some_and(|home| core.contact.is_at(home));
-            let (said, greater) =
-                match core.keep_from(&copy, Origin { is_announced, is_written: true, ..Origin::default() }) {
-                    StoreVerdict::Kept => (HolderSaid::Kept, None),
-                    StoreVerdict::Conflict(proof) => (HolderSaid::Kept, Some(proof)),
-                    StoreVerdict::Newer(copy) => (HolderSaid::Newer, Some(copy)),
-                    StoreVerdict::Refused(refusal) => (HolderSaid::Refused(refusal), None),
-                };
+            let verdict = core.keep_from(&copy, Origin { is_announced, is_written: true, ..Origin::default() });
+            let (said, greater) = HolderSaid::of(&verdict);
             core.note_stray(&copy);
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
-                self.on_greater(core, writing as u32, &greater);
+                self.on_greater(core, writing as u32, greater);
             }
         }
         for (contact, is_credible) in holders {
