@@ -393,6 +393,8 @@ impl<A> Search<A> {
                 if known.informant != informant {
                     known.named = known.named.saturating_add(1);
                 }
+                // Whoever is an entry point stays one, though another has named it before it was reached.
+                known.informant = known.informant.filter(|_| informant.is_some());
                 if contact.supersedes(&known.contact) {
                     if let Some(crowd) = &mut self.crowd {
                         crowd.remove(known.contact.group());

@@ -614,3 +614,44 @@ fn a_write_is_acknowledged_by_honest_holders_though_one_entry_point_invents_more
     let holders = world.nearest(&record.key().id);
     assert!(holders[1..4].iter().all(has_it));
 }
+
+/// The liar answers before the links to the others stand, names a few holders that are not there, and the other entry points.
+#[test]
+fn a_write_asks_entry_points_the_way_though_another_has_named_them_before_they_were_reached() {
+    fn keep(message: &Message) -> Option<Message> {
+        if matches!(message, Message::Store(_)) { crowd(message) } else { None }
+    }
+    let (mut world, client, [_, record], liar) = world_with_a_liar_next_to_a_record();
+    world.liars.insert(liar, keep);
+    let key = record.key();
+    let others = world.nearest(&key.id)[38..].to_vec();
+    let began = world.now;
+    let write = world.ask(client, Operation::Register(vec![record]));
+    let is_late = |heard: &Heard| matches!(heard, Heard::Linked(_, contact) if contact.grid() != world.grid(liar));
+    let late: Vec<_> = world.queue.iter().filter(|(_, (to, heard))| *to == client && is_late(heard)).collect();
+    let late: Vec<(u64, u64)> = late.into_iter().map(|(when, _)| *when).collect();
+    assert_eq!(late.len(), 2);
+    for when in late {
+        let heard = world.queue.remove(&when).unwrap();
+        world.queue.insert((began + 200, when.1), heard);
+    }
+    let asked = |world: &World, peer: usize| {
+        let grid = world.grid(peer);
+        let is_asked = |(from, to, message): &&(usize, Grid, Message)| {
+            *from == client && *to == grid && matches!(message, Message::Find(_))
+        };
+        world.sent.iter().find(is_asked).and_then(|(.., message)| message.id())
+    };
+    world.run(100);
+    let rng = &mut testing::rng(2);
+    let inventions = (0..20).map(|_| testing::contact(testing::id_near(rng, &key.id, GROUND_BITS)));
+    let named: Vec<_> = inventions.chain(others.iter().map(|other| world.contacts[*other].clone())).collect();
+    let Message::Found(answer) = found(asked(&world, liar).unwrap(), &named) else { unreachable!() };
+    say(&mut world, liar, client, Message::Found(Found { is_complete: true, ..answer }));
+    let Outcome::Registered(Ok(registered)) = world.outcome(write) else { panic!("it fails") };
+    assert!(others.iter().all(|other| asked(&world, *other).is_some()), "each entry point is asked");
+    let registration = &registered.records[0];
+    let keepers = registration.holders.iter().filter(|(_, said)| *said == HolderSaid::Kept);
+    let honest = keepers.filter(|(contact, _)| contact.grid() != world.grid(liar)).count();
+    assert!(registration.is_acknowledged && honest >= 3, "{honest} honest holders keep it");
+}
