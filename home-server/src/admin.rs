@@ -230,7 +230,7 @@ fn exposition(admin: &Admin) -> String {
     }
     for (name, value) in admin.links.stats().iter() {
         match name.strip_suffix("_now") {
-            Some(_) => metric("gauge", &format!("tcp_{name}"), "", value as f64),
+            Some(name) => metric("gauge", &format!("tcp_{name}"), "", value as f64),
             None => metric("counter", &format!("tcp_{name}_total"), "", value as f64),
         }
     }

@@ -12,6 +12,12 @@ use std::process::{Command, Stdio};
 fn a_server_that_is_stopped_says_that_it_will_be_back() {
     let mut lab = Lab::joined(3);
     until("they know each other", || lab.servers.iter().all(|server| server.metrics().unwrap()["neighbours"] == 2.0));
+    // What is so now has the name under which it is documented, without the counters' ending.
+    let metrics = lab.servers[0].metrics().unwrap();
+    for gauge in ["tcp_links", "tcp_handshakes", "tcp_inbound_bytes"] {
+        assert!(metrics.contains_key(gauge), "{gauge} in {:?}", metrics.keys());
+    }
+    assert!(!metrics.keys().any(|name| name.ends_with("_now")), "{:?}", metrics.keys());
     assert_eq!(lab.stop(1).code(), Some(0));
     // Its place is kept: the others neither forget it nor take it for dead.
     for index in [0, 2] {
