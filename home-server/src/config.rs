@@ -176,7 +176,7 @@ pub struct ServerOptions {
     /// How long to tell others that a restart takes [default: 5m]
     #[arg(long, value_name = "TIME", env = "HOME_SERVER_AWAY_FOR")]
     pub away_for: Option<Ticks>,
-    /// How long stopping may take at most [default: 5s]
+    /// How long stopping may take at most [default: 8s]
     #[arg(long, value_name = "TIME", env = "HOME_SERVER_STOP_WITHIN")]
     pub stop_within: Option<Ticks>,
 }
@@ -380,6 +380,17 @@ mod tests {
             assert!(error(text).starts_with(complaint), "{}", error(text));
         }
         assert!(error("lab = ").starts_with("FILE:1: lab: "), "{}", error("lab = "));
+    }
+
+    #[test]
+    fn the_help_of_a_time_names_the_default_that_holds() {
+        let options = ServerOptions::augment_args(clap::Command::new("serve"));
+        let Config { away_for, stop_within, .. } = Config::default();
+        for (option, default) in [("away_for", away_for), ("stop_within", stop_within)] {
+            let option = options.get_arguments().find(|known| known.get_id() == option).unwrap();
+            let help = option.get_help().unwrap().to_string();
+            assert!(help.ends_with(&format!("[default: {default}]")), "{help}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ Examples:
   home-server config --config /etc/home-server.toml
   home-server leave --config /etc/home-server.toml      for good: its records are handed over
   home-server register --key ann.key --home chat.example --join one.example
-  home-server lookup 3f9a… --join one.example,two.example
+  home-server lookup GUID --join one.example,two.example
 
 Settings come from the file that --config names, over it from the environment (HOME_SERVER_DATA, HOME_SERVER_JOIN, …), over
 that from the command line.
@@ -82,8 +82,8 @@ Example:
     /// Find out where a user lives
     #[command(after_help = "\
 Examples:
-  home-server lookup 3f9a…64 digits --join one.example,two.example
-  home-server lookup 3f9a… --join one.example --consistency all --json
+  home-server lookup GUID --join one.example,two.example
+  home-server lookup GUID --join one.example --consistency all --json
 
 Exit code: 0 there is a record, 1 there is none, 4 too few nodes answer to tell.")]
     Lookup {
