@@ -177,7 +177,7 @@ enum Failure {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error("{}{error}", if error.is_placed() { String::new() } else { format!("{file}: ") })]
-    Run { file: String, error: RunError },
+    Run { file: Box<str>, error: RunError },
     #[error(transparent)]
     Trace(#[from] TraceError),
     #[error(transparent)]
@@ -315,7 +315,7 @@ fn executed(scenario: &Scenario, options: &Options) -> Result<Report, Failure> {
     let progress = begin(scenario.steps.len(), options.json);
     let result = execute(scenario, options, &progress);
     progress.finish();
-    let mut report = result.map_err(|error| Failure::Run { file: scenario.file.clone(), error })?;
+    let mut report = result.map_err(|error| Failure::Run { file: scenario.file.as_str().into(), error })?;
     report.judge(scenario);
     Ok(report)
 }

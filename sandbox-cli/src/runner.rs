@@ -41,34 +41,24 @@ const DRIVER_NODES_MAX: u64 = 2_000;
 /// How many ticks pass between two looks of the progress bar.
 const PROGRESS_TICKS: u64 = 64;
 
-/// Where the mistake is.
+/// Where the mistake is, as a message begins: file, line and key of the scenario, or an option of the command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Position {
-    /// In the scenario.
-    Key {
-        /// The scenario's file.
-        file: String,
-        /// The line of the key, or of its table.
-        line: usize,
-        /// The key, or the name of a step.
-        key: &'static str,
-    },
-    /// In this option of the command line.
-    Option(&'static str),
-}
+pub struct Position(Box<str>);
 
 impl Position {
-    fn of(scenario: &Scenario, lines: &Lines, key: &'static str) -> Self {
-        Position::Key { file: scenario.file.clone(), line: lines.of(key), key }
+    /// A key of a table that stands on these lines, or a step by its name.
+    fn of(scenario: &Scenario, lines: &Lines, key: &str) -> Self {
+        Position(format!("{}:{}: {key}", scenario.file, lines.of(key)).into())
+    }
+
+    fn option(option: &str) -> Self {
+        Position(option.into())
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Position::Key { file, line, key } => write!(f, "{file}:{line}: {key}"),
-            Position::Option(option) => f.write_str(option),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -213,7 +203,7 @@ pub fn execute_watched(
     let mode = if options.driver { Mode::Driver } else { Mode::Direct };
     let delay = Delay::load(&scenario.network.delay, Path::new(""), scenario.seed).map_err(|error| {
         let place = match options.matrix {
-            Some(_) => Position::Option("--matrix"),
+            Some(_) => Position::option("--matrix"),
             None => Position::of(scenario, &scenario.network.lines, "delay"),
         };
         RunError::Delay { place, error }
@@ -316,7 +306,7 @@ impl Rosters {
         for step in &scenario.steps {
             let Do::Join(join) = &step.what else { continue };
             let place = |is_option: bool, option, key| {
-                if is_option { Position::Option(option) } else { Position::of(scenario, &step.lines, key) }
+                if is_option { Position::option(option) } else { Position::of(scenario, &step.lines, key) }
             };
             let named = || place(servers_option.is_some(), "--servers", "servers");
             if let Some(file) = &join.servers {
