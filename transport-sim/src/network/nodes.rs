@@ -22,7 +22,7 @@ impl Network {
     }
 
     /// Adds a node, or a client, that is async code of the caller's own: a whole home-server, or something that speaks
-    /// the protocol by itself. It is first polled at the next tick, and in every [`Mode`] in the same way; the module
+    /// the protocol by itself. It is first polled at the next tick, and in every [`Mode`](super::Mode) in the same way; the module
     /// [`connection`](crate::connection) says when. `contact` is the card that its links prove.
     ///
     /// Nothing can be [asked](Self::ask) of it from outside, and its state is its own.
