@@ -22,11 +22,12 @@ use crate::effect::Notice;
 use crate::holders::{Place, SetName};
 use crate::id::{Grid, Id, Key, Kind};
 use crate::message::{
-    Brief, Compare, Compared, Copy, Difference, Fetched, KEYS_MAX, Message, Range, Refusal, Store, StoreItem,
+    Brief, Compare, Compared, Copy, Difference, Fetch, Fetched, KEYS_MAX, Message, Range, Refusal, Store, StoreItem,
     StoreVerdict,
 };
 use crate::record::Held;
 use crate::store::digest;
+use crate::time::{Tick, Ticks};
 use claims::ClaimVotes;
 use fetching::Fetching;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,13 @@ pub(super) const HEIRS: usize = 2;
 
 /// How often one fellow may split a range. A store of the largest size makes a few hundred listings.
 const SPLITS_MAX: u32 = 1_024;
+
+/// How long one fellow's answers may take in all.
+const PATIENCE: Ticks = Ticks::minutes(1);
+/// How much longer for each record that it hands over and that was lacking. 64 together are worth about as much as the answer
+/// with them may take before it counts as none: so whoever gives what it lists may list as much as it likes, also over a slow
+/// link that others share. Who does not is given up in time.
+const PATIENCE_PER_RECORD: Ticks = Ticks(80);
 
 /// Comparisons under way: how many answers are still awaited from whom.
 #[derive(Debug, Default)]
@@ -61,6 +69,32 @@ pub(crate) struct Comparisons {
 struct Awaited {
     answers: u32,
     splits: u32,
+    /// How much longer its answers have taken than what it handed over is worth.
+    taken: Ticks,
+    /// Up to when that is counted: where several questions are under way at once, time passes once.
+    counted: Tick,
+}
+
+impl Awaited {
+    /// It has answered what was asked then, and handed over so many records that were lacking. Says whether it may go on.
+    /// While nothing is asked of it, since others list the same, no time passes for it.
+    fn on_answer(&mut self, asked: Tick, now: Tick, gained: usize) -> bool {
+        let taken = self.taken + now.since(self.counted.max(asked));
+        self.taken = Ticks(taken.0.saturating_sub(gained as u64 * PATIENCE_PER_RECORD.0));
+        self.counted = now;
+        self.taken <= PATIENCE
+    }
+}
+
+/// What came of one fetch.
+#[derive(Default)]
+struct Gains {
+    /// What was asked for and is handed over, each once however many copies there are.
+    handed_over: BTreeSet<Key>,
+    /// How much of that was lacking.
+    gained: usize,
+    /// Of what this node has a greater version.
+    lesser_there: Vec<Key>,
 }
 
 impl Comparisons {
@@ -163,6 +197,9 @@ impl Core {
         let fellow = &pending.peer;
         // Nothing is awaited from a fellow that one of its answers was missed from: it does not count any more.
         let Some(awaited) = comparisons.awaited.get_mut(&fellow.grid()) else { return };
+        if !awaited.on_answer(pending.sent, self.now, 0) {
+            return self.end_one(comparisons, fellow.grid(), false);
+        }
         if matches!(compared.difference, Difference::Split(_)) {
             awaited.splits += 1;
             if awaited.splits > SPLITS_MAX {
@@ -200,9 +237,13 @@ impl Core {
         comparisons: &mut Comparisons,
         fellow: &Arc<Contact>,
         theirs: &[Brief],
-        range: (Id, u8),
+        (start, bits): (Id, u8),
     ) {
-        self.note_votes(&mut comparisons.claims, fellow, theirs);
+        // What was not asked about is not taken, and nothing twice: it would be asked for in vain, which takes its time.
+        let mut listed: BTreeSet<Key> = BTreeSet::new();
+        let is_due = |brief: &&Brief| brief.key.id.common_bits(&start) >= u32::from(bits) && listed.insert(brief.key);
+        let theirs: Vec<Brief> = theirs.iter().filter(is_due).copied().collect();
+        self.note_votes(&mut comparisons.claims, fellow, &theirs);
         let wanted: Vec<Brief> = theirs
             .iter()
             .filter(|brief| !self.is_voted_on(&mut comparisons.claims, &brief.key))
@@ -213,8 +254,6 @@ impl Core {
             })
             .copied()
             .collect();
-        let listed: BTreeSet<Key> = theirs.iter().map(|brief| brief.key).collect();
-        let (start, bits) = range;
         // Who is new does not know yet who holds what, and would give away what is there already. Those who lack something
         // ask for it themselves.
         if self.newcomer.is_none() {
@@ -235,43 +274,54 @@ impl Core {
     }
 
     pub(super) fn on_fetched(&mut self, comparisons: &mut Comparisons, pending: Pending, fetched: &Fetched) {
-        let mut lesser_there = Vec::new();
+        let Message::Fetch(Fetch { keys: asked, .. }) = &pending.request else { return };
+        let asked: BTreeSet<Key> = asked.iter().copied().collect();
+        let grid = pending.peer.grid();
+        let Gains { handed_over, gained, lesser_there } = self.take_over(comparisons, &grid, &asked, fetched);
+        self.hand_over(&pending.peer, lesser_there);
+        let Some(awaited) = comparisons.awaited.get_mut(&grid) else { return };
+        let may_go_on = awaited.on_answer(pending.sent, self.now, gained);
+        // Who lists what it does not hand over is asked for no more of it: each question takes its time.
+        if !may_go_on || handed_over.len() * 2 < asked.len() {
+            return self.end_one(comparisons, grid, false);
+        }
+        self.on_handed_over(comparisons, pending);
+        self.end_one(comparisons, grid, true);
+    }
+
+    /// Merges what a fellow hands over.
+    fn take_over(
+        &mut self,
+        comparisons: &mut Comparisons,
+        fellow: &Grid,
+        asked: &BTreeSet<Key>,
+        fetched: &Fetched,
+    ) -> Gains {
+        let mut gains = Gains::default();
         for copy in fetched.copies.iter() {
             let key = copy.record.key();
             let is_voted_on = self.is_voted_on(&mut comparisons.claims, &key);
+            let before = self.store.brief(&key);
             let is_valid = if is_voted_on {
-                self.note_claim(&mut comparisons.claims, &pending.peer.grid(), copy)
+                self.note_claim(&mut comparisons.claims, fellow, copy)
             } else {
                 self.keep(copy) != StoreVerdict::Refused(Refusal::Invalid)
             };
             if !is_valid && !copy.is_of_later_format() {
-                self.blame(pending.peer.grid());
+                self.blame(*fellow);
             }
-            if is_voted_on {
-                continue;
+            let is_given = is_valid || copy.is_of_later_format();
+            if is_given && asked.contains(&key) && gains.handed_over.insert(key) {
+                // Each vote is asked for once.
+                gains.gained += usize::from(is_voted_on && is_valid || self.store.brief(&key) != before);
             }
             // Who keeps another's claim would not take ours.
             let is_lesser = |held: &Held| *held.record() != copy.record && held.record().guid() == copy.record.guid();
-            if self.store.get(&key).is_some_and(|stored| is_lesser(stored.held())) {
-                lesser_there.push(key);
+            if !is_voted_on && self.store.get(&key).is_some_and(|stored| is_lesser(stored.held())) {
+                gains.lesser_there.push(key);
             }
         }
-        self.hand_over(&pending.peer, lesser_there);
-        if !comparisons.awaited.contains_key(&pending.peer.grid()) {
-            return;
-        }
-        // Who lists what it does not hand over is asked for no more of it: each question takes its time.
-        if let Message::Fetch(fetch) = &pending.request
-            && fetched.copies.iter().filter(|copy| fetch.keys.contains(&copy.record.key())).count() * 2
-                < fetch.keys.len()
-        {
-            return self.end_one(comparisons, pending.peer.grid(), false);
-        }
-        self.on_handed_over(comparisons, &pending);
-        if let Purpose::Fetch(rest) = pending.purpose {
-            self.fetch(comparisons, &pending.peer, rest);
-        }
-        self.end_one(comparisons, pending.peer.grid(), true);
+        gains
     }
 
     /// A comparison or fetch was left unanswered: that fellow does not count.
@@ -381,6 +431,36 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// After how many answers that each take so long and bring so many records a fellow is given up.
+    fn answers(takes: Ticks, gained: usize) -> Option<usize> {
+        let mut awaited = Awaited::default();
+        (0..10_000u64).position(|number| {
+            let asked = Tick(1_000_000 + number * takes.0);
+            !awaited.on_answer(asked, asked + takes, gained)
+        })
+    }
+
+    #[test]
+    fn who_gives_what_it_lists_may_take_its_time_and_who_does_not_is_given_up_within_minutes() {
+        let (late, slow) = (Ticks(5_200), Ticks(940));
+        assert_eq!(answers(late, 0), Some(11));
+        assert_eq!(answers(late, 1), Some(11));
+        assert_eq!(answers(late, 32), Some(22));
+        assert!(answers(late, 64).is_none_or(|answers| answers * 64 > 40_000));
+        assert_eq!(answers(slow, 64), None, "over a link of 35 KB/s");
+        assert_eq!(answers(Ticks(4 * 940), 64), None, "which three others use, too");
+    }
+
+    #[test]
+    fn the_time_of_a_fellow_passes_once_however_many_questions_are_under_way_and_not_while_there_are_none() {
+        let mut awaited = Awaited::default();
+        let begun = Tick(1_000_000);
+        assert!((0..100).all(|_| awaited.on_answer(begun, begun + Ticks::seconds(50), 0)));
+        let later = begun + Ticks::hours(1);
+        assert!(awaited.on_answer(later, later + Ticks::seconds(10), 0));
+        assert!(!awaited.on_answer(later, later + Ticks::seconds(11), 0));
+    }
 
     #[test]
     fn what_is_too_much_to_be_listed_is_split_into_the_digests_of_sixteen_parts() {

@@ -5,7 +5,7 @@ use super::budget::Account;
 use crate::contact::Contact;
 use crate::effect::OperationId;
 use crate::id::{Grid, Id, Key};
-use crate::message::{Message, RequestId};
+use crate::message::{Brief, Message, RequestId};
 use crate::time::Tick;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
     /// Whether a holder has this record, which is kept in its place.
     Stray(Key),
     /// The records that a comparison found missing; these are still to be asked for afterwards.
-    Fetch(Vec<Key>),
+    Fetch(Vec<Brief>),
     /// Somebody that was given up: is it back?
     Revive,
     /// Records handed over outside an operation.

@@ -65,8 +65,8 @@ impl ClaimVotes {
     }
 
     /// Whom to ask for what next: one voter for each claim that nobody has handed over yet.
-    fn next_fetches(&mut self) -> BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> {
-        let mut fetches: BTreeMap<Grid, (Arc<Contact>, Vec<Key>)> = BTreeMap::new();
+    fn next_fetches(&mut self) -> BTreeMap<Grid, (Arc<Contact>, Vec<Brief>)> {
+        let mut fetches: BTreeMap<Grid, (Arc<Contact>, Vec<Brief>)> = BTreeMap::new();
         for (key, Votes { cast: votes, .. }) in &mut self.votes {
             let mut known: Vec<u64> = votes.iter().filter(|vote| vote.copy.is_some()).map(|vote| vote.hash).collect();
             for vote in votes.iter_mut().filter(|vote| !vote.is_asked) {
@@ -74,7 +74,10 @@ impl ClaimVotes {
                     known.push(vote.hash);
                     vote.is_asked = true;
                     let of_fellow = fetches.entry(vote.fellow.grid());
-                    of_fellow.or_insert_with(|| (vote.fellow.clone(), Vec::new())).1.push(*key);
+                    of_fellow
+                        .or_insert_with(|| (vote.fellow.clone(), Vec::new()))
+                        .1
+                        .push(Brief { key: *key, hash: vote.hash });
                 }
             }
         }
@@ -171,8 +174,8 @@ impl Core {
     pub(in crate::state) fn fetch_claims(&mut self, comparisons: &mut Comparisons) -> bool {
         let fetches = comparisons.claims.next_fetches();
         let is_any = !fetches.is_empty();
-        for (fellow, keys) in fetches.into_values() {
-            self.fetch(comparisons, &fellow, keys);
+        for (fellow, voted) in fetches.into_values() {
+            self.fetch(comparisons, &fellow, voted);
         }
         is_any
     }

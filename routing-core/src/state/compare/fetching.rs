@@ -27,6 +27,13 @@ impl Fetching {
         self.asked.retain(|_, asked| asked != fellow);
         self.deferred.retain(|(listing, _)| listing.grid() != *fellow);
     }
+
+    /// `fellow` is not asked for this any more.
+    fn end(&mut self, key: &Key, fellow: &Grid) {
+        if self.asked.get(key) == Some(fellow) {
+            self.asked.remove(key);
+        }
+    }
 }
 
 impl Core {
@@ -41,30 +48,37 @@ impl Core {
             comparisons.awaited.entry(fellow.grid()).or_default().answers += 1;
             comparisons.fetching.deferred.push((fellow.clone(), others));
         }
-        self.fetch(comparisons, fellow, own.into_iter().map(|brief| brief.key).collect());
+        self.fetch(comparisons, fellow, own);
     }
 
-    pub(super) fn fetch(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, mut keys: Vec<Key>) {
-        if keys.is_empty() {
+    pub(super) fn fetch(&mut self, comparisons: &mut Comparisons, fellow: &Arc<Contact>, mut listed: Vec<Brief>) {
+        if listed.is_empty() {
             return;
         }
-        let rest = keys.split_off(keys.len().min(FETCH_KEYS));
+        let rest = listed.split_off(listed.len().min(FETCH_KEYS));
         comparisons.awaited.entry(fellow.grid()).or_default().answers += 1;
         self.ask(fellow, false, Purpose::Fetch(rest), 0, |id| {
-            Message::Fetch(Fetch { id, keys: keys.into_iter().collect() })
+            Message::Fetch(Fetch { id, keys: listed.into_iter().map(|brief| brief.key).collect() })
         });
     }
 
-    /// The answer to a fetch is here. After the last of them what was put off for its sake is fetched, if still lacking.
-    pub(super) fn on_handed_over(&mut self, comparisons: &mut Comparisons, pending: &Pending) {
-        if let Message::Fetch(fetch) = &pending.request {
-            for key in fetch.keys.iter() {
-                comparisons.fetching.asked.remove(key);
-            }
+    /// The answer to a fetch is here: what else was listed is asked for, but for what somebody else has brought meanwhile.
+    /// After the last of it what was put off for its sake is fetched, if still lacking.
+    pub(super) fn on_handed_over(&mut self, comparisons: &mut Comparisons, pending: Pending) {
+        let (Message::Fetch(fetch), Purpose::Fetch(rest)) = (&pending.request, pending.purpose) else { return };
+        let grid = pending.peer.grid();
+        let is_lacking = |brief: &Brief| {
+            self.is_voted_on(&mut comparisons.claims, &brief.key)
+                || self.store.brief(&brief.key).as_ref() != Some(brief)
+        };
+        let (lacking, brought): (Vec<Brief>, Vec<Brief>) = rest.into_iter().partition(is_lacking);
+        for key in fetch.keys.iter().chain(brought.iter().map(|brief| &brief.key)) {
+            comparisons.fetching.end(key, &grid);
         }
-        if matches!(&pending.purpose, Purpose::Fetch(rest) if rest.is_empty()) {
+        if lacking.is_empty() {
             self.resume(comparisons);
         }
+        self.fetch(comparisons, &pending.peer, lacking);
     }
 
     /// Goes through what was put off: what is still asked for elsewhere stays so.

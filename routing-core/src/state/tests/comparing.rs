@@ -80,3 +80,19 @@ fn what_a_full_store_has_dropped_is_forgotten_by_all_that_remembers_it() {
         assert!(core.strays.iter().all(|key| core.store.get(key).is_some()));
     }
 }
+
+#[test]
+fn nobody_takes_what_is_listed_though_it_was_not_asked_about_or_asks_for_it_twice() {
+    let (mut node, fellow, key) = holder_and_fellow();
+    let mut fetched = |range| {
+        let listed = [7, 8].map(|hash| Brief { key, hash });
+        node.core.on_listing(&mut comparisons(true, false), &fellow, &listed, range);
+        let effects = std::mem::take(&mut node.core.effects);
+        let keys = effects.iter().map(|effect| match effect {
+            Effect::Send(_, Message::Fetch(fetch)) => fetch.keys.len(),
+            _ => 0,
+        });
+        keys.sum::<usize>()
+    };
+    assert_eq!([(key.id, 0), (key.id, 4), (key.id.flip(3), 4)].map(&mut fetched), [1, 1, 0]);
+}
