@@ -276,8 +276,8 @@ impl NodeState {
             }
         }
         while let Some((tick, id)) = self.timers.first().copied().filter(|(tick, _)| *tick <= now) {
-            self.with_operation(id, |running, core, comparisons| match running {
-                Running::Join(join) => join.on_wake(core, comparisons) == join::Progress::Going,
+            self.with_operation(id, |running, core, _| match running {
+                Running::Join(join) => join.on_wake(core) == join::Progress::Going,
                 Running::Register(register) => register.on_wake(core),
                 Running::Lookup(lookup) => lookup.on_wake(core),
                 Running::Leave(leave) => {

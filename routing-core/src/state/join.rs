@@ -6,6 +6,9 @@
 //!     -> compare records with the fellow holders; until then answers are marked "not yet"
 //! ```
 //!
+//! The join ends at its deadline, whoever still hands over records: the node is in, and goes on saying "not yet" until all
+//! has been compared.
+//!
 //! A node that no entry point answers says so, and tries again with growing waits, also from everybody it knows.
 
 use super::compare::Comparisons;
@@ -328,24 +331,27 @@ impl Join {
     /// Whether all that was asked has been answered or given up.
     pub(super) fn progress(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
         if self.stage == (Stage::Filling { awaited: 0 }) && comparisons.is_empty() {
-            if !self.is_reported {
-                let joined = Joined { contacts: core.table.len(), round_trips: self.depth };
-                core.effect(Effect::Complete(self.id, Outcome::Joined(Ok(joined))));
-            }
-            return Progress::Done;
+            return self.end(core);
         }
         Progress::Going
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core, comparisons: &Comparisons) -> Progress {
+    fn end(&self, core: &mut Core) -> Progress {
+        if !self.is_reported {
+            let joined = Joined { contacts: core.table.len(), round_trips: self.depth };
+            core.effect(Effect::Complete(self.id, Outcome::Joined(Ok(joined))));
+        }
+        Progress::Done
+    }
+
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> Progress {
         if core.now < self.next_wake {
             return Progress::Going;
         }
-        if let Stage::Filling { awaited } = &mut self.stage {
-            // The neighbourhood stands; what else there is to know comes with time.
-            *awaited = 0;
-            self.next_wake = core.now + core.config.join_deadline;
-            return self.progress(core, comparisons);
+        if let Stage::Filling { .. } = self.stage {
+            // The neighbourhood stands; what else there is to know comes with time. Comparing goes on by itself, and until
+            // it is over, this node says so with each answer: it need not wait for whoever hands over slowly.
+            return self.end(core);
         }
         if self.stage == Stage::Searching {
             // Too long, for whatever reason: the caller must not wait for ever.

@@ -736,6 +736,22 @@ fn with_one_that_holds(count: u64, join_deadline: Ticks) -> World {
 }
 
 #[test]
+fn who_hands_over_slowly_does_not_hold_up_a_join_beyond_its_deadline_and_gets_through_all_the_same() {
+    let deadline = Ticks::seconds(20);
+    let mut world = with_one_that_holds(7 * 64, deadline);
+    let newcomer = world.start();
+    let (entries, begun) = (vec![world.target(0), world.target(1)], world.now);
+    let join = world.ask(newcomer, Operation::Join(entries));
+    run_with_late(&mut world, 2, <[Brief]>::to_vec, |world| world.outcomes.contains_key(&join));
+    assert!(matches!(world.outcomes[&join], Outcome::Joined(Ok(_))), "{:?}", world.outcomes[&join]);
+    assert!(world.now - begun <= deadline.0, "{}", world.now - begun);
+    assert!(!world.node(newcomer).is_settled(), "it goes on saying that it is new");
+    run_with_late(&mut world, 2, <[Brief]>::to_vec, |world| world.now >= begun + 45_000);
+    assert!(world.node(newcomer).is_settled());
+    assert_eq!(world.node(newcomer).store().len(), 7 * 64);
+}
+
+#[test]
 fn who_hands_over_half_of_what_it_lists_as_late_as_it_can_is_given_up_after_some_minutes() {
     let mut world = with_one_that_holds(32 * 32, Ticks::minutes(30));
     let newcomer = world.start();
