@@ -1,3 +1,4 @@
+use super::room::CANDIDATES_OF_ONE_GROUP;
 use super::*;
 use crate::testing::{below, contact, contact_of, contacts, id, id_near, rng};
 use rand_xoshiro::Xoshiro256PlusPlus;
