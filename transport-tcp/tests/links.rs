@@ -336,22 +336,28 @@ async fn who_is_to_be_dialled_waits_until_an_answer_has_come_on_another_link() {
     .await;
 }
 
+/// Nine who have called `a` and asked it something, seeds 2 to 10: as many as there are places for are heard, the ninth waits.
+async fn callers_of(a: &mut Peer) -> Vec<Peer> {
+    let mut callers = Vec::new();
+    for seed in 2..11 {
+        let mut b = Peer::new(seed, lab()).await;
+        b.request(&a.target()).await;
+        b.send(a.grid(), &question(seed.into())).await;
+        assert!(matches!(b.hear().await, Heard::Linked(..)), "its side of the link stands");
+        if seed < 10 {
+            assert!(matches!(a.hear().await, Heard::Requested(_)));
+            assert_eq!(a.message().await, (b.grid(), question(seed.into())));
+        }
+        callers.push(b);
+    }
+    callers
+}
+
 #[tokio::test]
 async fn who_calls_waits_until_a_question_on_another_link_was_answered() {
     patient(async {
         let mut a = Peer::new(1, few_links()).await;
-        let mut callers = Vec::new();
-        for seed in 2..11 {
-            let mut b = Peer::new(seed, lab()).await;
-            b.request(&a.target()).await;
-            b.send(a.grid(), &question(seed.into())).await;
-            assert!(matches!(b.hear().await, Heard::Linked(..)), "its side of the link stands");
-            if seed < 10 {
-                assert!(matches!(a.hear().await, Heard::Requested(_)));
-                assert_eq!(a.message().await, (b.grid(), question(seed.into())));
-            }
-            callers.push(b);
-        }
+        let mut callers = callers_of(&mut a).await;
         a.send(callers[5].grid(), &message(7)).await;
         let (heard, answer) = tokio::join!(async { [a.hear().await, a.hear().await] }, callers[5].message());
         assert_eq!(answer, (a.contact.grid(), message(7)));
@@ -366,17 +372,7 @@ async fn who_calls_waits_until_a_question_on_another_link_was_answered() {
 async fn who_is_linked_and_calls_again_waits_for_nobodys_place() {
     patient(async {
         let mut a = Peer::new(1, few_links()).await;
-        let mut callers = Vec::new();
-        for seed in 2..11 {
-            let mut b = Peer::new(seed, lab()).await;
-            b.request(&a.target()).await;
-            b.send(a.grid(), &question(seed.into())).await;
-            assert!(matches!(b.hear().await, Heard::Linked(..)), "its side of the link stands");
-            if seed < 10 {
-                assert_eq!(a.message().await, (b.grid(), question(seed.into())));
-            }
-            callers.push(b);
-        }
+        let _callers = callers_of(&mut a).await;
         // The ninth waits for a place, and one of the eight has restarted.
         let mut again = Peer::new(5, lab()).await;
         again.request(&a.target()).await;
