@@ -55,6 +55,8 @@ pub struct Candidate<A> {
     asked_on: u32,
     /// Whether it has said that it knows everybody near the target.
     knows_all: bool,
+    /// Whether its answer is overdue.
+    is_overdue: bool,
     state: State<A>,
 }
 
@@ -176,9 +178,8 @@ pub struct Search<A> {
     crowd: Option<Crowd>,
     /// How many holders have said who the holders are.
     vouchers: u8,
-    /// How many questions that wait for long are not counted as in flight.
-    overdue: usize,
     has_arrived: bool,
+    is_in_a_hurry: bool,
     /// Whether those who have not answered yet need not be waited for if most holders do not count them.
     is_late: bool,
     /// The sets that holders were told by their names.
@@ -206,8 +207,8 @@ impl<A> Search<A> {
             candidates: Vec::new(),
             crowd: None,
             vouchers: 0,
-            overdue: 0,
             has_arrived: false,
+            is_in_a_hurry: false,
             is_late: false,
             told: Vec::new(),
         }
@@ -236,6 +237,12 @@ impl<A> Search<A> {
     /// Twice as many questions as usual are in flight while it approaches.
     pub fn widen(&mut self) {
         self.alpha *= 2;
+    }
+
+    /// While it approaches, whoever was asked on the way and is none of the nearest any more does not hold up the next question.
+    /// That takes more questions, and fewer round trips.
+    pub fn hurry(&mut self) {
+        self.is_in_a_hurry = true;
     }
 
     /// Whoever is nearest is known, as far as that can be told.
@@ -337,6 +344,7 @@ impl<A> Search<A> {
                         told,
                         asked_on: 0,
                         knows_all: false,
+                        is_overdue: false,
                         state: State::at_first(acquaintance.repute),
                     },
                 );
@@ -464,8 +472,17 @@ impl<A> Search<A> {
 
     /// The same, where the window is known already: it stays as it is while nothing but questions go out.
     pub fn next_of(&self, window: &[Seat]) -> Option<&Arc<Contact>> {
-        let in_flight = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
-        if in_flight >= self.alpha + self.overdue && !self.has_arrived {
+        let is_in_flight = |candidate: &&Candidate<A>| matches!(candidate.state, State::Asked) && !candidate.is_overdue;
+        let in_flight = if self.is_in_a_hurry {
+            let candidates = window.iter().filter_map(|seat| match seat {
+                Seat::Own(..) => None,
+                Seat::Other(index, _) => Some(&self.candidates[*index]),
+            });
+            candidates.filter(is_in_flight).count()
+        } else {
+            self.candidates.iter().filter(is_in_flight).count()
+        };
+        if !self.has_arrived && in_flight >= self.alpha {
             return None;
         }
         // The nearest; of those who were caught, only if nobody else is left.
@@ -595,7 +612,8 @@ impl<A> Search<A> {
 
     /// Those in flight wait for long: as many others may be asked meanwhile.
     pub fn on_overdue(&mut self) {
-        self.overdue = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Asked)).count();
+        let asked = self.candidates.iter_mut().filter(|candidate| matches!(candidate.state, State::Asked));
+        asked.for_each(|candidate| candidate.is_overdue = true);
     }
 
     /// Whether most of the holders that said who the holders are count the candidate with this index.
@@ -636,12 +654,11 @@ impl<A> Search<A> {
     /// Begins again with the same candidates: what they know may have changed since they answered.
     pub fn begin_again(&mut self) {
         self.has_arrived = false;
-        self.overdue = 0;
         for candidate in &mut self.candidates {
             candidate.state = State::at_first(candidate.repute);
             candidate.is_guide = false;
             (candidate.ways, candidate.told, candidate.asked_on) = (0, 0, 0);
-            candidate.knows_all = false;
+            (candidate.knows_all, candidate.is_overdue) = (false, false);
         }
     }
 

@@ -135,6 +135,44 @@ fn once_arrived_the_whole_window_is_asked_at_once() {
 }
 
 #[test]
+fn in_a_hurry_whoever_is_none_of_the_nearest_any_more_holds_up_no_question() {
+    let asked_after_an_answer = |is_in_a_hurry: bool, is_overdue: bool| {
+        let rng = &mut rng(7);
+        let target = id(rng);
+        let mut search = search(target);
+        if is_in_a_hurry {
+            search.hurry();
+        }
+        let guides: Vec<_> = (0..3).map(|_| contact(id_near(rng, &target, 4))).collect();
+        guides.iter().for_each(|guide| know(&mut search, guide));
+        let ask_all = |search: &mut Search<()>| {
+            let mut asked = 0;
+            while let Some(peer) = search.next().cloned() {
+                search.on_asked(&peer.grid());
+                asked += 1;
+            }
+            asked
+        };
+        assert_eq!(ask_all(&mut search), 3);
+        // Two others have named it, so that it is no matter of how far one informant is trusted.
+        let informants = [guides[0].grid(), Grid(id(rng)), Grid(id(rng))];
+        for _ in 0..16 {
+            let nearer = contact(id_near(rng, &target, 20));
+            informants.iter().for_each(|informant| search.add_named(&nearer, *informant, Acquaintance::default()));
+        }
+        search.on_answer(&guides[0].grid(), ());
+        if is_overdue {
+            search.on_overdue();
+        }
+        ask_all(&mut search)
+    };
+    assert_eq!(asked_after_an_answer(false, false), 1, "two of three are in flight");
+    assert_eq!(asked_after_an_answer(true, false), 3);
+    assert_eq!(asked_after_an_answer(false, true), 3, "nor does who is overdue hold up any");
+    assert_eq!(asked_after_an_answer(true, true), 3);
+}
+
+#[test]
 fn at_most_four_that_one_informant_alone_knows_are_awaited_unless_it_knows_everybody() {
     let rng = &mut rng(2);
     let (target, liar) = (id(rng), contact(id(rng)));

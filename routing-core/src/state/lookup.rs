@@ -149,9 +149,14 @@ impl Lookup {
         let mut search = core.search(key.id, groups);
         if core.knows_all_at(&key.id) {
             search.arrive();
-        } else if consistency == Consistency::Quick && !core.table.knows_somebody_of_slice(&key.id) {
-            // Each who is asked may know another one of that slice: three of them who hold the key save a round trip.
-            search.widen();
+        } else if consistency == Consistency::Quick && core.is_node() {
+            if core.table.knows_somebody_of_slice(&key.id) {
+                // Its answer names the holders, and the others', who may be quicker, only those who name them.
+                search.hurry();
+            } else {
+                // Each who is asked may know another one of that slice: three of them who hold the key save a round trip.
+                search.widen();
+            }
         }
         let own = core.is_node().then(|| {
             let view = core.view(&key.id, groups);
