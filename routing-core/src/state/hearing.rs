@@ -8,7 +8,7 @@ use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Notice, Target};
 use crate::heard::Heard;
 use crate::id::Grid;
-use crate::message::{Farewell, Message};
+use crate::message::{Farewell, Message, Sampled};
 use crate::table::Entry;
 use crate::time::Ticks;
 use std::sync::Arc;
@@ -55,6 +55,11 @@ impl NodeState {
             self.upkeep.hurry(self.core.now);
         }
         is_new
+    }
+
+    /// Takes note of those who were named. Says how many were not known: in a full table they take others' places.
+    fn meet_each(&mut self, sampled: &Sampled) -> usize {
+        sampled.contacts.iter().filter(|named| self.meet(&named.contact)).count()
     }
 
     pub(super) fn is_near(&self, grid: &Grid) -> bool {
@@ -218,9 +223,12 @@ impl NodeState {
                 self.after_comparison();
             }
             (Purpose::Refill(account), Message::Sampled(sampled)) => {
-                // In a full table the newcomers take others' places.
-                let brought = sampled.contacts.iter().filter(|named| self.meet(&named.contact)).count();
+                let brought = self.meet_each(sampled);
                 self.upkeep.on_refilled(self.core.now, *account, brought);
+            }
+            (Purpose::Gap, Message::Sampled(sampled)) => {
+                let brought = self.meet_each(sampled);
+                self.upkeep.gaps.on_brought(self.core.now, brought);
             }
             (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),
             (Purpose::Revive, Message::Found(_)) => {}
@@ -284,6 +292,7 @@ impl NodeState {
             | Purpose::Acquaint(_)
             | Purpose::Stray(_)
             | Purpose::Refill(_)
+            | Purpose::Gap
             | Purpose::HandOver
             | Purpose::Missed
             | Purpose::Revive => {}

@@ -21,8 +21,10 @@ pub(crate) enum Purpose {
     Draw(u64),
     /// Upkeep: who is there that this node does not know, where it does not see the same?
     Acquaint(Account),
-    /// Upkeep: more contacts for a part of the keyspace in which too few are known.
+    /// Upkeep: who else is where all should be known?
     Refill(Account),
+    /// Upkeep: who is where too few are known, outside the own slice of a table that leaves some out?
+    Gap,
     /// A comparison with a fellow holder of the keys that share so many leading bits of this place.
     Compare(Id, u8),
     /// Whether a holder has this record, which is kept in its place.
@@ -52,7 +54,7 @@ impl Purpose {
         match self {
             Purpose::Probe(account) | Purpose::Acquaint(account) | Purpose::Refill(account) => Some(*account),
             Purpose::Draw(_) => Some(Account::Far),
-            Purpose::Revive => Some(Account::Repair),
+            Purpose::Gap | Purpose::Revive => Some(Account::Repair),
             _ => None,
         }
     }

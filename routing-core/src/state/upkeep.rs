@@ -25,9 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use sweeps::ask_for_a_word;
 
-#[cfg(test)]
-pub(super) use refill::Gap;
-pub(super) use refill::ask_whom_else;
+pub(super) use refill::{Pace, ask_whom_else};
 
 /// What a comparison costs where nothing differs: question and answer with their framing, in bytes.
 const COMPARISON_BYTES: usize = 96;
@@ -72,15 +70,11 @@ pub(crate) struct Upkeep {
     far_bin: usize,
     far_index: usize,
     pub(crate) far_wake: Option<Tick>,
-    /// When somebody is asked whom this node does not know, and how long to wait after a vain attempt.
-    pub(crate) refill_wake: Option<Tick>,
-    refill_pause: Ticks,
+    /// When somebody is asked whom this node does not know where all should be known, and about a slice outside that has too few.
+    pub(crate) refill: Pace,
+    pub(crate) gaps: Pace,
     /// Until when the table is filled in a hurry.
     filling_until: Option<Tick>,
-    /// How many contacts the next answer has to bring to be worth its question.
-    pub(super) refill_worth: u64,
-    /// How many parts have been asked about.
-    pub(super) refill_part: u32,
     /// How many neighbours that saw another set have named nobody new, one after the other, and how many were not asked since.
     asked_in_vain: u8,
     passed_over: u8,
@@ -146,8 +140,9 @@ impl Upkeep {
     pub(super) fn next_wake(&self) -> Option<Tick> {
         let rejoin_wake = self.rejoin_wake.as_ref().map(|(wake, _)| *wake);
         let strays_wake = self.strays.as_ref().map(|(wake, _)| *wake);
-        let wakes = [self.near_wake, self.far_wake, self.refill_wake, self.compare_wake, self.revive_wake];
-        wakes.into_iter().chain([rejoin_wake, strays_wake]).flatten().min()
+        let sweeps = [self.near_wake, self.far_wake, self.refill.wake, self.gaps.wake];
+        let wakes = [self.compare_wake, self.revive_wake];
+        sweeps.into_iter().chain(wakes).chain([rejoin_wake, strays_wake]).flatten().min()
     }
 
     /// Whether somebody so far away (in leading 64 bits) belongs to the own neighbourhood.
@@ -167,7 +162,7 @@ impl Upkeep {
         self.has_near_changed = true;
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
         // The network grows, or shrinks: what was enough to know may be too little now.
-        self.refill_soon(now);
+        self.refill.soon(now);
     }
 
     pub(super) fn on_wake(&mut self, core: &mut Core, comparisons: &mut Comparisons) {
@@ -185,8 +180,11 @@ impl Upkeep {
             self.probe_near(core);
         }
         // Refills are few: where both wait for the same account, they go first, or they would never go.
-        if self.refill_wake.is_some_and(|wake| core.now >= wake) {
-            self.refill(core);
+        if self.refill.is_due(core.now) {
+            self.ask_where_all_should_be_known(core);
+        }
+        if self.gaps.is_due(core.now) {
+            self.ask_about_a_gap(core);
         }
         if self.far_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_far(core);

@@ -506,7 +506,7 @@ fn a_stranger_that_says_goodbye_brings_nothing_about() {
     }
     let node = world.nodes[0].as_mut().unwrap();
     node.core.find_fellows();
-    let is_as = |node: &NodeState| (node.core.fellowship.changes(), node.upkeep.near_wake, node.upkeep.refill_wake);
+    let is_as = |node: &NodeState| (node.core.fellowship.changes(), node.upkeep.near_wake, node.upkeep.refill.wake);
     let before = is_as(node);
     let farewell = Farewell { contact: card.clone(), acquainted: Default::default() };
     world.hear(0, Heard::Message(card.grid(), Message::Farewell(farewell)));

@@ -4,7 +4,8 @@ use super::*;
 use crate::holders::Scale;
 use crate::message::{Mark, Named, Part, RequestId, Sample, Sampled};
 use crate::state::budget::Account;
-use crate::state::upkeep::{Gap, Upkeep};
+use crate::state::core::Core;
+use crate::state::upkeep::{Pace, Upkeep};
 
 /// A network of which everybody knows everybody, at rest.
 fn at_rest() -> World {
@@ -104,9 +105,9 @@ fn questions_of_a_table_that_is_in_no_hurry_are_paid_for_as_upkeep() {
 fn an_answer_that_was_worth_its_question_lets_the_next_come_soon_where_there_is_a_hurry() {
     let next = |account: Account, brought: usize| {
         let mut upkeep = Upkeep::default();
-        (upkeep.refill_worth, upkeep.refill_wake) = (16, Some(Tick(30_000)));
+        (upkeep.refill.worth, upkeep.refill.wake) = (16, Some(Tick(30_000)));
         upkeep.on_refilled(Tick(0), account, brought);
-        upkeep.refill_wake.unwrap().0
+        upkeep.refill.wake.unwrap().0
     };
     assert_eq!(next(Account::Repair, 16), 2_000);
     assert_eq!(next(Account::Repair, 15), 30_000);
@@ -125,13 +126,24 @@ fn with_a_full_table(neighbours_max: u32) -> World {
     world
 }
 
-/// Whom the first node asks now whom else there is, and how, if so many parts have been asked about.
-fn question(world: &mut World, refill_part: u32) -> (Grid, Sample) {
+/// The first node forgets whom it knows in a quarter of the keyspace, of which this is a place.
+fn with_a_gap(world: &mut World) -> Id {
+    let empty = world.grid(0).0.flip(0);
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    let there: Vec<Grid> = table.nearest(&empty).map(|entry| entry.contact().grid()).collect();
+    there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
+        table.remove(grid);
+    });
+    empty
+}
+
+/// Whom the first node asks now, and how, if it is the turn of somebody next to the part.
+fn question(world: &mut World, ask: fn(&mut Upkeep, &mut Core)) -> (Grid, Sample) {
     let node = world.nodes[0].as_mut().unwrap();
     node.core.budget.start(node.core.now, node.core.config.repair_bytes_per_second);
-    node.upkeep.refill_part = refill_part;
+    (node.upkeep.refill.asked, node.upkeep.gaps.asked) = (0, 0);
     node.core.effects.clear();
-    node.upkeep.refill(&mut node.core);
+    ask(&mut node.upkeep, &mut node.core);
     let asked = node.core.effects.iter().find_map(|effect| match effect {
         Effect::Send(to, Message::Sample(sample)) => Some((*to, sample.clone())),
         _ => None,
@@ -152,26 +164,23 @@ fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place
         world.nodes[0].as_mut().unwrap().upkeep.hurry(Tick(world.now));
         world.run(100);
         let rng = &mut crate::testing::rng(2);
-        // A quarter of the farther half of the keyspace is emptied, the next one is crowded.
-        let (empty, crowded) = (world.grid(0).0.flip(0), world.grid(0).0.flip(0).flip(1));
+        let empty = with_a_gap(&mut world);
+        // The quarter beside it is crowded.
+        let crowded = empty.flip(1);
         let table = &mut world.nodes[0].as_mut().unwrap().core.table;
-        let there: Vec<Grid> = table.nearest(&empty).map(|entry| entry.contact().grid()).collect();
-        there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
-            table.remove(grid);
-        });
         for _ in table.len()..256 {
             table.offer(&crate::testing::contact(crate::testing::id_near(rng, &crowded, 2)));
         }
-        let (peer, Sample { id, part }) = question(&mut world, 0);
+        let (peer, Sample { id, part }) = question(&mut world, Upkeep::ask_about_a_gap);
         assert!(part.start.common_bits(&empty) >= 2, "that is where too few are known");
-        world.nodes[0].as_mut().unwrap().upkeep.refill_wake = Some(Tick(world.now + 30_000));
+        world.nodes[0].as_mut().unwrap().upkeep.gaps.wake = Some(Tick(world.now + 30_000));
         let newcomer = [crate::testing::contact(crate::testing::id_near(rng, &part.start, part.bits.into()))];
         answer(&mut world, peer, id, if is_told { &newcomer } else { &[] });
         assert_eq!(
             (world.node(0).table().len(), world.node(0).table().entry(&newcomer[0].grid()).is_some()),
             (256, is_told)
         );
-        world.node(0).upkeep.refill_wake.unwrap().0 - world.now
+        world.node(0).upkeep.gaps.wake.unwrap().0 - world.now
     };
     assert_eq!((next_question_after(true), next_question_after(false)), (2_000, 30_000));
 }
@@ -188,23 +197,49 @@ fn where_a_table_leaves_some_out_it_asks_who_else_is_in_its_own_slice() {
     let (known, forgotten) = slice.split_at(slice.len() - 20);
     assert!(known.len() >= 64, "they are beyond the neighbourhood");
     forgotten.iter().for_each(|contact| assert!(table.remove(&contact.grid()).is_some()));
-    // There is a gap elsewhere, too.
-    let empty = own.flip(0);
-    let there: Vec<Grid> = table.nearest(&empty).map(|entry| entry.contact().grid()).collect();
-    there.iter().filter(|grid| grid.0.common_bits(&empty) >= 2).for_each(|grid| {
-        table.remove(grid);
-    });
-    assert!(question(&mut world, 0).1.part.start.common_bits(&empty) >= 2);
-    // As long as answers bring somebody for that, the own slice waits.
-    let node = world.nodes[0].as_mut().unwrap();
-    node.upkeep.on_refilled(node.core.now, Account::Repair, 16);
-    assert!(question(&mut world, 2).1.part.start.common_bits(&empty) >= 2);
-    let (peer, Sample { id, part }) = question(&mut world, 2);
+    let (peer, Sample { id, part }) = question(&mut world, Upkeep::ask_where_all_should_be_known);
     assert!(part.start.common_bits(&own) >= bits.into());
     assert_eq!((part.bits, part.known.len()), (bits, known.len()));
     assert!(usize::from(part.count) >= 16);
     answer(&mut world, peer, id, forgotten);
     assert!(forgotten.iter().all(|contact| world.node(0).table().entry(&contact.grid()).is_some()));
+}
+
+#[test]
+fn questions_in_vain_about_the_own_slice_hold_up_none_about_a_gap_and_the_other_way_round() {
+    let mut world = with_a_full_table(256);
+    world.nodes[0].as_mut().unwrap().upkeep.hurry(Tick(world.now));
+    world.run(100);
+    with_a_gap(&mut world);
+    let node = world.nodes[0].as_mut().unwrap();
+    let upkeep = &mut node.upkeep;
+    let now = node.core.now;
+    upkeep.ask_where_all_should_be_known(&mut node.core);
+    let in_ms = |pace: &Pace| pace.wake.unwrap().since(now).0;
+    let asked = |upkeep: &Upkeep| (in_ms(&upkeep.refill), in_ms(&upkeep.gaps));
+    let soon = asked(upkeep);
+    assert_eq!(soon, (2_000, 2_000));
+    (0..8).for_each(|_| upkeep.ask_where_all_should_be_known(&mut node.core));
+    assert_eq!(asked(upkeep), (30_000, 2_000));
+    upkeep.hurry(now);
+    (0..8).for_each(|_| upkeep.ask_about_a_gap(&mut node.core));
+    assert_eq!(asked(upkeep), (2_000, 30_000));
+}
+
+#[test]
+fn for_a_gap_hearsay_will_do_in_the_first_quarter_of_an_hour_unless_there_was_an_outage() {
+    let wants_hearsay = |joined_before: Ticks, is_outage: bool| {
+        let mut world = with_a_full_table(256);
+        with_a_gap(&mut world);
+        let node = world.nodes[0].as_mut().unwrap();
+        node.core.now = Tick(world.now) + joined_before;
+        assert_eq!(is_outage, is_outage && (0..8).any(|_| node.upkeep.on_neighbour_silent(&mut node.core, true)));
+        question(&mut world, Upkeep::ask_about_a_gap).1.part.with_hearsay
+    };
+    assert!(wants_hearsay(Ticks(0), false));
+    assert!(wants_hearsay(Ticks::minutes(14), false));
+    assert!(!wants_hearsay(Ticks::minutes(15), false));
+    assert!(!wants_hearsay(Ticks(0), true), "whom others know by hearsay may be gone");
 }
 
 /// Those who were given up are named by whoever knows them, and are given up again.
@@ -217,7 +252,7 @@ fn where_the_own_slice_has_given_up_some_few_are_to_be_named_and_elsewhere_in_it
     let node = world.nodes[0].as_mut().unwrap();
     assert!((0..32).any(|_| node.upkeep.on_neighbour_silent(&mut node.core, true)), "it is in no hurry");
     let mut counts = [0; 40].map(|_| {
-        let (_, Sample { part, .. }) = question(&mut world, 2);
+        let (_, Sample { part, .. }) = question(&mut world, Upkeep::ask_where_all_should_be_known);
         assert_eq!(part.bits, complete_bits);
         (part.start.common_bits(&own) >= complete_bits.into(), part.count)
     });
@@ -251,9 +286,9 @@ fn each_part_of_the_keyspace_has_its_turn() {
     let mut upkeep = Upkeep::default();
     let mut met = std::collections::BTreeSet::new();
     let mut asked = || {
-        let Gap { part: start, bits, .. } = upkeep.next_gap(core);
-        upkeep.refill_part += 1;
-        (start.slice(bits).0, bits)
+        let (wanted, _) = upkeep.next_part(core, Account::Far);
+        upkeep.refill.asked += 1;
+        (wanted.place.slice(wanted.bits).0, wanted.bits)
     };
     let (_, bits) = asked();
     assert_eq!(bits, 4);
@@ -323,7 +358,7 @@ fn a_neighbour_that_is_missing_is_heard_of_by_the_near_sweep_and_nobody_else_is_
     let missing = world.grid(world.nearest(&world.grid(0).0)[2]);
     let upkeep = &mut world.nodes[0].as_mut().unwrap();
     upkeep.core.table.remove(&missing);
-    upkeep.upkeep.refill_wake = None;
+    upkeep.upkeep.refill.wake = None;
     upkeep.upkeep.far_wake = None;
     let before = world.sent.len();
     world.run(60_000);

@@ -2,9 +2,9 @@
 //!
 //! Whoever comes next in the far sweep is asked about a part of the keyspace, and told by two bytes each who is known there, so
 //! that the answer holds nobody else. So everybody is asked as often as anybody; only where a table leaves some out, every other
-//! question goes to somebody next to the part, and half of them are about the own slice, in which all are to be known, unless
-//! asking about others brings somebody each time. Neighbours that do not see the same neighbourhood are asked so, too, about
-//! that. Reasons: decisions 0024 and 0026.
+//! question goes to somebody next to the part. Such a table asks about two things, each at its own pace: who else is in its own
+//! slice, in which all are to be known, and who is in the slices outside of which it knows too few. Neighbours that do not see
+//! the same neighbourhood are asked so, too, about that. Reasons: decisions 0024 and 0026.
 
 use super::sweeps::ask_for_a_word;
 use super::{PROBE_PAUSE, Upkeep};
@@ -42,25 +42,63 @@ const IN_VAIN_MAX: u8 = 8;
 /// How many places are drawn to find one around which too few are known: one in a hundred is found every other time.
 const GAP_DRAWS: usize = 64;
 
-/// A part of the keyspace about which somebody is asked, by its leading bits.
-pub(crate) struct Gap {
-    pub(crate) part: Id,
+/// When somebody is asked about a part of the keyspace, and how long to wait after a vain attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    pub(crate) wake: Option<Tick>,
+    pause: Ticks,
+    /// How many parts have been asked about.
+    pub(crate) asked: u32,
+    /// How many contacts the next answer has to bring to be worth its question.
+    pub(crate) worth: u16,
+}
+
+impl Pace {
+    fn start(&mut self, now: Tick) {
+        self.pause = REFILL_PAUSE;
+        self.wake = Some(now + REFILL_PAUSE);
+    }
+
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        self.wake.is_some_and(|wake| now >= wake)
+    }
+
+    fn slow_down(&mut self) {
+        self.pause = REFILL_PAUSE_MAX.min(Ticks(self.pause.0 * 2));
+    }
+
+    /// An answer has named so many who were not known.
+    pub(crate) fn on_brought(&mut self, now: Tick, brought: usize) {
+        if brought >= self.worth.into() {
+            self.soon(now);
+        }
+    }
+
+    /// The next question comes soon, and so do those after it for as long as that is of use.
+    pub(super) fn soon(&mut self, now: Tick) {
+        self.pause = REFILL_PAUSE;
+        self.wake = self.wake.map(|wake| wake.min(now + REFILL_PAUSE));
+    }
+}
+
+/// A part of the keyspace about which somebody is asked: those that share so many leading bits with a place.
+pub(crate) struct Wanted {
+    pub(crate) place: Id,
     pub(crate) bits: u8,
-    /// How many contacts are wanted, and how many there are to be expected.
+    /// How many contacts are wanted.
     count: u16,
-    expected: u64,
-    account: Account,
-    /// Whether hearsay is wanted, too.
-    with_hearsay: bool,
 }
 
 impl Upkeep {
     /// Who joined while the network was small knows a small part of what there is now, and nobody tells a node of those who
     /// come later, unless they are neighbours: so it asks. If the density itself is in doubt, it asks many for that.
-    pub(crate) fn refill(&mut self, core: &mut Core) {
-        self.refill_wake = Some(core.now + self.refill_pause);
+    pub(crate) fn ask_where_all_should_be_known(&mut self, core: &mut Core) {
+        self.refill.wake = Some(core.now + self.refill.pause);
+        if core.table.is_partial() && self.gaps.wake.is_none() {
+            self.gaps.start(core.now);
+        }
         if core.table.is_scale_in_doubt() {
-            self.refill_pause = self.longer_pause();
+            self.refill.slow_down();
             if core.closed_for(Account::Repair) == Ticks(0) {
                 // From everywhere at once: ids ground into some places are a majority of a few words, and none of all.
                 for region in 0..REGIONS {
@@ -71,60 +109,83 @@ impl Upkeep {
             }
             return;
         }
-        let gap = self.next_gap(core);
-        let closed = core.closed_for(gap.account);
+        let account = self.refill_account(core);
+        let closed = core.closed_for(account);
         if closed > Ticks(0) {
-            self.refill_wake = Some(core.now + closed.max(PROBE_PAUSE));
+            self.refill.wake = Some(core.now + closed.max(PROBE_PAUSE));
             return;
         }
-        if let Some(informant) = self.next_informant(core, &gap) {
-            let Gap { part, bits, count, expected, account, with_hearsay } = gap;
-            self.refill_part = self.refill_part.wrapping_add(1);
-            self.refill_pause = if account == Account::Repair { self.longer_pause() } else { REFILL_PAUSE_MAX };
-            self.refill_worth = expected.div_ceil(REFILL_WORTH).max(1);
-            ask_whom_else(core, &informant, (&part, bits), count, with_hearsay, Purpose::Refill(account), 0);
+        let (part, expected) = self.next_part(core, account);
+        if let Some(informant) = self.next_informant(core, &part.place, self.refill.asked) {
+            self.refill.asked = self.refill.asked.wrapping_add(1);
+            if account == Account::Repair {
+                self.refill.slow_down();
+            } else {
+                self.refill.pause = REFILL_PAUSE_MAX;
+            }
+            self.refill.worth = expected.div_ceil(REFILL_WORTH).clamp(1, REFILL_PART) as u16;
+            // While it knows so few, everybody who may be there is of use.
+            let with_hearsay = account == Account::Repair;
+            ask_whom_else(
+                core,
+                &informant,
+                (&part.place, part.bits),
+                part.count,
+                with_hearsay,
+                Purpose::Refill(account),
+                0,
+            );
         }
     }
 
-    /// Where more contacts are wanted. While there is room for everybody, all parts of the keyspace in turn; else a drawn one of the
-    /// own slice, and as often one of those outside in which too few are known, if there are such; one of these in any case where
-    /// the last answer has brought somebody for one: that is soon, and the own slice has the pace of upkeep.
-    pub(crate) fn next_gap(&self, core: &mut Core) -> Gap {
-        let is_partial = core.table.is_partial();
-        let is_outside_first = self.refill_pause == REFILL_PAUSE || self.refill_part & 2 == 0;
-        let outside = if is_partial && is_outside_first { drawn_gap(core) } else { None };
-        if let Some(gap) = outside {
-            return gap;
+    /// In a table that leaves some out: asks who is where too few are known outside the own slice.
+    pub(crate) fn ask_about_a_gap(&mut self, core: &mut Core) {
+        self.gaps.wake = Some(core.now + self.gaps.pause);
+        let closed = core.closed_for(Account::Repair);
+        if closed > Ticks(0) {
+            self.gaps.wake = Some(core.now + closed.max(PROBE_PAUSE));
+            return;
         }
+        self.gaps.slow_down();
+        let gap = if core.table.is_scale_in_doubt() { None } else { drawn_gap(core) };
+        let Some(gap) = gap else { return };
+        if let Some(informant) = self.next_informant(core, &gap.place, self.gaps.asked) {
+            self.gaps.asked = self.gaps.asked.wrapping_add(1);
+            self.gaps.worth = 1;
+            let with_hearsay = self.is_new(core.now);
+            ask_whom_else(core, &informant, (&gap.place, gap.bits), gap.count, with_hearsay, Purpose::Gap, 0);
+        }
+    }
+
+    /// Where more contacts are wanted, and how many are to be expected there. While there is room for everybody, all parts of the
+    /// keyspace in turn; else a drawn one of the own slice.
+    pub(crate) fn next_part(&self, core: &mut Core, account: Account) -> (Wanted, u64) {
         let own = core.grid().0;
         let (slice_bits, complete_bits) = core.table.own_slice_bits();
         let nodes = core.table.scale().nodes().checked_shr(complete_bits.into()).unwrap_or(0);
         let nodes = nodes.min(core.config.neighbours_max.into());
         let part_bits = nodes.div_ceil(REFILL_PART).max(1).next_power_of_two().ilog2();
-        let part = if is_partial {
+        let place = if core.table.is_partial() {
             drawn_within(core, &own, slice_bits)
         } else {
-            let turn = self.refill_part.reverse_bits();
-            (0..part_bits).filter(|bit| turn << bit >> 31 == 1).fold(own, |part, bit| part.flip(bit))
+            let turn = self.refill.asked.reverse_bits();
+            (0..part_bits).filter(|bit| turn << bit >> 31 == 1).fold(own, |place, bit| place.flip(bit))
         };
         let expected = nodes >> part_bits;
-        let account = self.refill_account(core);
         let count = match account {
             Account::Repair => expected.clamp(REFILL_CONTACTS, REFILL_PART),
-            Account::Near | Account::Far if part.common_bits(&own) < complete_bits.into() => REFILL_CONTACTS_GIVEN_UP,
+            Account::Near | Account::Far if place.common_bits(&own) < complete_bits.into() => REFILL_CONTACTS_GIVEN_UP,
             Account::Near | Account::Far => REFILL_CONTACTS,
         };
-        // While it knows so few, everybody who may be there is of use.
-        let with_hearsay = account == Account::Repair;
-        Gap { part, bits: complete_bits + part_bits as u8, count: count as u16, expected, account, with_hearsay }
+        (Wanted { place, bits: complete_bits + part_bits as u8, count: count as u16 }, expected)
     }
 
     /// Who is asked. Anybody may know those whom nobody around there knows: each attempt asks another. Asked only within that
     /// part, two groups that do not know of each other would never hear of each other; but where only some are known of each
     /// part, those who are next to it know most there, and are asked every other time.
-    fn next_informant(&mut self, core: &mut Core, gap: &Gap) -> Option<Arc<Contact>> {
-        if core.table.is_partial() && self.refill_part.is_multiple_of(2) {
-            let nearest = core.table.nearest(&gap.part).find(|entry| entry.has_answered() && entry.failures() == 0);
+    fn next_informant(&mut self, core: &mut Core, place: &Id, asked: u32) -> Option<Arc<Contact>> {
+        if core.table.is_partial() && asked.is_multiple_of(2) {
+            let nearest = core.table.nearest(place).find(|entry| entry.has_answered() && entry.failures() == 0);
             if let Some(nearest) = nearest {
                 return Some(nearest.contact().clone());
             }
@@ -136,32 +197,26 @@ impl Upkeep {
     /// that is being filled. The others may come as upkeep allows: whom one hears of must prove itself out of the same budget, so
     /// hearing of it sooner is of little use.
     pub(crate) fn refill_account(&self, core: &Core) -> Account {
-        let is_filling = self.filling_until.is_some_and(|until| core.now < until) && !core.table.is_full();
+        let is_filling = self.is_new(core.now) && !core.table.is_full();
         if core.table.is_short() || is_filling { Account::Repair } else { Account::Far }
     }
 
-    fn longer_pause(&self) -> Ticks {
-        REFILL_PAUSE_MAX.min(Ticks(self.refill_pause.0 * 2))
+    /// Whether this node has joined a short time ago, and noticed no outage since: then hearsay is of use to it.
+    fn is_new(&self, now: Tick) -> bool {
+        self.filling_until.is_some_and(|until| now < until)
     }
 
     /// Somebody was asked for contacts that this node does not know, and has named so many of them.
     pub(crate) fn on_refilled(&mut self, now: Tick, account: Account, brought: usize) {
-        if account == Account::Repair && brought as u64 >= self.refill_worth {
-            self.refill_soon(now);
+        if account == Account::Repair {
+            self.refill.on_brought(now, brought);
         }
-    }
-
-    /// The next question comes soon, and so do those after it for as long as that is of use.
-    pub(super) fn refill_soon(&mut self, now: Tick) {
-        self.refill_pause = REFILL_PAUSE;
-        self.refill_wake = self.refill_wake.map(|wake| wake.min(now + REFILL_PAUSE));
     }
 
     /// The node has joined.
     pub(super) fn start_filling(&mut self, now: Tick) {
         self.filling_until = Some(now + FILLING);
-        self.refill_pause = REFILL_PAUSE;
-        self.refill_wake = Some(now + REFILL_PAUSE);
+        self.refill.start(now);
     }
 
     /// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know.
@@ -187,11 +242,11 @@ impl Upkeep {
 }
 
 /// A part of the keyspace outside the own slice in which too few are known, if one is found.
-fn drawn_gap(core: &mut Core) -> Option<Gap> {
+fn drawn_gap(core: &mut Core) -> Option<Wanted> {
     (0..GAP_DRAWS).find_map(|_| {
-        let part = drawn_within(core, &Id([0; 32]), 0);
-        let (bits, count) = core.table.gap_at(&part)?;
-        Some(Gap { part, bits, count, expected: count.into(), account: Account::Repair, with_hearsay: false })
+        let place = drawn_within(core, &Id([0; 32]), 0);
+        let (bits, count) = core.table.gap_at(&place)?;
+        Some(Wanted { place, bits, count })
     })
 }
 
