@@ -1,11 +1,12 @@
 //! From a step to what happens when: who is meant is drawn by the seed.
 
-use super::{Position, RunError, Runner, fraction, spaced};
+use super::{Position, RunError, Runner};
 use crate::report::StepReport;
 use crate::scenario::{
     self, Behaviour, Churn, Claim, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Recover, Register, Restart,
     Who,
 };
+use rand_core::Rng;
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
@@ -216,16 +217,7 @@ impl<C: Carrier> Runner<'_, C> {
                     |parsed: Result<Domain, _>| parsed.expect("letters, digits and a dot between are a domain");
                 domains.map(|parsed| Server { domain: domain(parsed), users: 1, region: None }).collect()
             }
-            Some(file) => {
-                let Some((_, all, used)) = self.servers.lists.iter_mut().find(|(known, ..)| known == file) else {
-                    return Vec::new();
-                };
-                let left = &all[*used..];
-                let nodes = join.nodes.map_or(left.len(), |nodes| left.len().min(nodes as usize));
-                let chosen = left[..nodes].to_vec();
-                *used += nodes;
-                chosen
-            }
+            Some(file) => self.servers.take(file, join.nodes),
         };
         let joins = servers.into_iter().map(|Server { domain, users, region }| Action::Join {
             domain,
@@ -462,10 +454,20 @@ fn count_of(of: usize, who: &Who) -> usize {
     }
 }
 
+/// Ticks spread evenly: the `index`-th of `count` within `over`.
+fn spaced(start: Tick, over: Ticks, index: usize, count: usize) -> Tick {
+    start + Ticks((u128::from(over.0) * index as u128 / count.max(1) as u128) as u64)
+}
+
 /// Sorted by their ticks; of those at one tick the earlier planned first.
 fn in_order(mut actions: Vec<(Tick, Action)>) -> Vec<(Tick, Action)> {
     actions.sort_by_key(|(at, _)| *at);
     actions
+}
+
+/// A number in [0, 1), from the sandbox's generator.
+fn fraction<C: Carrier>(sandbox: &mut RoutingSandbox<C>) -> f64 {
+    (sandbox.rng().next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// A time drawn exponentially, at least a tick.
