@@ -46,7 +46,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use transport_sim::carrier::Carrier;
+use transport_sim::carrier::{Carrier, Unseen};
 use transport_sim::network::{Condition, Counters, Finished, NodeIndex, Traffic};
 use transport_sim::sandbox::RoutingSandbox;
 use transport_tcp::{TcpConfig, TcpConnection, TcpHandle};
@@ -375,8 +375,8 @@ impl Carrier for Sockets {
         self.live(node).is_none_or(|live| live.seen.borrow().is_idle)
     }
 
-    fn held(&self, node: NodeIndex, key: &Key) -> Option<Option<Arc<Record>>> {
-        self.live(node).map(|_| self.slot(node).memory.get(key))
+    fn held(&self, node: NodeIndex, key: &Key) -> Result<Option<Arc<Record>>, Unseen> {
+        self.live(node).map(|_| self.slot(node).memory.get(key)).ok_or(Unseen)
     }
 
     fn counters(&self) -> Counters {

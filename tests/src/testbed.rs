@@ -267,7 +267,7 @@ impl<C: Carrier> Testbed for RoutingSandbox<C> {
 
     fn holds(&self, server: usize, user: usize) -> bool {
         let user = &self.users()[user];
-        let held = self.network().held(self.members()[server].node, &Key::from(user.guid())).flatten();
+        let held = self.network().held(self.members()[server].node, &Key::from(user.guid())).ok().flatten();
         user.acknowledged_record().zip(held).is_some_and(|(least, held)| !least.outranks(&held))
     }
 }

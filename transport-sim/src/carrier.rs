@@ -70,9 +70,8 @@ pub trait Carrier {
     /// Whether a client does nothing for anybody any more.
     fn is_idle(&self, node: NodeIndex) -> bool;
 
-    /// The record that the node holds under `key`: `Some(None)` if it holds none, `None` if it is gone or cannot be seen
-    /// into.
-    fn held(&self, node: NodeIndex, key: &Key) -> Option<Option<Arc<Record>>>;
+    /// The record that the node holds under `key`, if it holds one.
+    fn held(&self, node: NodeIndex, key: &Key) -> Result<Option<Arc<Record>>, Unseen>;
 
     /// Asserts the invariants of a node, as far as it can be seen into.
     fn check(&self, node: NodeIndex) {
@@ -106,6 +105,11 @@ pub trait Carrier {
         None
     }
 }
+
+/// The node is gone, or cannot be seen into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the node is gone, or cannot be seen into")]
+pub struct Unseen;
 
 impl Carrier for Network {
     fn now(&self) -> Tick {
@@ -173,9 +177,9 @@ impl Carrier for Network {
         self.is_idle(node)
     }
 
-    fn held(&self, node: NodeIndex, key: &Key) -> Option<Option<Arc<Record>>> {
-        let state = self.state(node)?;
-        Some(state.store().get(key).map(|stored| stored.held().record().clone()))
+    fn held(&self, node: NodeIndex, key: &Key) -> Result<Option<Arc<Record>>, Unseen> {
+        let state = self.state(node).ok_or(Unseen)?;
+        Ok(state.store().get(key).map(|stored| stored.held().record().clone()))
     }
 
     fn check(&self, node: NodeIndex) {

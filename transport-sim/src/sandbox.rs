@@ -211,6 +211,15 @@ impl Route {
     }
 }
 
+/// How many of the nodes that should hold some records do.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TrueHolders {
+    /// Which share of all of them.
+    pub share: f64,
+    /// How many of those of one record, on average.
+    pub mean: f64,
+}
+
 impl RoutingSandbox {
     /// An empty sandbox with default settings and delays of 20 to 120 ms.
     pub fn new(seed: u64) -> Self {
@@ -560,9 +569,9 @@ impl<C: Carrier> RoutingSandbox<C> {
         self.oracle.as_ref().expect("it was made just now")
     }
 
-    /// Which share of their true holders hold these users' newest acknowledged records; `None` if there is
+    /// How many of their true holders hold these users' newest acknowledged records; `None` if there is
     /// nothing to hold, or if a holder's state cannot be seen (it is somebody's own code).
-    pub fn holders_true_share(&mut self, users: &[usize]) -> Option<(f64, f64)> {
+    pub fn true_holders(&mut self, users: &[usize]) -> Option<TrueHolders> {
         let groups = self.config.holders;
         self.oracle();
         let oracle = self.oracle.as_ref()?;
@@ -571,12 +580,13 @@ impl<C: Carrier> RoutingSandbox<C> {
             let Some(least) = &user.acknowledged else { continue };
             records += 1;
             for node in oracle.holders(&user.guid().0, groups) {
-                let held = self.network.held(node, &user.guid().into())?;
+                let held = self.network.held(node, &user.guid().into()).ok()?;
                 holders += 1;
                 holding += u64::from(held.is_some_and(|held| !least.outranks(&held)));
             }
         }
-        (holders > 0).then(|| (holding as f64 / holders as f64, holding as f64 / records as f64))
+        (holders > 0)
+            .then(|| TrueHolders { share: holding as f64 / holders as f64, mean: holding as f64 / records as f64 })
     }
 
     /// Asserts the invariants of every living node. For tests and the ends of runs; it walks the whole network.

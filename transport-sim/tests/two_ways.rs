@@ -18,14 +18,14 @@ use std::sync::Arc;
 use transport_sim::delay::{Delay, DelaySpec};
 use transport_sim::network::{Counters, Mode, Network, NodeIndex};
 use transport_sim::sandbox::tasks::{Asker, Change};
-use transport_sim::sandbox::{RoutingSandbox, Setup};
+use transport_sim::sandbox::{RoutingSandbox, Setup, TrueHolders};
 
 /// All that can be seen of a run.
 #[derive(PartialEq)]
 struct Seen {
     digest: String,
     counters: Counters,
-    holders: Option<(f64, f64)>,
+    holders: Option<TrueHolders>,
     /// A line for each operation that ended, each notice, and each node's figures at the end.
     lines: Vec<String>,
 }
@@ -154,7 +154,7 @@ impl Run {
 
     fn seen(mut self) -> Seen {
         self.sandbox.check();
-        let holders = self.sandbox.holders_true_share(&self.users.clone());
+        let holders = self.sandbox.true_holders(&self.users.clone());
         let network = self.sandbox.network();
         for node in network.indices() {
             let figures = network.state(node).map(|state| {

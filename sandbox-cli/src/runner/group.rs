@@ -134,12 +134,12 @@ impl<C: Carrier> Runner<'_, C> {
         (operations.op_messages, operations.op_bytes) = (messages, bytes);
         operations.summarise();
         let holders = matches!(what, Do::Register(_)).then(|| {
-            let shares = self.sandbox.holders_true_share(&step.plan.users);
+            let found = self.sandbox.true_holders(&step.plan.users);
             let records = step.plan.users.len() as u64;
             Holders {
                 records,
-                holders_mean: shares.map(|shares| shares.1),
-                holders_true_share: shares.map(|shares| shares.0),
+                holders_mean: found.map(|found| found.mean),
+                holders_true_share: found.map(|found| found.share),
             }
         });
         let network = self.sandbox.network().simulated();

@@ -33,11 +33,13 @@ fn a_server_comes_back_where_it_was_with_what_it_kept() {
     assert!(federation.register_guid(&grids, alice, "n000002.example").unwrap().records[0].is_acknowledged);
     let key = Key::from(alice);
     let (node, before) = (federation.members()[1].node, federation.network().directory.get("n000002.example"));
-    assert!(federation.run_until(Ticks::minutes(1), |federation| {
-        federation.network().held(node, &key).is_some_and(|held| held.is_some())
-    }));
+    assert!(
+        federation.run_until(Ticks::minutes(1), |federation| {
+            matches!(federation.network().held(node, &key), Ok(Some(_)))
+        })
+    );
     federation.stop(1);
-    assert_eq!(federation.network().held(node, &key), None);
+    assert_eq!(federation.network().held(node, &key), Err(Unseen));
     assert!(federation.start_return(0, 1));
     assert!(federation.run_until(Ticks::minutes(1), |federation| federation.members()[1].has_joined));
     assert!(federation.network().held(node, &key).unwrap().is_some());

@@ -428,8 +428,8 @@ impl<'a> Judge<'a> {
             if self.is_lost(guid, sandbox) {
                 continue;
             }
-            if let Some((share, _)) = sandbox.holders_true_share(&[user]).filter(|(share, _)| *share < 1.0) {
-                let what = format!("{:.0} % of the true holders of {guid} hold its record", share * 100.0);
+            if let Some(found) = sandbox.true_holders(&[user]).filter(|found| found.share < 1.0) {
+                let what = format!("{:.0} % of the true holders of {guid} hold its record", found.share * 100.0);
                 return Err((kind, what));
             }
         }

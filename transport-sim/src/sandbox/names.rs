@@ -164,7 +164,7 @@ impl<C: Carrier> RoutingSandbox<C> {
         let is_asked = |node: &NodeIndex| self.network.condition(*node) == Condition::Running && !self.is_liar(*node);
         for node in holders.into_iter().filter(is_asked) {
             let group = self.network.contact(node).map(|contact| contact.group());
-            let claim = self.network.held(node, key).flatten();
+            let claim = self.network.held(node, key).ok().flatten();
             if let (Some(group), Some(claim)) = (group, claim)
                 && voters.insert(group)
             {
