@@ -13,7 +13,7 @@ use routing_core::id::{Guid, Key};
 use routing_core::key::SecretKey;
 use routing_core::record::Record;
 use routing_core::state::{Answer, HolderSaid, NodeState, Registration, Verdict};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,8 +157,9 @@ impl Drop for Client {
 pub struct Found {
     /// Who was asked for.
     pub guid: String,
-    /// `found`, `conflict`, `contested`, `closed`, `absent` or `unreachable`.
-    pub verdict: &'static str,
+    /// Written as `found`, `conflict`, `contested`, `closed`, `absent` or `unreachable`.
+    #[serde(serialize_with = "word")]
+    pub verdict: Verdict,
     /// The home-server.
     pub home: Option<String>,
     /// With `conflict`: the home-server that the other record names.
@@ -186,14 +187,7 @@ impl Found {
         let record = answer.record.as_ref();
         Self {
             guid: guid.to_string(),
-            verdict: match answer.verdict {
-                Verdict::Found => "found",
-                Verdict::Conflict => "conflict",
-                Verdict::Contested => "contested",
-                Verdict::Closed => "closed",
-                Verdict::Absent => "absent",
-                Verdict::Unreachable => "unreachable",
-            },
+            verdict: answer.verdict,
             home: record.and_then(home),
             rival_home: answer.rival.as_ref().and_then(home),
             version: record.map(|record| record.version()),
@@ -209,13 +203,13 @@ impl Found {
     /// The same for people.
     pub fn render(&self) -> String {
         let mut text = match (self.verdict, &self.home, &self.rival_home) {
-            ("conflict", Some(home), Some(rival)) => format!(
+            (Verdict::Conflict, Some(home), Some(rival)) => format!(
                 "{home}\n  Beware: another record, signed with the same key, says {rival}. Somebody else has the key;\n  \
                  the user should recover the account.\n"
             ),
             (_, Some(home), _) => format!("{home}\n"),
-            ("closed", ..) => "closed: the user has given the account up\n".to_owned(),
-            ("absent", ..) => "absent: nobody has a record of this user\n".to_owned(),
+            (Verdict::Closed, ..) => "closed: the user has given the account up\n".to_owned(),
+            (Verdict::Absent, ..) => "absent: nobody has a record of this user\n".to_owned(),
             _ => {
                 "unreachable: too few nodes answer to say anything; try again, or name others with --join\n".to_owned()
             }
@@ -236,6 +230,17 @@ impl Found {
         }
         text
     }
+}
+
+fn word<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match verdict {
+        Verdict::Found => "found",
+        Verdict::Conflict => "conflict",
+        Verdict::Contested => "contested",
+        Verdict::Closed => "closed",
+        Verdict::Absent => "absent",
+        Verdict::Unreachable => "unreachable",
+    })
 }
 
 /// What became of a registration, for a terminal or a program.

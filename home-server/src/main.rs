@@ -12,6 +12,7 @@ use home_server::serve::{self, ServeError};
 use routing_core::domain::Domain;
 use routing_core::effect::Consistency;
 use routing_core::id::Guid;
+use routing_core::state::Verdict;
 use serde::Serialize;
 use std::future::Future;
 use std::io::{self, Write};
@@ -136,7 +137,7 @@ Examples:
     },
 }
 
-/// How sure an answer must be.
+/// How sure an answer must be: [`Consistency`] with its help, which the core cannot give.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Level {
     /// Three holders agree; may be stale
@@ -220,8 +221,8 @@ fn obey(command: Command) -> Result<u8, Failure> {
             let found = Found::of(guid, &answer);
             print(&if json { to_json(&found) } else { found.render() })?;
             Ok(match found.verdict {
-                "absent" => 1,
-                "unreachable" => 4,
+                Verdict::Absent => 1,
+                Verdict::Unreachable => 4,
                 _ => 0,
             })
         }
