@@ -13,7 +13,7 @@ mod traced;
 mod watch;
 
 pub use error::{Position, RunError};
-pub(crate) use plan::{ENTRY_POINTS, another_home, doors, stand_at};
+pub(crate) use plan::{another_home, doors, stand_at};
 pub use sockets::NotOnSockets;
 pub(crate) use traced::traced_hop;
 pub use watch::Watch;

@@ -29,6 +29,9 @@ pub use transport_sim::delay::DelaySpec;
 /// a typing error is likelier, and the room for so many is asked for before the first one starts.
 pub const NODES_MAX: u32 = 10_000_000;
 
+/// Through how many entry points a node joins, or a client starts, if nobody says.
+pub(crate) const ENTRY_POINTS: u32 = 3;
+
 /// The jitter of a matrix that `--matrix` puts in place of a delay without one: a tenth, about what the median pair of
 /// measured servers shows.
 pub const MATRIX_JITTER: f64 = 0.1;
@@ -71,7 +74,7 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             lines: Lines::default(),
-            delay: DelaySpec::Uniform { min: Ticks::millis(20), max: Ticks::millis(120) },
+            delay: DelaySpec::default(),
             loss: 0.0,
             duplicate: 0.0,
             link_round_trips: None,

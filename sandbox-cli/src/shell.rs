@@ -20,7 +20,7 @@ use crate::scenario::{DelaySpec, MATRIX_JITTER};
 use command::{CommandError, parse};
 use names::{Known, NameError};
 use routing_core::config::NodeConfig;
-use routing_core::time::{Tick, Ticks};
+use routing_core::time::Tick;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::collections::VecDeque;
@@ -182,7 +182,7 @@ impl Shell {
     pub fn open(options: &ShellOptions) -> Result<Self, ShellError> {
         let spec = match &options.matrix {
             Some(file) => DelaySpec::Matrix { file: file.clone(), jitter: MATRIX_JITTER },
-            None => DelaySpec::Uniform { min: Ticks::millis(20), max: Ticks::millis(120) },
+            None => DelaySpec::default(),
         };
         let delay = Delay::load(&spec, Path::new(""), options.seed)?;
         let setup = Setup { seed: options.seed, config: NodeConfig::default(), delay, mode: Mode::Direct };

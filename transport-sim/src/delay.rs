@@ -49,6 +49,13 @@ pub enum DelaySpec {
     },
 }
 
+impl Default for DelaySpec {
+    /// Uniform, 20 ms to 120 ms.
+    fn default() -> Self {
+        DelaySpec::Uniform { min: Ticks::millis(20), max: Ticks::millis(120) }
+    }
+}
+
 impl DelaySpec {
     /// Finds values that make no sense; also done by [`Delay::load`] and when a scenario is read.
     pub fn check(&self) -> Result<(), DelayError> {

@@ -29,7 +29,7 @@ mod names;
 pub mod tasks;
 
 use crate::carrier::Carrier;
-use crate::delay::Delay;
+use crate::delay::{Delay, DelaySpec};
 use crate::network::{Condition, Mode, Network, NodeIndex};
 use crate::oracle::Oracle;
 use rand_core::{Rng, SeedableRng};
@@ -221,10 +221,10 @@ pub struct TrueHolders {
 }
 
 impl RoutingSandbox {
-    /// An empty sandbox with default settings and delays of 20 to 120 ms.
+    /// An empty sandbox with default settings and delays.
     pub fn new(seed: u64) -> Self {
-        let spec = crate::delay::DelaySpec::Uniform { min: Ticks(20), max: Ticks(120) };
-        let delay = Delay::load(&spec, std::path::Path::new("."), seed).expect("a uniform delay needs no file");
+        let delay =
+            Delay::load(&DelaySpec::default(), std::path::Path::new("."), seed).expect("a uniform delay needs no file");
         Self::with(Setup { seed, config: NodeConfig::default(), delay, mode: Mode::Direct })
     }
 

@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::plan::{self, Action, Actor, Wanted};
-use crate::scenario::{Consistency, Do};
+use crate::scenario::{Consistency, Do, ENTRY_POINTS};
 use routing_core::effect::Consistency as Level;
 use transport_sim::carrier::Carrier;
 use transport_sim::network::{Condition, Network};
@@ -72,7 +72,7 @@ impl<C: Carrier> Runner<'_, C> {
             }
             Action::Recover { user, thief } => {
                 let Some(home) = plan::another_home(sandbox, user) else { return Ok(0) };
-                let client = Actor::Client(plan::ENTRY_POINTS);
+                let client = Actor::Client(ENTRY_POINTS);
                 let mut begun = 1;
                 if thief && let Some(elsewhere) = plan::another_home(sandbox, user) {
                     let asker = plan::asker_near(sandbox, client, Some(elsewhere));
@@ -146,7 +146,7 @@ impl<C: Carrier> Runner<'_, C> {
                 Ok(0)
             }
             Action::Infiltrate(member) => {
-                let entry_points = plan::doors(sandbox, plan::ENTRY_POINTS as usize);
+                let entry_points = plan::doors(sandbox, ENTRY_POINTS as usize);
                 plan::stand_at(sandbox, member, &entry_points);
                 sandbox.start_join(ledger, member, &entry_points);
                 Ok(1)

@@ -18,8 +18,6 @@ use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::sandbox::{Member, RoutingSandbox};
 use transport_sim::servers::Server;
 
-/// Through how many entry points a client starts, and a liar joins, if the scenario cannot say.
-pub(crate) const ENTRY_POINTS: u32 = 3;
 /// For how long `away` says that a node will be gone. It may be longer, or shorter: only `run` ends it.
 const AWAY: Ticks = Ticks::hours(1);
 

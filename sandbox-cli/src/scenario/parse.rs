@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Through how many nodes joiners and clients start if a step does not say.
-const ENTRY_POINTS: u32 = 3;
-
 /// Reads a whole scenario; see [`Scenario::parse`].
 pub(super) fn scenario(text: &str, file: &str, dir: &Path) -> Result<Scenario, ScenarioError> {
     let source = Source { text, file };

@@ -3,8 +3,8 @@
 use super::command::Command;
 use super::names::{self, Known, node_name, user_name};
 use super::{Complaint, Reply, Shell, show};
-use crate::runner::{ENTRY_POINTS, another_home, doors, stand_at, traced_hop};
-use crate::scenario::Consistency;
+use crate::runner::{another_home, doors, stand_at, traced_hop};
+use crate::scenario::{Consistency, ENTRY_POINTS};
 use crate::trace::{self, Asker as TracedAsker, TracedLookup};
 use routing_core::domain::Domain;
 use routing_core::id::{Grid, Guid};
