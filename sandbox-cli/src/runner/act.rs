@@ -116,31 +116,39 @@ impl<C: Carrier> Runner<'_, C> {
             }
             Action::Halt(member) => {
                 let node = sandbox.members()[member].node;
-                self.weather(|network| network.halt(node))
+                self.weather(|network| network.halt(node));
+                Ok(0)
             }
             Action::Run(member) if sandbox.network().condition(sandbox.members()[member].node) == Condition::Down => {
                 Ok(u64::from(sandbox.start_return(ledger, member)))
             }
             Action::Run(member) => {
                 let node = sandbox.members()[member].node;
-                self.weather(|network| network.resume(node))
+                self.weather(|network| network.resume(node));
+                Ok(0)
             }
             Action::Cadence(member, every) => {
                 let node = sandbox.members()[member].node;
-                self.weather(|network| network.run(node, every.into()))
+                self.weather(|network| network.run(node, every.into()));
+                Ok(0)
             }
-            Action::Loss { rate, duplicate } => self.weather(|network| {
-                if let Some(rate) = rate {
-                    network.set_loss(rate);
+            Action::Loss { rate, duplicate } => {
+                self.weather(|network| {
+                    if let Some(rate) = rate {
+                        network.set_loss(rate);
+                    }
+                    if let Some(rate) = duplicate {
+                        network.set_duplicate(rate);
+                    }
+                });
+                Ok(0)
+            }
+            Action::Delay => {
+                if let Some(delay) = self.delays.get(&index).cloned() {
+                    self.weather(|network| network.set_delay(delay));
                 }
-                if let Some(rate) = duplicate {
-                    network.set_duplicate(rate);
-                }
-            }),
-            Action::Delay => match self.delays.get(&index).cloned() {
-                Some(delay) => self.weather(|network| network.set_delay(delay)),
-                None => Ok(0),
-            },
+                Ok(0)
+            }
             Action::Corrupt { members, behaviour } => {
                 sandbox.corrupt(&members, behaviour);
                 Ok(0)
@@ -154,9 +162,8 @@ impl<C: Carrier> Runner<'_, C> {
         }
     }
 
-    /// Changes the simulated network; elsewhere the scenario was refused. Begins no operation.
-    fn weather(&mut self, change: impl FnOnce(&mut Network)) -> Result<u64, SandboxError> {
+    /// Changes the simulated network; elsewhere the scenario was refused.
+    fn weather(&mut self, change: impl FnOnce(&mut Network)) {
         self.sandbox.network_mut().simulated_mut().map(change);
-        Ok(0)
     }
 }
