@@ -30,6 +30,9 @@ fn remedy(fits: Option<u32>) -> String {
 
 /// About how many files are open at once while so many nodes with so many links each run in one process. Both ends of a
 /// link are here, each of them counted at its node; clients have links to all whom they ask.
+///
+/// [`TcpConfig::open_files`](transport_tcp::TcpConfig::open_files) says something else: how many strangers could have one node
+/// open at worst. Here are none, and so much for each would let 20,000 files do for a dozen nodes instead of a hundred.
 pub fn needed(nodes: u64, links_max: Option<u32>) -> u64 {
     let links_max = u64::from(Sockets::config(links_max).links_max);
     let at_node = links_max.min(nodes.saturating_sub(1) + OPERATIONS_MAX);
