@@ -14,8 +14,8 @@ pub(crate) use describe::{counted, grouped};
 
 pub use keys::{Lines, Problem, ScenarioError};
 pub use step::{
-    Behaviour, Change, Churn, Claim, Consistency, Dishonest, Do, Expect, Join, Kill, Lookup, Loss, Of, Origin,
-    Partition, Place, Recover, Register, Restart, Slow, Step, Who,
+    Change, Churn, Claim, Consistency, Dishonest, Do, Expect, Join, Kill, Lookup, Loss, Of, Origin, Partition, Recover,
+    Register, Restart, Slow, Step, Who,
 };
 
 use crate::options::Options;
@@ -24,6 +24,8 @@ use routing_core::time::Ticks;
 use std::path::Path;
 
 pub use transport_sim::delay::DelaySpec;
+pub use transport_sim::network::dishonest::Behaviour;
+pub use transport_sim::sandbox::attack::Aim;
 
 /// The most nodes that a step, or the command line, may ask for: ten times what a machine of today has room for. Beyond it
 /// a typing error is likelier, and the room for so many is asked for before the first one starts.

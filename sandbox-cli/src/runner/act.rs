@@ -2,8 +2,7 @@
 
 use super::Runner;
 use super::plan::{self, Action, Actor, Wanted};
-use crate::scenario::{Consistency, Do, ENTRY_POINTS};
-use routing_core::effect::Consistency as Level;
+use crate::scenario::{Do, ENTRY_POINTS};
 use transport_sim::carrier::Carrier;
 use transport_sim::network::{Condition, Network};
 use transport_sim::sandbox::SandboxError;
@@ -45,12 +44,7 @@ impl<C: Carrier> Runner<'_, C> {
             }
             Action::Lookup { what, asker } => {
                 let Do::Lookup(lookup) = &self.scenario.steps[index].what else { return Ok(0) };
-                let level = match lookup.consistency {
-                    Consistency::Quick => Level::Quick,
-                    Consistency::Quorum => Level::Quorum,
-                    Consistency::All => Level::All,
-                    Consistency::Confirmed => Level::Confirmed,
-                };
+                let level = lookup.consistency.into();
                 let asker = plan::asker(sandbox, asker);
                 match what {
                     Wanted::User(user) => sandbox.start_lookup(ledger, user, level, &asker)?,

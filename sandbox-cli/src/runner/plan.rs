@@ -3,17 +3,14 @@
 use super::{Position, RunError, Runner};
 use crate::report::StepReport;
 use crate::scenario::{
-    self, Behaviour, Churn, Claim, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Place, Recover, Register, Restart,
-    Who,
+    self, Behaviour, Churn, Claim, Dishonest, Do, Join, Kill, Lookup, Of, Origin, Recover, Register, Restart, Who,
 };
 use rand_core::Rng;
 use routing_core::domain::Domain;
 use routing_core::time::{Tick, Ticks};
 use std::collections::{BTreeSet, VecDeque};
 use transport_sim::carrier::Carrier;
-use transport_sim::network::dishonest;
 use transport_sim::network::{Condition, Network, NodeIndex};
-use transport_sim::sandbox::attack::Aim;
 use transport_sim::sandbox::tasks::{Asker, Change};
 use transport_sim::sandbox::{Member, RoutingSandbox};
 use transport_sim::servers::Server;
@@ -81,7 +78,7 @@ pub(super) enum Action {
     /// These lie from now on.
     Corrupt {
         members: Vec<usize>,
-        behaviour: dishonest::Behaviour,
+        behaviour: Behaviour,
     },
     /// A liar whose id was ground joins.
     Infiltrate(usize),
@@ -306,13 +303,7 @@ impl<C: Carrier> Runner<'_, C> {
 
     /// Running nodes turn; or new ones come, with ids ground next to users that are drawn.
     fn plan_dishonest(&mut self, step: &Dishonest, at_once: bool) -> Vec<Action> {
-        let behaviour = match step.behaviour {
-            Behaviour::Silent => dishonest::Behaviour::Silent,
-            Behaviour::Forge => dishonest::Behaviour::Forge,
-            Behaviour::Stale => dishonest::Behaviour::Stale,
-            Behaviour::Misroute => dishonest::Behaviour::Misroute,
-            Behaviour::Mixed => dishonest::Behaviour::Mixed,
-        };
+        let Dishonest { behaviour, place, .. } = *step;
         let Some(victims) = step.aim else {
             let turning = self.some_honest(&step.who);
             // Those who turn together are friends from the beginning.
@@ -323,15 +314,11 @@ impl<C: Carrier> Runner<'_, C> {
         let victims = self.sandbox.draw_some(&known, victims as usize);
         let running = self.sandbox.running().len();
         let count = count_of(running, &step.who);
-        let aim = match step.place {
-            Place::Near => Aim::Near,
-            Place::Spread => Aim::Spread,
-        };
         let mut liars = Vec::with_capacity(count);
         for (index, victim) in victims.iter().enumerate() {
             self.progress.preparing(format!("trying keys for user {} of {}", index + 1, victims.len()));
             let share = count * (index + 1) / victims.len() - count * index / victims.len();
-            liars.extend(self.sandbox.add_ground_servers(*victim, share, aim));
+            liars.extend(self.sandbox.add_ground_servers(*victim, share, place));
         }
         self.sandbox.corrupt(&liars, behaviour);
         liars.into_iter().map(Action::Infiltrate).collect()

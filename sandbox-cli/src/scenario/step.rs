@@ -1,6 +1,6 @@
 //! The steps of a scenario: what each can be told, with its defaults.
 
-use super::Lines;
+use super::{Aim, Behaviour, Lines};
 use routing_core::time::Ticks;
 use std::path::PathBuf;
 
@@ -195,7 +195,8 @@ pub enum Of {
     All,
 }
 
-/// How sure a lookup's answer must be.
+/// How sure a lookup's answer must be. Not the core's [`Consistency`](routing_core::effect::Consistency), which has no words
+/// for its levels and may get more of them, but those that a scenario and a trace can name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
@@ -208,6 +209,17 @@ pub enum Consistency {
     All,
     /// As `Quorum`, and the home-server named says so itself.
     Confirmed,
+}
+
+impl From<Consistency> for routing_core::effect::Consistency {
+    fn from(consistency: Consistency) -> Self {
+        match consistency {
+            Consistency::Quick => Self::Quick,
+            Consistency::Quorum => Self::Quorum,
+            Consistency::All => Self::All,
+            Consistency::Confirmed => Self::Confirmed,
+        }
+    }
 }
 
 impl std::fmt::Display for Consistency {
@@ -365,32 +377,7 @@ pub struct Dishonest {
     /// Next to the GUIDs of how many users new nodes join with ids ground for it; without it, nodes of the network turn.
     pub aim: Option<u32>,
     /// Where the ids ground for it lie.
-    pub place: Place,
-}
-
-/// How a dishonest node behaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Behaviour {
-    /// Answers nothing.
-    Silent,
-    /// Invents records.
-    Forge,
-    /// Serves the oldest it ever saw.
-    Stale,
-    /// Names only its friends.
-    Misroute,
-    /// All of these in turn.
-    Mixed,
-}
-
-/// Where ground ids lie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Place {
-    /// Nearer to the GUID than the nearest honest node.
-    #[default]
-    Near,
-    /// Spread to half the radius that the holders fill.
-    Spread,
+    pub place: Aim,
 }
 
 /// What must hold when a step has ended. Shares are of the operations asked.
