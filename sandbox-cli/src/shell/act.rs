@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::names::{self, Known, node_name, user_name};
 use super::{Complaint, Reply, Shell, show};
-use crate::runner::{another_home, doors, stand_at, traced_hop};
+use crate::runner::{another_home, doors, stand_at, traced_hop, verdict_word};
 use crate::scenario::{Consistency, ENTRY_POINTS};
 use crate::trace::{self, Asker as TracedAsker, TracedLookup};
 use routing_core::domain::Domain;
@@ -219,12 +219,7 @@ impl Shell {
         let result = match answer.verdict {
             Verdict::Found | Verdict::Conflict if is_closed || is_judged && !route.is_as_expected() => "wrong",
             Verdict::Found if is_judged => "found as expected",
-            Verdict::Found => "found",
-            Verdict::Conflict => "conflict",
-            Verdict::Contested => "contested",
-            Verdict::Closed => "closed",
-            Verdict::Absent => "absent",
-            Verdict::Unreachable => "unreachable",
+            verdict => verdict_word(verdict),
         };
         let is_unsettled = !answer.is_settled && answer.record.is_some();
         let lookup = TracedLookup {
