@@ -213,7 +213,8 @@ impl Server {
             grid = %state.grid(), address = %state.contact().address(), contacts, records,
             directory = %data.display(), "starting"
         );
-        store.begin(state.contact().sequence())?;
+        let (begins, sequence) = (store.clone(), state.contact().sequence());
+        tokio::task::spawn_blocking(move || begins.begin(sequence)).await??;
         let card = state.contact().clone();
         let mut connection = TcpConnection::listening(listeners, secret, card, config.links.clone())?;
         if let Some(hosts) = resolver {
