@@ -3,7 +3,7 @@
 use super::faults::Late;
 use super::{Member, RoutingSandbox, SandboxError};
 use crate::carrier::Carrier;
-use crate::network::{Condition, NodeIndex};
+use crate::network::{Condition, Finished, NodeIndex};
 use rand_core::Rng;
 use routing_core::contact::{Address, Contact};
 use routing_core::domain::Domain;
@@ -355,92 +355,78 @@ impl<C: Carrier> RoutingSandbox<C> {
         for finished in self.network.take_finished() {
             let key = (finished.node, finished.operation);
             let Some(task) = self.tasks.remove(&key) else { continue };
+            if matches!(task, Task::Awaited(_)) {
+                self.tasks.insert(key, Task::Awaited(Some(Box::new(finished.outcome))));
+                continue;
+            }
             let is_client = self.network.contact(finished.node).is_some_and(|contact| contact.is_client());
-            if is_client && !matches!(task, Task::Awaited(_)) {
+            if is_client {
                 self.retiring.push(finished.node);
             }
-            let took = |started: Tick| finished.at.since(started).0 as u32;
-            let done = match (task, finished.outcome) {
-                (Task::Awaited(_), outcome) => {
-                    self.tasks.insert(key, Task::Awaited(Some(Box::new(outcome))));
-                    continue;
-                }
-                (Task::Join { tag, started, member }, Outcome::Joined(result)) => {
-                    let round_trips =
-                        result.as_ref().ok().map(|joined| u32::from(joined.round_trips)).filter(|depth| *depth > 0);
-                    let correct = u32::from(result.is_ok());
-                    self.members[member].has_joined |= result.is_ok();
-                    if result.is_err() {
-                        self.late.push(Late::unawaited(member));
-                    }
-                    self.oracle = None;
-                    Done {
-                        tag,
-                        asked: 1,
-                        correct,
-                        unreachable: 1 - correct,
-                        round_trips,
-                        latency_ms: took(started),
-                        ..Done::default()
-                    }
-                }
-                (Task::Write { tag, started, users }, Outcome::Registered(result)) => {
-                    self.writers.push(finished.node);
-                    let mut done = Done { tag, asked: users, latency_ms: took(started), ..Done::default() };
-                    if let Ok(registered) = result {
-                        // Who announces knows best how much there is to announce.
-                        done.asked = registered.records.len() as u32;
-                        done.round_trips = Some(u32::from(registered.round_trips)).filter(|depth| *depth > 0);
-                        (done.correct, done.conflict) = self.acknowledge(&registered);
-                    }
-                    done.unreachable = done.asked - done.correct;
-                    done
-                }
-                (Task::Theft { tag }, _) => {
-                    self.writers.push(finished.node);
-                    Done { tag, ..Done::default() }
-                }
-                (Task::Return { tag, member, deadline }, Outcome::Joined(result)) => {
-                    match self.on_returned(tag, member, deadline, result) {
-                        Some(done) => done,
-                        None => continue,
-                    }
-                }
-                (Task::Lookup { tag, started, user, least }, Outcome::Answered(result)) => {
-                    let asker = (!is_client).then_some(finished.node);
-                    self.judge(tag, user, &least, started, finished.at, asker, result.ok().map(|answer| *answer))
-                }
-                (Task::Claim { tag, started, name }, Outcome::Registered(result)) => {
-                    self.writers.push(finished.node);
-                    self.judge_claim(tag, name, took(started), result.ok().map(|registered| *registered))
-                }
-                (Task::LookupName { tag, started, name }, Outcome::Answered(result)) => {
-                    let asker = (!is_client).then(|| self.network.grid(finished.node));
-                    self.judge_name(tag, name, started, finished.at, asker, result.ok().map(|answer| *answer))
-                }
-                (Task::Depart { tag, started }, Outcome::Departed(result)) => {
-                    self.oracle = None;
-                    // Who may not go yet, because it is still on its way in, goes on with what it does.
-                    departed.extend(result.is_ok().then_some(finished.node));
-                    let correct = u32::from(result.is_ok());
-                    Done {
-                        tag,
-                        asked: 1,
-                        correct,
-                        unreachable: 1 - correct,
-                        latency_ms: took(started),
-                        ..Done::default()
-                    }
-                }
-                (task, _) => {
-                    Done { tag: task.tag(), asked: task.asked(), unreachable: task.asked(), ..Done::default() }
-                }
-            };
-            self.done.push(done);
+            // Who may not go yet, because it is still on its way in, goes on with what it does.
+            if matches!((&task, &finished.outcome), (Task::Depart { .. }, Outcome::Departed(Ok(_)))) {
+                departed.push(finished.node);
+            }
+            let asker = (!is_client).then_some(finished.node);
+            let done = self.settle(task, finished, asker);
+            self.done.extend(done);
         }
         for node in departed {
             self.abandon(node);
         }
+    }
+
+    /// What has become of an operation, which `asker` began if that is a node. `None` if it is not over yet.
+    fn settle(&mut self, task: Task, finished: Finished, asker: Option<NodeIndex>) -> Option<Done> {
+        let Finished { node, at, outcome, .. } = finished;
+        let took = |started: Tick| at.since(started).0 as u32;
+        Some(match (task, outcome) {
+            (Task::Join { tag, started, member }, Outcome::Joined(result)) => {
+                self.members[member].has_joined |= result.is_ok();
+                if result.is_err() {
+                    self.late.push(Late::unawaited(member));
+                }
+                self.oracle = None;
+                let done = Done::of_one(tag, result.is_ok(), took(started));
+                let depth = result.ok().map(|joined| u32::from(joined.round_trips));
+                Done { round_trips: depth.filter(|depth| *depth > 0), ..done }
+            }
+            (Task::Write { tag, started, users }, Outcome::Registered(result)) => {
+                self.writers.push(node);
+                let mut done = Done { tag, asked: users, latency_ms: took(started), ..Done::default() };
+                if let Ok(registered) = result {
+                    // Who announces knows best how much there is to announce.
+                    done.asked = registered.records.len() as u32;
+                    done.round_trips = Some(u32::from(registered.round_trips)).filter(|depth| *depth > 0);
+                    (done.correct, done.conflict) = self.acknowledge(&registered);
+                }
+                done.unreachable = done.asked - done.correct;
+                done
+            }
+            (Task::Theft { tag }, _) => {
+                self.writers.push(node);
+                Done { tag, ..Done::default() }
+            }
+            (Task::Return { tag, member, deadline }, Outcome::Joined(result)) => {
+                self.on_returned(tag, member, deadline, result)?
+            }
+            (Task::Lookup { tag, started, user, least }, Outcome::Answered(result)) => {
+                self.judge(tag, user, &least, started, at, asker, result.ok().map(|answer| *answer))
+            }
+            (Task::Claim { tag, started, name }, Outcome::Registered(result)) => {
+                self.writers.push(node);
+                self.judge_claim(tag, name, took(started), result.ok().map(|registered| *registered))
+            }
+            (Task::LookupName { tag, started, name }, Outcome::Answered(result)) => {
+                let asker = asker.map(|node| self.network.grid(node));
+                self.judge_name(tag, name, started, at, asker, result.ok().map(|answer| *answer))
+            }
+            (Task::Depart { tag, started }, Outcome::Departed(result)) => {
+                self.oracle = None;
+                Done::of_one(tag, result.is_ok(), took(started))
+            }
+            (task, _) => Done { tag: task.tag(), asked: task.asked(), unreachable: task.asked(), ..Done::default() },
+        })
     }
 
     /// Notes which records are acknowledged. Says how many are, and how many came with proof of a conflict.
@@ -530,6 +516,12 @@ impl<C: Carrier> RoutingSandbox<C> {
 }
 
 impl Done {
+    /// One thing that was done as asked, or was not.
+    fn of_one(tag: usize, is_done: bool, latency_ms: u32) -> Self {
+        let correct = u32::from(is_done);
+        Self { tag, asked: 1, correct, unreachable: 1 - correct, latency_ms, ..Self::default() }
+    }
+
     /// What can be told of a lookup without judging it.
     pub(super) fn of_lookup(tag: usize, started: Tick, ended: Tick, answer: Option<&Answer>) -> Self {
         let mut done = Done { tag, asked: 1, latency_ms: ended.since(started).0 as u32, ..Done::default() };
