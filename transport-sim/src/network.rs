@@ -414,18 +414,21 @@ impl Network {
                 group.iter_mut().for_each(|turn| self.end_turn(now, turn));
             }
         }
-        for mut turn in turns.drain(..) {
-            if turn.is_over {
-                self.end(turn.node);
-            }
-            turn.clear();
-            if turn.heard.capacity() > 0 {
-                self.inboxes.push(std::mem::take(&mut turn.heard));
-            }
-            self.spare.push(turn);
-        }
+        turns.drain(..).for_each(|turn| self.put_away(turn));
         self.turns = turns;
         now
+    }
+
+    /// A turn that has been taken: whose last it was is gone, and the next ones use its room again.
+    fn put_away(&mut self, mut turn: Box<Turn>) {
+        if turn.is_over {
+            self.end(turn.node);
+        }
+        turn.clear();
+        if turn.heard.capacity() > 0 {
+            self.inboxes.push(std::mem::take(&mut turn.heard));
+        }
+        self.spare.push(turn);
     }
 
     /// Whether turns may be taken on several threads: code of somebody's own may share what it likes, so it runs on one, in
