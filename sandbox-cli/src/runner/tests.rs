@@ -72,7 +72,8 @@ fn who_asks_while_every_server_is_down_reaches_nobody() {
         "do = 'wait'; time = '30s'",
         ALL_RIGHT,
     ]);
-    assert_eq!(steps[1].operations.as_ref().unwrap().unreachable, 10);
+    let asked = steps[1].operations.as_ref().unwrap();
+    assert_eq!((asked.unreachable, asked.local), (10, 0), "nobody's own store answers a client");
 }
 
 #[test]

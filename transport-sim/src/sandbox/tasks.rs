@@ -528,7 +528,7 @@ impl Done {
         if let Some(answer) = answer {
             done.conflict = u32::from(matches!(answer.verdict, Verdict::Conflict | Verdict::Contested));
             done.unsettled = u32::from(!answer.is_settled && answer.record.is_some());
-            done.local = u32::from(answer.round_trips == 0);
+            done.local = u32::from(answer.round_trips == 0 && answer.verdict != Verdict::Unreachable);
             done.round_trips = Some(u32::from(answer.round_trips)).filter(|depth| *depth > 0);
         }
         done
