@@ -47,7 +47,7 @@ use crate::time::Tick;
 use compare::Comparisons;
 use core::{Core, Role};
 use offenders::Offenders;
-use operations::Running;
+use operations::{Progress, Running};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use requests::Requests;
@@ -277,12 +277,12 @@ impl NodeState {
         }
         while let Some((tick, id)) = self.timers.first().copied().filter(|(tick, _)| *tick <= now) {
             self.with_operation(id, |running, core, _| match running {
-                Running::Join(join) => join.on_wake(core) == join::Progress::Going,
+                Running::Join(join) => join.on_wake(core),
                 Running::Register(register) => register.on_wake(core),
                 Running::Lookup(lookup) => lookup.on_wake(core),
                 Running::Leave(leave) => {
                     leave.say_goodbye(core);
-                    false
+                    Progress::Done
                 }
                 Running::Announce(announce) => announce.on_wake(core),
             });

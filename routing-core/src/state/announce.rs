@@ -14,7 +14,7 @@
 use super::NodeState;
 use super::compare::difference;
 use super::core::Core;
-use super::operations::Running;
+use super::operations::{Progress, Running};
 use super::register::{Register, Registered, Registration};
 use super::requests::Pending;
 use crate::domain::Domain;
@@ -145,7 +145,10 @@ impl Announce {
             records: Vec::new(),
             round_trips: 0,
         };
-        announce.go_on(core).then_some(announce)
+        match announce.go_on(core) {
+            Progress::Going => Some(announce),
+            Progress::Done => None,
+        }
     }
 
     pub(super) fn next_wake(&self) -> Tick {
@@ -153,33 +156,33 @@ impl Announce {
         self.resume.into_iter().chain(stretch).min().unwrap_or(Tick(u64::MAX))
     }
 
-    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> Progress {
         self.with_stretch(core, |stretch, core| stretch.on_found(core, pending, found))
     }
 
-    pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> bool {
+    pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> Progress {
         self.with_stretch(core, |stretch, core| stretch.on_stored(core, pending, stored))
     }
 
-    pub(super) fn on_compared(&mut self, core: &mut Core, pending: &Pending, compared: &Compared) -> bool {
+    pub(super) fn on_compared(&mut self, core: &mut Core, pending: &Pending, compared: &Compared) -> Progress {
         self.with_stretch(core, |stretch, core| stretch.on_compared(core, pending, compared))
     }
 
-    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> Progress {
         self.with_stretch(core, |stretch, core| stretch.on_silence(core, pending))
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> Progress {
         if self.resume.take_if(|resume| core.now >= *resume).is_some() {
             return self.go_on(core);
         }
         self.with_stretch(core, Register::on_wake)
     }
 
-    fn with_stretch(&mut self, core: &mut Core, step: impl FnOnce(&mut Register, &mut Core) -> bool) -> bool {
-        let Some(stretch) = &mut self.stretch else { return true };
-        if step(stretch, core) {
-            return true;
+    fn with_stretch(&mut self, core: &mut Core, step: impl FnOnce(&mut Register, &mut Core) -> Progress) -> Progress {
+        let Some(stretch) = &mut self.stretch else { return Progress::Going };
+        if step(stretch, core) == Progress::Going {
+            return Progress::Going;
         }
         if stretch.is_doubtful() {
             self.doubtful_bytes = stretch.bytes_sent();
@@ -187,21 +190,24 @@ impl Announce {
         } else if let Some(stretch) = self.stretch.take() {
             self.end_stretch(core, &stretch);
         }
-        self.stretch.is_some() || self.resume.is_some() || self.go_on(core)
+        if self.stretch.is_some() || self.resume.is_some() {
+            return Progress::Going;
+        }
+        self.go_on(core)
     }
 
-    /// Begins the next stretch that somebody lives in. Says whether there is one, or something to wait for.
-    fn go_on(&mut self, core: &mut Core) -> bool {
+    /// Begins the next stretch that somebody lives in. Goes on if there is one, or something to wait for.
+    fn go_on(&mut self, core: &mut Core) -> Progress {
         while let Some(index) = self.next {
             self.next = (index + 1 < 1 << self.bits).then_some(index + 1);
             self.start = stretch_start(index, self.bits);
             self.begin_stretch(core, false);
             if self.stretch.is_some() || self.resume.is_some() {
-                return true;
+                return Progress::Going;
             }
         }
         self.report(core);
-        false
+        Progress::Done
     }
 
     /// Begins with this stretch, perhaps once more. It may end at once, as where nobody lives in it.
@@ -213,8 +219,8 @@ impl Announce {
             return;
         }
         match Register::announce(core, self.id, records, self.domain.clone(), range, asks_the_way) {
-            (stretch, true) => self.stretch = Some(stretch),
-            (stretch, false) => self.end_stretch(core, &stretch),
+            (stretch, Progress::Going) => self.stretch = Some(stretch),
+            (stretch, Progress::Done) => self.end_stretch(core, &stretch),
         }
     }
 

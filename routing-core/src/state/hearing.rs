@@ -1,9 +1,9 @@
 //! What a node hears: links that stand or are lost, requests, answers, silence. Each goes to whom it concerns.
 
 use super::budget::Account;
-use super::operations::Running;
+use super::operations::{Progress, Running};
 use super::requests::{Pending, Purpose};
-use super::{NodeState, Phase, join};
+use super::{NodeState, Phase};
 use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Notice, Target};
 use crate::heard::Heard;
@@ -72,10 +72,10 @@ impl NodeState {
         let reached: Vec<_> = self.core.dials.extract_if(.., |(dialled, _)| dialled == target).collect();
         for (_, id) in reached {
             self.with_operation(id, |running, core, comparisons| match running {
-                Running::Join(join) => join.on_linked(core, comparisons, contact) == join::Progress::Going,
+                Running::Join(join) => join.on_linked(core, comparisons, contact),
                 Running::Register(register) => register.on_linked(core, target, contact),
                 Running::Lookup(lookup) => lookup.on_linked(core, target, contact),
-                Running::Leave(_) | Running::Announce(_) => true,
+                Running::Leave(_) | Running::Announce(_) => Progress::Going,
             });
         }
     }
@@ -84,10 +84,10 @@ impl NodeState {
         let failed: Vec<_> = self.core.dials.extract_if(.., |(dialled, _)| dialled == target).collect();
         for (_, id) in failed {
             self.with_operation(id, |running, core, comparisons| match running {
-                Running::Join(join) => join.on_unreachable(core, comparisons) == join::Progress::Going,
+                Running::Join(join) => join.on_unreachable(core, comparisons),
                 Running::Register(register) => register.on_unreachable(core, target),
                 Running::Lookup(lookup) => lookup.on_unreachable(core, target),
-                Running::Leave(_) | Running::Announce(_) => true,
+                Running::Leave(_) | Running::Announce(_) => Progress::Going,
             });
         }
         if let Some(grid) = target.grid {
@@ -241,13 +241,9 @@ impl NodeState {
     pub(super) fn on_operation_answer(&mut self, pending: &Pending, message: &Message) {
         let Some(id) = pending.purpose.operation() else { return };
         self.with_operation(id, |running, core, comparisons| match (running, message) {
-            (Running::Join(join), Message::Found(found)) => {
-                join.on_found(core, comparisons, pending, found) == join::Progress::Going
-            }
-            (Running::Join(join), Message::Sampled(sampled)) => {
-                join.on_sampled(core, comparisons, pending, sampled) == join::Progress::Going
-            }
-            (Running::Join(join), _) => join.on_silence(core, comparisons, pending) == join::Progress::Going,
+            (Running::Join(join), Message::Found(found)) => join.on_found(core, comparisons, pending, found),
+            (Running::Join(join), Message::Sampled(sampled)) => join.on_sampled(core, comparisons, pending, sampled),
+            (Running::Join(join), _) => join.on_silence(core, comparisons, pending),
             (Running::Register(register), Message::Found(found)) => register.on_found(core, pending, found),
             (Running::Register(register), Message::Stored(stored)) => register.on_stored(core, pending, stored),
             (Running::Register(register), _) => register.on_silence(core, pending),
@@ -255,7 +251,7 @@ impl NodeState {
             (Running::Lookup(lookup), _) => lookup.on_silence(core, pending),
             (Running::Leave(leave), _) => {
                 leave.on_heir();
-                true
+                Progress::Going
             }
             (Running::Announce(announce), Message::Found(found)) => announce.on_found(core, pending, found),
             (Running::Announce(announce), Message::Stored(stored)) => announce.on_stored(core, pending, stored),
@@ -273,12 +269,12 @@ impl NodeState {
             Purpose::Operation(_) | Purpose::Bequest(_) | Purpose::Announce => {
                 let Some(id) = pending.purpose.operation() else { return };
                 self.with_operation(id, |running, core, comparisons| match running {
-                    Running::Join(join) => join.on_silence(core, comparisons, &pending) == join::Progress::Going,
+                    Running::Join(join) => join.on_silence(core, comparisons, &pending),
                     Running::Register(register) => register.on_silence(core, &pending),
                     Running::Lookup(lookup) => lookup.on_silence(core, &pending),
                     Running::Leave(leave) => {
                         leave.on_heir();
-                        true
+                        Progress::Going
                     }
                     Running::Announce(announce) => announce.on_silence(core, &pending),
                 })

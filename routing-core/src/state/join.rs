@@ -13,6 +13,7 @@
 
 use super::compare::Comparisons;
 use super::core::Core;
+use super::operations::Progress;
 use super::requests::{Pending, Purpose};
 use super::upkeep::ask_whom_else;
 use crate::contact::Contact;
@@ -66,13 +67,6 @@ enum Stage {
     Searching,
     Filling { awaited: usize },
     Waiting,
-}
-
-/// How a join stands after something was heard.
-#[derive(PartialEq, Eq)]
-pub(crate) enum Progress {
-    Going,
-    Done,
 }
 
 impl Join {

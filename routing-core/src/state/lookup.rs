@@ -8,6 +8,7 @@
 mod confirm;
 
 use super::core::Core;
+use super::operations::Progress;
 use super::requests::{Pending, Purpose};
 use crate::ballot::{Ballot, Vote};
 use crate::contact::{Contact, Group};
@@ -201,7 +202,10 @@ impl Lookup {
             core.dials.push((target.clone(), id));
             core.effect(Effect::Request(target.clone()));
         }
-        lookup.advance(core, 0).then_some(lookup)
+        match lookup.advance(core, 0) {
+            Progress::Going => Some(lookup),
+            Progress::Done => None,
+        }
     }
 
     /// When this lookup wants to be woken.
@@ -209,13 +213,13 @@ impl Lookup {
         self.hedge.into_iter().chain(self.retry).fold(self.deadline, Tick::min)
     }
 
-    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
+    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> Progress {
         if self.is_home(target) {
             return self.on_home_linked(core, contact);
         }
         // Entry points that were still being dialled have nothing to say any more.
         if self.confirming.is_some() {
-            return true;
+            return Progress::Going;
         }
         self.dialled = self.dialled.saturating_sub(1);
         if core.is_worth_knowing(contact) {
@@ -236,19 +240,19 @@ impl Lookup {
         self.advance(core, 0)
     }
 
-    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> bool {
+    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> Progress {
         if self.is_home(target) {
             return self.end_unconfirmed(core, None);
         }
         if self.confirming.is_some() {
-            return true;
+            return Progress::Going;
         }
         self.dialled = self.dialled.saturating_sub(1);
         self.advance(core, 0)
     }
 
-    /// An answer came. Says whether the lookup goes on.
-    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+    /// An answer came.
+    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> Progress {
         let informant = pending.peer.grid();
         if let Some(copy) = &found.copy {
             let known = self.best.as_ref().map(|best| &**best.record());
@@ -305,7 +309,7 @@ impl Lookup {
         self.advance(core, pending.depth)
     }
 
-    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> Progress {
         if self.confirming.is_some() {
             return self.on_home_silent(core, pending);
         }
@@ -313,12 +317,12 @@ impl Lookup {
         self.advance(core, pending.depth)
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> Progress {
         let depth = self.trace.iter().map(|hop| hop.depth).max().unwrap_or(0);
         if core.now >= self.deadline {
             let is_settled = self.confirming.take().is_some_and(|confirming| confirming.is_settled);
             self.finish(core, depth, is_settled);
-            return false;
+            return Progress::Done;
         }
         let is_retried = self.retry.take_if(|retry| core.now >= *retry).is_some();
         let is_late = self.hedge.take_if(|hedge| core.now >= *hedge).is_some();
@@ -333,22 +337,25 @@ impl Lookup {
         } else if is_late {
             self.search.on_overdue();
         }
-        !(is_retried || is_late) || self.advance(core, depth)
+        if is_retried || is_late {
+            return self.advance(core, depth);
+        }
+        Progress::Going
     }
 
     /// Ends the lookup if enough has been heard, else asks whom it takes. `led_by` is the depth of what was heard.
-    fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
+    fn advance(&mut self, core: &mut Core, led_by: u8) -> Progress {
         if !self.search.has_arrived() && self.dialled == 0 && !self.is_anybody_asked() && self.search.next().is_none() {
             // Nobody who knows everybody here was found; everybody who could be asked has answered. In a network that has
             // just formed they meet whom they were asked about, and know more in a moment.
             if self.retry.is_some() {
-                return true;
+                return Progress::Going;
             }
             let has_heard = self.search.candidates().iter().any(|candidate| candidate.answer().is_some());
             if has_heard && self.best.is_none() && self.tries < SEARCH_TRIES_MAX {
                 self.tries += 1;
                 self.retry = Some(core.now + SEARCH_PAUSE);
-                return true;
+                return Progress::Going;
             }
             self.search.arrive();
         }
@@ -363,7 +370,7 @@ impl Lookup {
             if self.dialled == 0 && self.search.is_finished() && !self.follow_guides(core, led_by) {
                 // Before anybody says that there is nothing, more are asked whether they see the same holders.
                 if self.best.is_none() && self.ask_guides(core, led_by) {
-                    return true;
+                    return Progress::Going;
                 }
                 return self.conclude(core, led_by, tally.settled.is_majority());
             }
@@ -378,7 +385,7 @@ impl Lookup {
                 self.hedge = Some(core.now + Ticks(core.config.answer_timeout_min.0 * 2));
             }
         }
-        true
+        Progress::Going
     }
 
     /// Asks some more of those whom this node knows by itself the way. Says whether there were any. Where its own table

@@ -36,6 +36,14 @@ impl Running {
     }
 }
 
+/// How an operation stands after a step.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    Going,
+    Done,
+}
+
 impl NodeState {
     pub(super) fn on_asked(&mut self, id: OperationId, operation: Operation) {
         let is_busy = self.operations.len() >= self.core.config.operations_max as usize;
@@ -144,7 +152,7 @@ impl NodeState {
                 if let Running::Leave(leave) = running {
                     leave.say_goodbye(core);
                 }
-                false
+                Progress::Done
             });
         }
     }
@@ -205,27 +213,27 @@ impl NodeState {
             self.operations.iter().find(|(_, running)| matches!(***running, Running::Join(_))).map(|(id, _)| *id);
         if let Some(id) = joining {
             self.with_operation(id, |running, core, comparisons| match running {
-                Running::Join(join) => join.progress(core, comparisons) == join::Progress::Going,
-                _ => true,
+                Running::Join(join) => join.progress(core, comparisons),
+                _ => Progress::Going,
             });
         }
     }
 
-    /// Lets an operation go on; `step` says whether it is still under way afterwards.
+    /// Lets an operation take a step, and ends it if that was the last.
     pub(super) fn with_operation(
         &mut self,
         id: OperationId,
-        step: impl FnOnce(&mut Running, &mut Core, &mut Comparisons) -> bool,
+        step: impl FnOnce(&mut Running, &mut Core, &mut Comparisons) -> Progress,
     ) {
         let Some(running) = self.operations.get_mut(&id) else { return };
         let timer = running.next_wake();
-        let goes_on = step(running, &mut self.core, &mut self.comparisons);
+        let progress = step(running, &mut self.core, &mut self.comparisons);
         let next = running.next_wake();
-        if goes_on && next == timer {
+        if progress == Progress::Going && next == timer {
             return;
         }
         self.timers.remove(&(timer, id));
-        if goes_on {
+        if progress == Progress::Going {
             self.timers.insert((next, id));
         } else if let Some(running) = self.operations.remove(&id) {
             self.core.dials.retain(|(_, waiting)| *waiting != id);

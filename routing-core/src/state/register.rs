@@ -17,6 +17,7 @@ mod writing;
 
 use super::budget::LINK_BYTES;
 use super::core::Core;
+use super::operations::Progress;
 use super::requests::{Pending, Purpose};
 use crate::contact::{Address, Contact};
 use crate::domain::Domain;
@@ -180,7 +181,7 @@ impl Register {
         }
         if entries.is_empty() {
             register.plan_survey(core);
-            if !register.advance(core, 0) {
+            if register.advance(core, 0) == Progress::Done {
                 return None;
             }
         }
@@ -197,12 +198,12 @@ impl Register {
         domain: Option<Domain>,
         range: (Id, u8),
         asks_the_way: bool,
-    ) -> (Self, bool) {
+    ) -> (Self, Progress) {
         let mut register = Self::new(core, id, records, &[]);
         register.announcing = domain.map(|domain| Announcing { domain, range, asks_the_way });
         register.is_part = true;
-        let goes_on = register.advance(core, 0);
-        (register, goes_on)
+        let progress = register.advance(core, 0);
+        (register, progress)
     }
 
     fn new(core: &mut Core, id: OperationId, mut records: Vec<Arc<Record>>, entries: &[Target]) -> Self {
@@ -265,7 +266,7 @@ impl Register {
         self.retry.into_iter().chain(self.gathered.next_wake()).fold(self.deadline, Tick::min)
     }
 
-    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> bool {
+    pub(super) fn on_linked(&mut self, core: &mut Core, target: &Target, contact: &Arc<Contact>) -> Progress {
         // While entry points are awaited this is one of them, though a home-server may be at the same address.
         if self.entries_awaited == 0
             && let Some(writings) = self.homes.remove(&target.address)
@@ -288,7 +289,7 @@ impl Register {
         self.advance(core, 0)
     }
 
-    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> bool {
+    pub(super) fn on_unreachable(&mut self, core: &mut Core, target: &Target) -> Progress {
         if self.entries_awaited == 0 {
             self.homes.remove(&target.address);
         }
@@ -297,7 +298,7 @@ impl Register {
     }
 
     /// Somebody was found on the way to the holders.
-    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+    pub(super) fn on_found(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> Progress {
         let informant = pending.peer.grid();
         let contacts = found.contacts.as_ref().map(|contacts| core.meet_all(contacts)).unwrap_or_default();
         if self.on_surveyed(pending) {
@@ -334,11 +335,11 @@ impl Register {
         }
     }
 
-    pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> bool {
-        let Some(&index) = self.index.get(&pending.peer.grid()) else { return true };
+    pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> Progress {
+        let Some(&index) = self.index.get(&pending.peer.grid()) else { return Progress::Going };
         let bundle = std::mem::take(&mut self.peers[index as usize].bundle);
         if bundle.is_empty() {
-            return true;
+            return Progress::Going;
         }
         self.in_flight -= 1;
         self.peers[index as usize].tries = 0;
@@ -409,7 +410,7 @@ impl Register {
         true
     }
 
-    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> bool {
+    pub(super) fn on_silence(&mut self, core: &mut Core, pending: &Pending) -> Progress {
         let grid = pending.peer.grid();
         if matches!(pending.request, Message::Compare(_)) {
             self.on_check_failed(core, pending);
@@ -441,7 +442,7 @@ impl Register {
         self.advance(core, pending.depth)
     }
 
-    pub(super) fn on_wake(&mut self, core: &mut Core) -> bool {
+    pub(super) fn on_wake(&mut self, core: &mut Core) -> Progress {
         let is_retried = self.retry.take_if(|retry| core.now >= *retry).is_some();
         if is_retried {
             for lane in self.lanes.iter_mut().filter(|lane| lane.is_paused) {
@@ -451,20 +452,20 @@ impl Register {
                 }
             }
         }
-        if (is_retried || self.gathered.is_due(core.now)) && !self.advance(core, self.depth) {
-            return false;
+        if (is_retried || self.gathered.is_due(core.now)) && self.advance(core, self.depth) == Progress::Done {
+            return Progress::Done;
         }
         if core.now < self.deadline {
-            return true;
+            return Progress::Going;
         }
         if self.is_reported {
             self.on_over(core);
-            return false;
+            return Progress::Done;
         }
         self.report(core);
         // As long again to reach the others.
         self.deadline = core.now + core.config.register_deadline;
-        true
+        Progress::Going
     }
 
     fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
@@ -487,10 +488,10 @@ impl Register {
         }
     }
 
-    /// Finds holders, hands out bundles, reports. Says whether the operation goes on.
-    fn advance(&mut self, core: &mut Core, led_by: u8) -> bool {
+    /// Finds holders, hands out bundles, reports.
+    fn advance(&mut self, core: &mut Core, led_by: u8) -> Progress {
         if !self.has_surveyed(core, led_by) {
-            return true;
+            return Progress::Going;
         }
         for lane in 0..self.lanes.len() {
             self.advance_lane(core, lane, led_by);
@@ -515,8 +516,9 @@ impl Register {
         let is_over = is_resolved && self.in_flight == 0 && self.homes.is_empty() && is_decided;
         if is_over {
             self.on_over(core);
+            return Progress::Done;
         }
-        !is_over
+        Progress::Going
     }
 
     fn on_over(&self, core: &mut Core) {

@@ -12,6 +12,7 @@ use crate::holders::SetName;
 use crate::message::{Find, Found, Message, RequestId};
 use crate::record::Held;
 use crate::state::core::Core;
+use crate::state::operations::Progress;
 use crate::state::requests::{Pending, Purpose};
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ pub(super) struct Confirming {
 }
 
 impl Lookup {
-    /// The holders have answered. Says whether the lookup goes on, to hear the home-server.
-    pub(super) fn conclude(&mut self, core: &mut Core, led_by: u8, is_settled: bool) -> bool {
+    /// The holders have answered. The lookup goes on if the home-server is to be heard.
+    pub(super) fn conclude(&mut self, core: &mut Core, led_by: u8, is_settled: bool) -> Progress {
         if self.consistency == Consistency::Confirmed && self.dial_home(core, led_by, is_settled) {
-            return true;
+            return Progress::Going;
         }
         self.finish(core, led_by, is_settled);
-        false
+        Progress::Done
     }
 
     fn dial_home(&mut self, core: &mut Core, led_by: u8, is_settled: bool) -> bool {
@@ -67,8 +68,8 @@ impl Lookup {
     }
 
     /// Somebody is there: the one whose card says so, or nobody.
-    pub(super) fn on_home_linked(&mut self, core: &mut Core, contact: &Arc<Contact>) -> bool {
-        let Some(confirming) = &mut self.confirming else { return true };
+    pub(super) fn on_home_linked(&mut self, core: &mut Core, contact: &Arc<Contact>) -> Progress {
+        let Some(confirming) = &mut self.confirming else { return Progress::Going };
         if !contact.is_at(&confirming.home) || !core.is_worth_knowing(contact) {
             return self.end_unconfirmed(core, None);
         }
@@ -78,14 +79,14 @@ impl Lookup {
         let find = Find { id: RequestId(0), target: self.key.id, want: self.want(), groups: 0, set: SetName::NONE };
         core.ask(contact, true, Purpose::Operation(self.id), depth, |id| Message::Find(Find { id, ..find }));
         self.trace.push(Hop { peer: contact.clone(), asked: core.now, depth, said: None });
-        true
+        Progress::Going
     }
 
     /// An answer while the home-server is awaited; its record, if there is one, is valid.
-    pub(super) fn on_home_answered(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> bool {
+    pub(super) fn on_home_answered(&mut self, core: &mut Core, pending: &Pending, found: &Found) -> Progress {
         // A holder that was not waited for.
         if !is_to_home(pending) {
-            return true;
+            return Progress::Going;
         }
         if let Some(hop) = self.trace.iter_mut().rev().find(|hop| hop.peer.grid() == pending.peer.grid()) {
             let said = Said { standing: found.standing, copy: found.copy.clone(), named: None };
@@ -105,22 +106,22 @@ impl Lookup {
         }
         self.is_confirmed = true;
         self.finish(core, pending.depth, confirming.is_settled);
-        false
+        Progress::Done
     }
 
-    pub(super) fn on_home_silent(&mut self, core: &mut Core, pending: &Pending) -> bool {
+    pub(super) fn on_home_silent(&mut self, core: &mut Core, pending: &Pending) -> Progress {
         if is_to_home(pending) {
             return self.end_unconfirmed(core, Some(pending.depth));
         }
         self.search.on_silence(&pending.peer.grid());
-        true
+        Progress::Going
     }
 
     /// The answer stays as the holders gave it. `depth` is that of the home-server's word, if it was waited for.
-    pub(super) fn end_unconfirmed(&mut self, core: &mut Core, depth: Option<u8>) -> bool {
-        let Some(confirming) = self.confirming.take() else { return true };
+    pub(super) fn end_unconfirmed(&mut self, core: &mut Core, depth: Option<u8>) -> Progress {
+        let Some(confirming) = self.confirming.take() else { return Progress::Going };
         self.finish(core, depth.unwrap_or(confirming.led_by), confirming.is_settled);
-        false
+        Progress::Done
     }
 }
 

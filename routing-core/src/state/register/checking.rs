@@ -16,6 +16,7 @@ use crate::id::{Id, Key};
 use crate::message::{Brief, Compare, Compared, Difference, Fetch, Message, Range, RequestId, UsersOf};
 use crate::state::compare::{SPLIT_BITS_MAX, part};
 use crate::state::core::Core;
+use crate::state::operations::Progress;
 use crate::state::requests::{Pending, Purpose};
 use crate::store::digest;
 use std::collections::BTreeMap;
@@ -121,10 +122,15 @@ impl Register {
         true
     }
 
-    pub(in crate::state) fn on_compared(&mut self, core: &mut Core, pending: &Pending, compared: &Compared) -> bool {
-        let Some((index, range)) = self.checked(pending) else { return true };
+    pub(in crate::state) fn on_compared(
+        &mut self,
+        core: &mut Core,
+        pending: &Pending,
+        compared: &Compared,
+    ) -> Progress {
+        let Some((index, range)) = self.checked(pending) else { return Progress::Going };
         let peer = &mut self.peers[index as usize];
-        let Some(check) = peer.check.as_mut().filter(|check| check.is_awaited) else { return true };
+        let Some(check) = peer.check.as_mut().filter(|check| check.is_awaited) else { return Progress::Going };
         check.is_awaited = false;
         self.in_flight -= 1;
         peer.tries = 0;
