@@ -5,6 +5,7 @@ use routing_core::domain::Domain;
 use routing_core::id::Guid;
 use routing_core::record::Record;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -69,6 +70,13 @@ pub struct KeyFile {
     keys: Keys,
     account: Account,
     newest: Option<Arc<Record>>,
+}
+
+/// Without the keys.
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFile").field("path", &self.path).field("guid", &self.guid()).finish_non_exhaustive()
+    }
 }
 
 impl KeyFile {
@@ -240,6 +248,17 @@ mod tests {
         assert_eq!(keys.place(&domain("a.example"), 2).unwrap(), first, "nothing new is said");
         let second = keys.place(&domain("b.example"), 2).unwrap();
         assert!(second.outranks(&first) && second.verify().is_ok());
+    }
+
+    #[test]
+    fn no_key_is_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = KeyFile::open_or_create(&dir.path().join("ann.key"), true).unwrap();
+        let printed = format!("{file:?}");
+        assert!(printed.contains("ann.key"), "{printed}");
+        for secret in [&file.keys.signing, file.keys.recovery.as_ref().unwrap(), &file.keys.nonce] {
+            assert!(!printed.contains(secret.as_str()), "{printed}");
+        }
     }
 
     /// Else each could write a record that continues from the same one, or make keys of which the other's are lost.

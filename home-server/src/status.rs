@@ -80,6 +80,7 @@ impl Status {
 }
 
 /// The same connection, with the copies counted that are given outside of operations.
+#[derive(Debug)]
 pub struct Counted<C> {
     inner: C,
     status: Status,

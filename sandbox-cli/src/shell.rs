@@ -166,6 +166,7 @@ pub enum Reply {
 }
 
 /// A sandbox, and what has been typed about it.
+#[derive(Debug)]
 pub struct Shell {
     sandbox: RoutingSandbox,
     /// Servers of the list that have not been started yet.

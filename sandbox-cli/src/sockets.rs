@@ -35,6 +35,7 @@ use routing_core::record::Record;
 use routing_core::state::{Kept, NodeState, Phase};
 use routing_core::time::Tick;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -78,6 +79,15 @@ pub struct Sockets {
     /// Links that were opened by those who are gone.
     links_past: u64,
     failure: Option<io::Error>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets")
+            .field("nodes", &self.slots.len())
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Slot {

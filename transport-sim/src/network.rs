@@ -42,6 +42,7 @@ use slots::{IdHasher, NEVER, Runner, Slots};
 pub use standing::LinkCost;
 use standing::Links;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::BuildHasherDefault;
 use turns::{GROUP, Inbox, Turn, Turns, Workers};
 
@@ -215,6 +216,12 @@ pub struct Network {
     spare: Turns,
     /// Emptied inboxes, for whoever is sent something next.
     inboxes: Vec<Inbox>,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("seed", &self.seed).field("now", &self.now()).finish_non_exhaustive()
+    }
 }
 
 impl Network {

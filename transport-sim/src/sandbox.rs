@@ -47,6 +47,7 @@ use routing_core::state::{Answer, Joined, NodeState, Registered, Verdict};
 use routing_core::time::{Tick, Ticks};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use tasks::{Asker, Task};
 
@@ -82,6 +83,14 @@ pub struct RoutingSandbox<C = Network> {
     /// The users that ids were ground next to.
     aimed_at: Vec<usize>,
     oracle: Option<Oracle>,
+}
+
+impl<C: fmt::Debug> fmt::Debug for RoutingSandbox<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (members, users) = (self.members.len(), self.users.len());
+        let mut debug = f.debug_struct("RoutingSandbox");
+        debug.field("network", &self.network).field("members", &members).field("users", &users).finish_non_exhaustive()
+    }
 }
 
 /// A server of the federation.
@@ -150,6 +159,7 @@ impl User {
 }
 
 /// How a sandbox is set up.
+#[derive(Debug)]
 pub struct Setup {
     /// All draws follow from it.
     pub seed: u64,

@@ -8,6 +8,7 @@ use crate::id::Id;
 use smallvec::SmallVec;
 
 /// Contacts in order of their distance to a target. See [`RoutingTable::nearest`](super::RoutingTable::nearest).
+#[derive(Debug)]
 pub struct Nearest<'a> {
     bins: &'a [Vec<Entry>],
     target: Id,
@@ -21,6 +22,7 @@ pub struct Nearest<'a> {
 }
 
 /// Contacts whose distances to the target have so many leading bits alike.
+#[derive(Debug)]
 struct Part<'a> {
     entries: &'a [Entry],
     bits: u32,

@@ -10,6 +10,7 @@ use transport_sim::network::Condition;
 use transport_sim::sandbox::RoutingSandbox;
 
 /// A user that the shell was told of.
+#[derive(Debug)]
 pub(super) struct Known {
     /// Who.
     pub(super) guid: Guid,
