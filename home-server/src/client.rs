@@ -27,6 +27,7 @@ const SPREAD_MAX: Duration = Duration::from_secs(5);
 
 /// Why a client could not do as asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// Nobody was named to begin with.
     #[error("name some nodes to begin with: --join one.example,two.example")]

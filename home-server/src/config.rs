@@ -183,6 +183,7 @@ pub struct ServerOptions {
 
 /// A setting that cannot be used. Nothing was begun.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{file} cannot be read: {source}")]

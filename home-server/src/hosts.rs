@@ -8,6 +8,7 @@ use transport_tcp::{Hosts, SystemResolver};
 
 /// Why a hosts file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostsError {
     /// The system refuses.
     #[error("{file} cannot be read: {source}")]

@@ -20,6 +20,7 @@ const HEADER: &str = "\
 
 /// Why a key file cannot be used. The file is as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyFileError {
     /// The system refuses.
     #[error("{file}: {source}")]

@@ -35,6 +35,7 @@ use transport_tcp::{OpenError, TcpConnection, TcpHandle};
 
 /// Why a server did not start, or stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// A setting cannot be used.
     #[error(transparent)]

@@ -57,6 +57,7 @@ struct KeptCopy {
 
 /// Why there is no store. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Another process has it.
     #[error("{0} is in use by another home-server: stop that one first, or name another directory with --data")]

@@ -29,6 +29,7 @@ pub struct Account {
 
 /// Why an account could not do as asked. The account is unchanged, unless the variant says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AccountError {
     /// The record belongs to another identity.
     #[error("the record belongs to another identity")]

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 
 /// Bytes that are not the canonical encoding of any value of the type. Nothing was decoded; the sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CanonicalError {
     /// The bytes end too early, hold a text that is no UTF-8, an unknown variant, a list beyond its limit and the like.
     #[error("the bytes encode no value of this type")]

@@ -64,6 +64,7 @@ fn last_labels(name: &str, count: usize) -> &str {
 
 /// A text that is no domain name. Nothing was changed; correct the name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DomainError {
     /// The whole name is empty or too long.
     #[error("a domain name has 1 to 253 characters, this has {length}")]

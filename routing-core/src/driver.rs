@@ -53,6 +53,7 @@ use tracing::{Instrument, Span, debug, info, info_span, trace, warn};
 /// Why a node stopped without having departed. Callers that wait hear that it has stopped; to the other nodes it looks
 /// killed. Build it again from what its keeper kept, and join.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DriverError<E: std::error::Error + 'static> {
     /// The transport is gone. What the last turn kept is durable; its messages may have left in part.
     #[error("the transport is gone")]

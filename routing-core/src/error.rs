@@ -5,6 +5,7 @@ use crate::record::RecordError;
 /// Why a node did not join. Nothing was lost; unless cancelled it goes on trying by itself with growing waits, until
 /// another join names other entry points.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// Nobody at any of the entry points answered. Check their addresses and that one of them runs.
     #[error("none of {tried} entry points answered; check that one of them is running, or name others")]
@@ -25,6 +26,7 @@ pub enum JoinError {
 
 /// Why nothing was registered.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegisterError {
     /// A record is not valid; nothing was sent.
     #[error("record {index} is not valid: {reason}")]
@@ -47,6 +49,7 @@ pub enum RegisterError {
 
 /// Why a lookup has no answer at all. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LookupError {
     /// Too many operations are under way; try again when some have ended.
     #[error("too many operations under way; try again when some have ended")]
@@ -61,6 +64,7 @@ pub enum LookupError {
 
 /// Why a node did not depart.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DepartError {
     /// It is no part of a network, or has departed already.
     #[error("this node is not part of a network")]

@@ -185,6 +185,7 @@ fn tagged<T: Serialize>(tag: &[u8; 16], value: &T) -> Id {
 
 /// Why a record is not valid. It says nothing about its identity, and must be neither kept nor passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecordError {
     /// Written by a later release, perhaps. Nobody is to blame.
     #[error("record format {format} is unknown")]

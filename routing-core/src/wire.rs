@@ -185,6 +185,7 @@ pub struct Hello {
 
 /// Why two nodes do not talk. The link is of no use to either; none of these is misconduct.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HelloError {
     /// It does not begin with [`MAGIC`]: another service lives there. Do not dial it again soon.
     #[error("the peer speaks another protocol")]

@@ -83,6 +83,7 @@ fn check_jitter(jitter: f64) -> Result<(), DelayError> {
 
 /// Why there are no delays to simulate with.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DelayError {
     /// An empty range.
     #[error("min = {min} is above max = {max}; expected min to be the lesser")]

@@ -173,6 +173,7 @@ pub struct Setup {
 
 /// What the sandbox cannot do, or what an operation ended with.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SandboxError {
     /// No living node has this id.
     #[error("no living node has the id {0}")]

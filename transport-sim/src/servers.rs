@@ -85,6 +85,7 @@ pub struct ServersError {
 
 /// What is wrong with a list of servers.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServersFault {
     /// No servers at all.
     #[error("no servers; expected a header with a column domain, and a row for each server")]

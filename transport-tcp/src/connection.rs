@@ -41,6 +41,7 @@ const PLACE_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a connection cannot be opened. Nothing was opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// A setting makes no sense: correct it.
     #[error("{0}")]

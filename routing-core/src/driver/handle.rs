@@ -32,6 +32,7 @@ pub struct Stopped;
 
 /// Why an operation was not taken. Nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubmitError {
     /// As many commands as may are waiting already; try again after the node's next turn.
     #[error("{COMMANDS_MAX} commands are waiting for the node already; try again after its next turn")]

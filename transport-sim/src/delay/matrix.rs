@@ -209,6 +209,7 @@ pub struct MatrixError {
 
 /// What is wrong with a matrix.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MatrixFault {
     /// No places at all.
     #[error("no delays; expected a square table of round-trip times in ms, or rows of from, to and rtt_p50_ms")]
