@@ -32,8 +32,9 @@ use checking::{Announcing, Check};
 use gathering::{Gathered, Survey};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
-use writing::Writing;
+use writing::{Writing, WritingNo};
 
 /// How many searches for holders are under way at once.
 const LANES_MAX: usize = 8;
@@ -115,18 +116,18 @@ pub(crate) struct Register {
     is_part: bool,
     writings: Vec<Writing>,
     peers: Vec<Peer>,
-    index: BTreeMap<Grid, u32>,
+    index: BTreeMap<Grid, PeerNo>,
     /// Peers that have something to get and await no answer; and those who get it in the next wave.
-    ready: Vec<u32>,
+    ready: Vec<PeerNo>,
     gathered: Gathered,
     survey: Survey,
     lanes: Vec<Lane>,
     /// In an announcement: which writing which peer lacks.
-    lacking: Vec<(u32, u32)>,
+    lacking: Vec<(WritingNo, PeerNo)>,
     /// Whether most of those that were taken for some record's holders lack it, so that they may be none.
     is_doubtful: bool,
     /// Domains whose servers get a copy of the records that name them; dialled once the holders are known.
-    homes: BTreeMap<Address, Vec<u32>>,
+    homes: BTreeMap<Address, Vec<WritingNo>>,
     scales: Vec<Scale>,
     /// The entry points that were reached, and how many are still awaited.
     entries: Vec<Grid>,
@@ -146,13 +147,30 @@ pub(crate) struct Register {
 struct Peer {
     contact: Arc<Contact>,
     is_linked: bool,
-    queue: Vec<u32>,
-    bundle: Vec<u32>,
+    queue: Vec<WritingNo>,
+    bundle: Vec<WritingNo>,
     tries: u8,
     /// Whether it is on the list of those who have something to get and await no answer.
     is_ready: bool,
     /// In an announcement: how far the comparison with it is, once it has begun.
     check: Option<Box<Check>>,
+}
+
+/// The number of a peer, in the order in which they were added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PeerNo(u32);
+
+impl Index<PeerNo> for Vec<Peer> {
+    type Output = Peer;
+    fn index(&self, number: PeerNo) -> &Peer {
+        &self[number.0 as usize]
+    }
+}
+
+impl IndexMut<PeerNo> for Vec<Peer> {
+    fn index_mut(&mut self, number: PeerNo) -> &mut Peer {
+        &mut self[number.0 as usize]
+    }
 }
 
 /// Finds the holders of the records in one stretch of keys, in order.
@@ -220,12 +238,12 @@ impl Register {
                 is_paused: false,
             })
             .collect();
-        let mut homes: BTreeMap<Address, Vec<u32>> = BTreeMap::new();
+        let mut homes: BTreeMap<Address, Vec<WritingNo>> = BTreeMap::new();
         for (index, record) in records.iter().enumerate() {
             core.take_home(record);
             let is_elsewhere = |home: &&crate::domain::Domain| !core.contact.is_at(home);
             if let Some(home) = record.home().filter(is_elsewhere) {
-                homes.entry(Address::from(home)).or_default().push(index as u32);
+                homes.entry(Address::from(home)).or_default().push(WritingNo(index as u32));
             }
         }
         // The more there is to do, the longer it may take: a minute, and ten milliseconds a record.
@@ -337,18 +355,18 @@ impl Register {
 
     pub(super) fn on_stored(&mut self, core: &mut Core, pending: &Pending, stored: &Stored) -> Progress {
         let Some(&index) = self.index.get(&pending.peer.grid()) else { return Progress::Going };
-        let bundle = std::mem::take(&mut self.peers[index as usize].bundle);
+        let bundle = std::mem::take(&mut self.peers[index].bundle);
         if bundle.is_empty() {
             return Progress::Going;
         }
         self.in_flight -= 1;
-        self.peers[index as usize].tries = 0;
+        self.peers[index].tries = 0;
         let contacts = core.meet_all(&stored.contacts);
-        let mut named: Option<SmallVec<[u32; 32]>> = None;
+        let mut named: Option<SmallVec<[PeerNo; 32]>> = None;
         for (position, writing) in bundle.into_iter().enumerate() {
             // An answer with too few results leaves the rest unsaid: those are handed over again, unless none was said.
             if position >= stored.results.len() && !stored.results.is_empty() {
-                self.peers[index as usize].queue.push(writing);
+                self.peers[index].queue.push(writing);
                 continue;
             }
             let (said, greater, sees_other_set) = match stored.results.get(position) {
@@ -365,9 +383,9 @@ impl Register {
             }
             let said = if said == HolderSaid::Newer && !is_believed { HolderSaid::Silent } else { said };
             if said == HolderSaid::Kept
-                && let Some(check) = &mut self.peers[index as usize].check
+                && let Some(check) = &mut self.peers[index].check
             {
-                let Writing { record, greater, .. } = &self.writings[writing as usize];
+                let Writing { record, greater, .. } = &self.writings[writing];
                 let rival = greater.as_ref().and_then(|greater| greater.rival.as_ref());
                 check.on_kept(Brief::of(record.key(), record, rival));
             }
@@ -377,7 +395,7 @@ impl Register {
                     let numbers = stored.contacts.iter().map(|named| self.index.get(&named.contact.grid()).copied());
                     numbers.flatten().collect()
                 });
-                self.writings[writing as usize].on_other_set(index, |peer| named.contains(&peer));
+                self.writings[writing].on_other_set(index, |peer| named.contains(&peer));
                 self.widen_slots(core, writing, pending.peer.grid(), &contacts);
             }
             self.on_said(core, writing, index, said, pending.depth);
@@ -388,8 +406,8 @@ impl Register {
 
     /// A holder knows a greater record, or proof of a conflict. To be believed it must be valid, and be that: whoever
     /// kept an old record could else undo any write. Says whether it is believed.
-    fn on_greater(&mut self, core: &mut Core, writing: u32, copy: &Copy) -> bool {
-        let writing = &mut self.writings[writing as usize];
+    fn on_greater(&mut self, core: &mut Core, writing: WritingNo, copy: &Copy) -> bool {
+        let writing = &mut self.writings[writing];
         let mut held = Held::new(writing.record.clone());
         for record in std::iter::once(&copy.record).chain(&copy.rival).filter(|record| record.verify().is_ok()) {
             held.merge(record.clone());
@@ -422,7 +440,7 @@ impl Register {
                 search.on_silence(&grid);
             }
         } else if let Some(&index) = self.index.get(&grid) {
-            let peer = &mut self.peers[index as usize];
+            let peer = &mut self.peers[index];
             let bundle = std::mem::take(&mut peer.bundle);
             if !bundle.is_empty() {
                 self.in_flight -= 1;
@@ -468,15 +486,15 @@ impl Register {
         Progress::Going
     }
 
-    fn on_said(&mut self, core: &Core, writing: u32, peer: u32, said: HolderSaid, depth: u8) {
+    fn on_said(&mut self, core: &Core, writing: WritingNo, peer: PeerNo, said: HolderSaid, depth: u8) {
         let scale = self.scale(core);
-        self.writings[writing as usize].on_said(peer, said);
+        self.writings[writing].on_said(peer, said);
         // What is announced again needs nobody to stand in for those who are away, while most have it.
-        let is_replaced = self.announcing.is_none() || !self.writings[writing as usize].is_mostly_kept();
+        let is_replaced = self.announcing.is_none() || !self.writings[writing].is_mostly_kept();
         if said == HolderSaid::Silent && is_replaced {
             self.replace_silent(core, writing);
         }
-        let writing = &mut self.writings[writing as usize];
+        let writing = &mut self.writings[writing];
         if writing.is_decided {
             return;
         }
@@ -527,9 +545,9 @@ impl Register {
         }
     }
 
-    /// The peer's index; it is added if new.
-    fn peer(&mut self, contact: &Arc<Contact>, is_linked: bool) -> u32 {
-        let next = self.peers.len() as u32;
+    /// The peer's number; it is added if new.
+    fn peer(&mut self, contact: &Arc<Contact>, is_linked: bool) -> PeerNo {
+        let next = PeerNo(self.peers.len() as u32);
         let index = *self.index.entry(contact.grid()).or_insert(next);
         if index == next {
             let contact = contact.clone();
@@ -543,13 +561,13 @@ impl Register {
                 check: None,
             });
         }
-        self.peers[index as usize].is_linked |= is_linked;
+        self.peers[index].is_linked |= is_linked;
         index
     }
 
     /// Notes a peer that has something to get and awaits no answer.
-    fn make_ready(&mut self, core: &Core, index: u32) {
-        let peer = &mut self.peers[index as usize];
+    fn make_ready(&mut self, core: &Core, index: PeerNo) {
+        let peer = &mut self.peers[index];
         let (is_awaited, has_more) =
             peer.check.as_ref().map_or((false, false), |check| (check.is_awaited(), check.has_more()));
         let awaits_nothing = peer.bundle.is_empty() && !is_awaited;
@@ -565,12 +583,11 @@ impl Register {
         let in_flight_max = if self.announcing.is_some() { (bundles / CHECKS_SHARE).max(1) } else { bundles };
         while self.in_flight < in_flight_max as usize {
             let Some(index) = self.ready.pop() else { return };
-            let index = index as usize;
             self.peers[index].is_ready = false;
             if self.announcing.is_some() && self.check(core, index, led_by) {
                 continue;
             }
-            let count = self.fitting(core, index as u32).max(1);
+            let count = self.fitting(core, index).max(1);
             let peer = &mut self.peers[index];
             peer.bundle = peer.queue.drain(..count).collect();
             let (contact, is_linked, bundle) = (peer.contact.clone(), peer.is_linked, peer.bundle.clone());
@@ -580,7 +597,7 @@ impl Register {
             let items: Vec<StoreItem> = bundle
                 .iter()
                 .map(|index| {
-                    let writing = &self.writings[*index as usize];
+                    let writing = &self.writings[*index];
                     let copy = Copy { record: writing.record.clone(), rival: None, age: Ticks(0) };
                     StoreItem { copy, set: if is_announced { SetName::NONE } else { writing.set } }
                 })

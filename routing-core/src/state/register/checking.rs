@@ -10,7 +10,7 @@
 //! back does not know everybody yet. If it is one, its fellows see to it. And where most lack something, they may all be
 //! none of its holders: then everything is announced once more, to those whom others say to be the holders.
 
-use super::{HolderSaid, Register, TRIES_MAX};
+use super::{HolderSaid, PeerNo, Register, TRIES_MAX, WritingNo};
 use crate::domain::Domain;
 use crate::id::{Id, Key};
 use crate::message::{Brief, Compare, Compared, Difference, Fetch, Message, Range, RequestId, UsersOf};
@@ -77,21 +77,21 @@ fn is_within(key: &Key, (start, bits): (Id, u8)) -> bool {
 }
 
 impl Register {
-    fn brief(&self, writing: u32) -> Brief {
-        let record = &self.writings[writing as usize].record;
+    fn brief(&self, writing: WritingNo) -> Brief {
+        let record = &self.writings[writing].record;
         Brief::of(record.key(), record, None)
     }
 
     /// Sends a comparison to a peer if one is due. Says whether there is nothing else for it at the moment.
-    pub(super) fn check(&mut self, core: &mut Core, index: usize, led_by: u8) -> bool {
+    pub(super) fn check(&mut self, core: &mut Core, index: PeerNo, led_by: u8) -> bool {
         let Some(Announcing { domain, range, .. }) = &self.announcing else { return false };
         let (domain, whole) = (domain.clone(), *range);
         let peer = &mut self.peers[index];
         let check = peer.check.get_or_insert_with(|| Box::new(Check::of(whole)));
         let (range, digest) = if let Some(range) = check.due.pop() {
             let queue = std::mem::take(&mut peer.queue);
-            let (mut bundle, rest): (Vec<u32>, Vec<u32>) =
-                queue.into_iter().partition(|writing| is_within(&self.writings[*writing as usize].record.key(), range));
+            let (mut bundle, rest): (Vec<WritingNo>, Vec<WritingNo>) =
+                queue.into_iter().partition(|writing| is_within(&self.writings[*writing].record.key(), range));
             // Their numbers are in the order of keys.
             bundle.sort_unstable();
             (peer.queue, peer.bundle) = (rest, bundle.clone());
@@ -129,7 +129,7 @@ impl Register {
         compared: &Compared,
     ) -> Progress {
         let Some((index, range)) = self.checked(pending) else { return Progress::Going };
-        let peer = &mut self.peers[index as usize];
+        let peer = &mut self.peers[index];
         let Some(check) = peer.check.as_mut().filter(|check| check.is_awaited) else { return Progress::Going };
         check.is_awaited = false;
         self.in_flight -= 1;
@@ -156,7 +156,7 @@ impl Register {
                 } else {
                     let parts = (0..16).map(|index| (part(&start, bits, index), bits + 4));
                     let is_wanted = |part: &(Id, u8)| {
-                        bundle.iter().any(|writing| is_within(&self.writings[*writing as usize].record.key(), *part))
+                        bundle.iter().any(|writing| is_within(&self.writings[*writing].record.key(), *part))
                     };
                     check.due.extend(parts.filter(is_wanted));
                 }
@@ -171,8 +171,8 @@ impl Register {
     fn on_listed(
         &mut self,
         core: &mut Core,
-        index: u32,
-        bundle: Vec<u32>,
+        index: PeerNo,
+        bundle: Vec<WritingNo>,
         range: (Id, u8),
         listed: BTreeMap<Key, u64>,
         depth: u8,
@@ -189,15 +189,17 @@ impl Register {
         let mut missed = Vec::new();
         for (key, hash) in &listed {
             match self.writings.binary_search_by_key(key, |writing| writing.record.key()) {
-                // It believes to hold what it need not, by our view: so it had better be right.
-                Ok(writing) if self.brief(writing as u32).hash != *hash && !bundle.contains(&(writing as u32)) => {
-                    other.push(writing as u32);
+                Ok(writing) => {
+                    let writing = WritingNo(writing as u32);
+                    // It believes to hold what it need not, by our view: so it had better be right.
+                    if self.brief(writing).hash != *hash && !bundle.contains(&writing) {
+                        other.push(writing);
+                    }
                 }
-                Ok(_) => {}
                 Err(_) => missed.push(*key),
             }
         }
-        let peer = &mut self.peers[index as usize];
+        let peer = &mut self.peers[index];
         peer.queue.extend(other);
         if let Some(check) = &mut peer.check {
             check.listed.extend(listed);
@@ -219,13 +221,13 @@ impl Register {
     /// holders. Says whether that is anything.
     pub(super) fn give_what_is_lacking(&mut self, core: &Core) -> bool {
         let mut lacking = std::mem::take(&mut self.lacking);
-        lacking.retain(|(writing, _)| !self.writings[*writing as usize].is_acknowledged);
+        lacking.retain(|(writing, _)| !self.writings[*writing].is_acknowledged);
         if self.announcing.as_ref().is_some_and(|announcing| !announcing.asks_the_way) {
             self.is_doubtful |= !lacking.is_empty();
             return false;
         }
         for (writing, index) in &lacking {
-            self.peers[*index as usize].queue.push(*writing);
+            self.peers[*index].queue.push(*writing);
             self.make_ready(core, *index);
         }
         !lacking.is_empty()
@@ -234,7 +236,7 @@ impl Register {
     /// A comparison was left unanswered.
     pub(super) fn on_check_failed(&mut self, core: &mut Core, pending: &Pending) {
         let Some((index, range)) = self.checked(pending) else { return };
-        let peer = &mut self.peers[index as usize];
+        let peer = &mut self.peers[index];
         let Some(check) = peer.check.as_mut().filter(|check| check.is_awaited) else { return };
         check.is_awaited = false;
         self.in_flight -= 1;
@@ -258,7 +260,7 @@ impl Register {
     }
 
     /// The peer that was asked to compare, and what.
-    fn checked(&self, pending: &Pending) -> Option<(u32, (Id, u8))> {
+    fn checked(&self, pending: &Pending) -> Option<(PeerNo, (Id, u8))> {
         let Message::Compare(compare) = &pending.request else { return None };
         let index = self.index.get(&pending.peer.grid())?;
         Some((*index, (compare.range.start, compare.range.bits)))

@@ -12,7 +12,7 @@
 //!
 //! Whoever is asked is believed no more than anybody who names contacts: each holder says by itself if it sees others.
 
-use super::Register;
+use super::{PeerNo, Register};
 use crate::contact::Contact;
 use crate::id::Id;
 use crate::message::{COPIES_MAX, Find, Message, RequestId, Want};
@@ -37,7 +37,7 @@ impl Survey {
 /// Those who wait for the next wave.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    peers: Vec<u32>,
+    peers: Vec<PeerNo>,
     /// When they have waited for long enough.
     until: Option<Tick>,
 }
@@ -112,25 +112,25 @@ impl Register {
 
     /// Notes a peer that has something to get. Among many records there may be more for it soon, unless it has enough for a
     /// bundle or is tried once more.
-    pub(super) fn line_up(&mut self, core: &Core, index: u32) {
+    pub(super) fn line_up(&mut self, core: &Core, index: PeerNo) {
         let is_one_of_many = self.lanes.len() > 1 && self.announcing.is_none();
-        if is_one_of_many && self.peers[index as usize].tries == 0 && self.fitting(core, index) == self.queued(index) {
+        if is_one_of_many && self.peers[index].tries == 0 && self.fitting(core, index) == self.queued(index) {
             self.gathered.peers.push(index);
         } else {
             self.ready.push(index);
         }
     }
 
-    fn queued(&self, index: u32) -> usize {
-        self.peers[index as usize].queue.len()
+    fn queued(&self, index: PeerNo) -> usize {
+        self.peers[index].queue.len()
     }
 
     /// How many of the records that wait for this peer fit one bundle.
-    pub(super) fn fitting(&self, core: &Core, index: u32) -> usize {
+    pub(super) fn fitting(&self, core: &Core, index: PeerNo) -> usize {
         let mut room = core.config.bundle_bytes_max as usize;
-        let queue = self.peers[index as usize].queue.iter().take(COPIES_MAX);
+        let queue = self.peers[index].queue.iter().take(COPIES_MAX);
         let fitting = queue.take_while(|writing| {
-            let length = self.writings[**writing as usize].record.encoded_len() + 16;
+            let length = self.writings[**writing].record.encoded_len() + 16;
             let fits = length <= room;
             room = room.saturating_sub(length);
             fits

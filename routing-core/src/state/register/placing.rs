@@ -1,7 +1,7 @@
 //! Who gets which record: its holders, found in the table or by a search along the keyspace, and its home-server.
 
 use super::writing::Stretch;
-use super::{HolderSaid, Lane, Register, SEARCH_SHARE};
+use super::{HolderSaid, Lane, PeerNo, Register, SEARCH_SHARE, WritingNo};
 use crate::contact::{Address, Contact};
 use crate::effect::{Effect, Target};
 use crate::holders::Place;
@@ -37,7 +37,7 @@ impl Register {
             }
             // A client has no table: each of its searches starts at the entry points.
             for entry in self.entries.iter().filter_map(|grid| self.index.get(grid)) {
-                let contact = &self.peers[*entry as usize].contact;
+                let contact = &self.peers[*entry].contact;
                 search.add_known(contact, core.acquaintance(&contact.grid()));
             }
         }
@@ -53,7 +53,7 @@ impl Register {
             let is_known = core.table.is_empty() || self.is_known(core, &target);
             if core.is_node() && self.lanes[lane].search.is_none() && is_known {
                 self.lanes[lane].next += 1;
-                self.assign_from_table(core, next);
+                self.assign_from_table(core, WritingNo(next as u32));
                 continue;
             }
             self.begin_search(core, lane);
@@ -103,14 +103,14 @@ impl Register {
                 let found = self.lanes[lane].search.take();
                 if let Some(search) = &found {
                     for index in first..=first + covered {
-                        self.assign_from_search(core, index, search);
+                        self.assign_from_search(core, WritingNo(index as u32), search);
                     }
                 }
                 continue;
             }
             let (target, groups, set) = (*search.target(), search.groups(), search.set_name());
             for peer in asks {
-                let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index as usize].is_linked);
+                let is_linked = self.index.get(&peer.grid()).is_some_and(|index| self.peers[*index].is_linked);
                 self.peer(&peer, true);
                 let find = Find { id: RequestId(0), target, want: Want::Contacts, groups, set };
                 core.ask(&peer, is_linked, Purpose::of(self.id), led_by.saturating_add(1), |id| {
@@ -121,7 +121,7 @@ impl Register {
         }
     }
 
-    pub(super) fn assign_from_table(&mut self, core: &mut Core, writing: usize) {
+    pub(super) fn assign_from_table(&mut self, core: &mut Core, writing: WritingNo) {
         let key = self.writings[writing].record.key();
         // A write that is new goes to whoever stands in for those who are away; what is announced again need not.
         let is_announced = self.announcing.is_some();
@@ -134,7 +134,7 @@ impl Register {
         self.assign(core, writing, holders, own_place);
     }
 
-    pub(super) fn assign_from_search(&mut self, core: &mut Core, writing: usize, search: &Search<()>) {
+    pub(super) fn assign_from_search(&mut self, core: &mut Core, writing: WritingNo, search: &Search<()>) {
         let key = self.writings[writing].record.key();
         let groups = core.config.holders_of(key.kind);
         // The stretch's search may have had another target: its candidates are sorted anew.
@@ -168,7 +168,7 @@ impl Register {
     pub(super) fn assign(
         &mut self,
         core: &mut Core,
-        writing: usize,
+        writing: WritingNo,
         holders: Vec<(Arc<Contact>, bool)>,
         own_place: Place,
     ) {
@@ -180,11 +180,11 @@ impl Register {
             core.note_stray(&copy);
             self.writings[writing].own = Some(said);
             if let Some(greater) = greater {
-                self.on_greater(core, writing as u32, greater);
+                self.on_greater(core, writing, greater);
             }
         }
         for (contact, is_credible) in holders {
-            self.add_slot(core, writing as u32, &contact, is_credible, true);
+            self.add_slot(core, writing, &contact, is_credible, true);
         }
         self.writings[writing].name_set(core.grid());
         // A network of one, or no holder at all: there is nobody to wait for.
@@ -198,11 +198,11 @@ impl Register {
     }
 
     /// A holder sees another set: those of it who are nearer than the ones known are holders, too.
-    pub(super) fn widen_slots(&mut self, core: &Core, writing: u32, informant: Grid, contacts: &[Arc<Contact>]) {
-        let key = self.writings[writing as usize].record.key();
+    pub(super) fn widen_slots(&mut self, core: &Core, writing: WritingNo, informant: Grid, contacts: &[Arc<Contact>]) {
+        let key = self.writings[writing].record.key();
         let groups = core.config.holders_of(key.kind);
         let scale = self.scale(core);
-        let state = &self.writings[writing as usize];
+        let state = &self.writings[writing];
         // An answer names the holders of all records of a bundle, most of whom are far from this one.
         let reach = state.reach(groups, scale);
         let is_near = |contact: &&Arc<Contact>| contact.grid().0.prefix() ^ key.id.prefix() <= reach;
@@ -214,12 +214,12 @@ impl Register {
             for contact in near {
                 self.add_slot(core, writing, contact, true, true);
             }
-            self.writings[writing as usize].name_set(core.grid());
+            self.writings[writing].name_set(core.grid());
             return;
         }
         let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), scale);
         for slot in state.seated() {
-            search.add_known(&self.peers[slot.peer as usize].contact, Default::default());
+            search.add_known(&self.peers[slot.peer].contact, Default::default());
         }
         for contact in &near {
             search.add_named(contact, informant, core.acquaintance(&contact.grid()));
@@ -235,37 +235,37 @@ impl Register {
                 }
             }
         }
-        self.writings[writing as usize].name_set(core.grid());
+        self.writings[writing].name_set(core.grid());
     }
 
     pub(super) fn add_slot(
         &mut self,
         core: &Core,
-        writing: u32,
+        writing: WritingNo,
         contact: &Arc<Contact>,
         is_credible: bool,
         is_holder: bool,
     ) {
         let index = self.peer(contact, false);
-        if self.writings[writing as usize].add(index, contact, is_credible, is_holder) {
-            self.peers[index as usize].queue.push(writing);
+        if self.writings[writing].add(index, contact, is_credible, is_holder) {
+            self.peers[index].queue.push(writing);
             self.make_ready(core, index);
         }
     }
 
     /// A holder stays silent: of those who are next, whoever is a holder without it gets the record, too. It may be gone
     /// for longer than those knew who named it.
-    pub(super) fn replace_silent(&mut self, core: &Core, writing: u32) {
-        let spares = std::mem::take(&mut self.writings[writing as usize].spares);
+    pub(super) fn replace_silent(&mut self, core: &Core, writing: WritingNo) {
+        let spares = std::mem::take(&mut self.writings[writing].spares);
         if spares.is_empty() {
             return;
         }
-        let key = self.writings[writing as usize].record.key();
+        let key = self.writings[writing].record.key();
         let groups = core.config.holders_of(key.kind);
         let mut search: Search<()> = Search::new(key.id, groups, 1, core.own_seat(), self.scale(core));
-        let reached = self.writings[writing as usize].reached().map(|slot| slot.peer);
+        let reached = self.writings[writing].reached().map(|slot| slot.peer);
         for peer in reached.chain(spares.iter().copied()) {
-            search.add_known(&self.peers[peer as usize].contact, Default::default());
+            search.add_known(&self.peers[peer].contact, Default::default());
         }
         let is_holder = |grid: Grid| {
             let seat = |seat: &Seat| match seat {
@@ -274,15 +274,15 @@ impl Register {
             };
             search.window().iter().any(|other| seat(other) == Some(grid))
         };
-        let (holders, spares): (Vec<u32>, Vec<u32>) =
-            spares.into_iter().partition(|spare| is_holder(self.peers[*spare as usize].contact.grid()));
-        self.writings[writing as usize].spares = spares;
+        let (holders, spares): (Vec<PeerNo>, Vec<PeerNo>) =
+            spares.into_iter().partition(|spare| is_holder(self.peers[*spare].contact.grid()));
+        self.writings[writing].spares = spares;
         for holder in holders {
-            let contact = self.peers[holder as usize].contact.clone();
+            let contact = self.peers[holder].contact.clone();
             let is_credible = core.acquaintance(&contact.grid()).is_neighbour;
             self.add_slot(core, writing, &contact, is_credible, true);
         }
-        self.writings[writing as usize].name_set(core.grid());
+        self.writings[writing].name_set(core.grid());
     }
 
     /// The home-servers named get a copy, whoever registers.
@@ -310,10 +310,10 @@ impl Register {
         }
     }
 
-    pub(super) fn give_to_home(&mut self, core: &Core, contact: &Arc<Contact>, writings: &[u32]) {
+    pub(super) fn give_to_home(&mut self, core: &Core, contact: &Arc<Contact>, writings: &[WritingNo]) {
         let peer = self.peer(contact, true);
         for writing in writings {
-            let is_holder = self.writings[*writing as usize].slots.iter().any(|slot| slot.peer == peer);
+            let is_holder = self.writings[*writing].slots.iter().any(|slot| slot.peer == peer);
             if !is_holder {
                 self.add_slot(core, *writing, contact, true, false);
             }

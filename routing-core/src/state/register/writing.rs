@@ -1,12 +1,13 @@
 //! One record on its way to its holders, and the stretch of keys that one search finds the holders of.
 
-use super::{HolderSaid, Peer, Registration};
+use super::{HolderSaid, Peer, PeerNo, Registration};
 use crate::contact::{Contact, Group};
 use crate::holders::{Admission, Place, Scale, SetName, Tally};
 use crate::id::{Grid, Id, Kind};
 use crate::message::Copy;
 use crate::record::{Body, Record};
 use crate::search::{Search, Seat};
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -14,8 +15,8 @@ pub(super) struct Writing {
     pub(super) record: Arc<Record>,
     /// Who gets it, nearest first.
     pub(super) slots: Vec<Slot>,
-    /// The next nearest, of whom some take the places of holders that stay silent: numbers of peers.
-    pub(super) spares: Vec<u32>,
+    /// The next nearest, of whom some take the places of holders that stay silent.
+    pub(super) spares: Vec<PeerNo>,
     /// What this node's own store made of it, if it is a holder itself.
     pub(super) own: Option<HolderSaid>,
     pub(super) greater: Option<Arc<Copy>>,
@@ -30,12 +31,29 @@ pub(super) struct Writing {
     pub(super) is_acknowledged: bool,
 }
 
+/// The number of a record on its way, in the order of keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct WritingNo(pub(super) u32);
+
+impl Index<WritingNo> for Vec<Writing> {
+    type Output = Writing;
+    fn index(&self, number: WritingNo) -> &Writing {
+        &self[number.0 as usize]
+    }
+}
+
+impl IndexMut<WritingNo> for Vec<Writing> {
+    fn index_mut(&mut self, number: WritingNo) -> &mut Writing {
+        &mut self[number.0 as usize]
+    }
+}
+
 /// One holder of one record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     /// How far the holder is from the key, in leading 64 bits.
     distance: u64,
-    pub(super) peer: u32,
+    pub(super) peer: PeerNo,
     group: Group,
     said: HolderSaid,
     /// Whether it holds its seat though silent: met before, or named by more than one.
@@ -95,19 +113,19 @@ impl Writing {
     }
 
     /// Whether this peer is known to be one of its holders.
-    pub(super) fn is_held_by(&self, peer: u32) -> bool {
+    pub(super) fn is_held_by(&self, peer: PeerNo) -> bool {
         self.slots.iter().any(|slot| slot.peer == peer && slot.is_holder)
     }
 
     /// A holder sees another set, whose members it has named: `is_named` says of whom.
-    pub(super) fn on_other_set(&mut self, informant: u32, is_named: impl Fn(u32) -> bool) {
+    pub(super) fn on_other_set(&mut self, informant: PeerNo, is_named: impl Fn(PeerNo) -> bool) {
         for slot in self.slots.iter_mut().filter(|slot| slot.peer != informant && !is_named(slot.peer)) {
             slot.unnamed = slot.unnamed.saturating_add(1);
         }
     }
 
     /// Adds somebody who gets the record. Says whether it is new.
-    pub(super) fn add(&mut self, peer: u32, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
+    pub(super) fn add(&mut self, peer: PeerNo, contact: &Contact, is_credible: bool, is_holder: bool) -> bool {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) {
             if is_holder && !slot.is_holder {
                 slot.is_holder = true;
@@ -137,7 +155,7 @@ impl Writing {
         self.set = SetName::of(nearer.chain(own).chain(farther).map(|distance| distance ^ target));
     }
 
-    pub(super) fn on_said(&mut self, peer: u32, said: HolderSaid) {
+    pub(super) fn on_said(&mut self, peer: PeerNo, said: HolderSaid) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.peer == peer) else { return };
         if slot.said == HolderSaid::Waiting && slot.is_holder {
             self.waiting -= 1;
@@ -194,7 +212,7 @@ impl Writing {
         Registration {
             record: self.record.clone(),
             is_acknowledged: self.is_acknowledged,
-            holders: holders.map(|slot| (peers[slot.peer as usize].contact.clone(), slot.said)).collect(),
+            holders: holders.map(|slot| (peers[slot.peer.0 as usize].contact.clone(), slot.said)).collect(),
             greater: self.greater.clone(),
         }
     }
@@ -244,16 +262,18 @@ mod tests {
         let contacts = contacts(&mut rng(1), 3);
         for says_it_first in [false, true] {
             let mut writing = Writing::new(place(&mut user(1), "home.example"));
-            assert!(writing.add(0, &contacts[0], true, false));
+            assert!(writing.add(PeerNo(0), &contacts[0], true, false));
             if says_it_first {
-                writing.on_said(0, HolderSaid::Kept);
+                writing.on_said(PeerNo(0), HolderSaid::Kept);
             }
-            assert!(!writing.add(0, &contacts[0], true, true));
-            assert!(writing.add(1, &contacts[1], true, true) && writing.add(2, &contacts[2], true, true));
-            writing.on_said(0, HolderSaid::Kept);
+            assert!(!writing.add(PeerNo(0), &contacts[0], true, true));
+            assert!(
+                writing.add(PeerNo(1), &contacts[1], true, true) && writing.add(PeerNo(2), &contacts[2], true, true)
+            );
+            writing.on_said(PeerNo(0), HolderSaid::Kept);
             assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), None);
-            writing.on_said(1, HolderSaid::Silent);
-            writing.on_said(2, HolderSaid::Kept);
+            writing.on_said(PeerNo(1), HolderSaid::Silent);
+            writing.on_said(PeerNo(2), HolderSaid::Kept);
             assert_eq!(writing.decide(None, 3, Scale::UNKNOWN), Some(true), "{says_it_first}");
             assert_eq!((writing.waiting, writing.kept), (0, 2));
         }
@@ -264,13 +284,13 @@ mod tests {
     fn the_silent_keep_their_seats_unless_most_who_answer_name_others() {
         for (unnamed_by, is_acknowledged) in [(2, false), (3, true)] {
             let mut writing = Writing::new(place(&mut user(1), "home.example"));
-            for (peer, contact) in (0..).zip(&contacts(&mut rng(3), 10)) {
+            for (peer, contact) in (0..).map(PeerNo).zip(&contacts(&mut rng(3), 10)) {
                 writing.add(peer, contact, true, true);
             }
-            (5..10).for_each(|peer| writing.on_said(peer, HolderSaid::Silent));
-            (0..5).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
+            (5..10).for_each(|peer| writing.on_said(PeerNo(peer), HolderSaid::Silent));
+            (0..5).for_each(|peer| writing.on_said(PeerNo(peer), HolderSaid::Kept));
             assert_eq!(writing.decide(None, 10, Scale::UNKNOWN), Some(false), "five of ten are no majority");
-            (0..unnamed_by).for_each(|informant| writing.on_other_set(informant, |peer| peer != 9));
+            (0..unnamed_by).for_each(|informant| writing.on_other_set(PeerNo(informant), |peer| peer != PeerNo(9)));
             assert_eq!(writing.decide(None, 10, Scale::UNKNOWN), Some(is_acknowledged), "{unnamed_by}");
         }
     }
@@ -284,13 +304,13 @@ mod tests {
         // Seven ids that share 30 bits with the key, and one where the holders of a network of 2^10 nodes are.
         for peer in 0..7 {
             let ground = contact(id_near(&mut rng, &place, 30));
-            writing.add(peer, &ground, true, true);
+            writing.add(PeerNo(peer), &ground, true, true);
         }
-        writing.add(7, &contact(id_near(&mut rng, &place, 10)), true, true);
+        writing.add(PeerNo(7), &contact(id_near(&mut rng, &place, 10)), true, true);
         let decide = |writing: &Writing| writing.decide(None, 4, Scale::of_nodes(1 << 10));
-        (0..7).for_each(|peer| writing.on_said(peer, HolderSaid::Kept));
+        (0..7).for_each(|peer| writing.on_said(PeerNo(peer), HolderSaid::Kept));
         assert_eq!(decide(&writing), None, "the honest one has not answered");
-        writing.on_said(7, HolderSaid::Kept);
+        writing.on_said(PeerNo(7), HolderSaid::Kept);
         assert_eq!(decide(&writing), Some(true));
     }
 }
