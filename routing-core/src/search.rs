@@ -1,9 +1,10 @@
 //! The greedy search as a machine of its own: whom to ask next, on the way to the nodes nearest to a target.
 //!
 //! It is told of candidates and of what became of the questions; it tells whom to ask. While it *approaches*, at most α
-//! questions are in flight, to the nearest candidates. Once it has *arrived*, that is once somebody who knows everybody
-//! there has said who that is, the caller may ask the whole [`Search::window`] at once. It ends when everybody in the
-//! window has answered; who is silent gives way to the next nearest.
+//! questions are in flight, to the nearest candidates (in a hurry, whoever is none of the nearest any more does not
+//! count). Once it has *arrived*, that is once somebody who knows everybody there has said who that is, the caller may
+//! ask the whole [`Search::window`] at once. It ends when everybody in the window has answered; who is silent gives way
+//! to the next nearest.
 //!
 //! A liar may say that it knows everybody, and name its friends. Therefore those whom the asker chose by itself and
 //! asked on the way, its *guides*, are heard to the end ([`Search::hears_most_guides`]), and each one's *way* is followed

@@ -207,8 +207,8 @@ impl Register {
     }
 
     /// Announces these records, all that this server has in one range, to those whom it takes for their holders, or whom
-    /// others do; says whether it goes on. Without a domain of its
-    /// own a server hands over all of them. It is part of an announcement, to which it leaves the last word.
+    /// others do; says whether it goes on. Without a domain of its own a server hands over all of them. It is part of an
+    /// announcement, to which it leaves the last word.
     pub(super) fn announce(
         core: &mut Core,
         id: OperationId,
