@@ -19,8 +19,8 @@ pub struct NodeConfig {
     /// lie, 16 holders have a lying majority in one case of 130, 61 in one of 77,000. Source: the binomial
     /// distribution; and 61 are still within the 4 × 16 groups that a node knows completely around itself.
     pub claim_holders: u16,
-    /// How many requests a search keeps in flight while it still approaches its target: the *α* of the protocol.
-    /// 1 to 16. Source: Kademlia, section 2.3.
+    /// How many requests a search keeps in flight while it still approaches its target: the *α* of the protocol. A quick
+    /// lookup keeps up to twice as many. 1 to 16. Source: Kademlia, section 2.3.
     pub alpha: u16,
     /// How many contacts the table may hold. At least 4 × `holders`. The default is more than any federation of today
     /// has servers (about 10^4), so that a node knows everybody and a lookup takes one round trip.

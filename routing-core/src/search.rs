@@ -240,8 +240,8 @@ impl<A> Search<A> {
         self.alpha *= 2;
     }
 
-    /// While it approaches, whoever was asked on the way and is none of the nearest any more does not hold up the next question.
-    /// That takes more questions, and fewer round trips.
+    /// While it approaches, whoever was asked on the way and is none of the nearest any more does not hold up the next question,
+    /// unless twice as many are in flight as usual. That takes more questions, and fewer round trips.
     pub fn hurry(&mut self) {
         self.is_in_a_hurry = true;
     }
@@ -474,16 +474,19 @@ impl<A> Search<A> {
     /// The same, where the window is known already: it stays as it is while nothing but questions go out.
     pub fn next_of(&self, window: &[Seat]) -> Option<&Arc<Contact>> {
         let is_in_flight = |candidate: &&Candidate<A>| matches!(candidate.state, State::Asked) && !candidate.is_overdue;
-        let in_flight = if self.is_in_a_hurry {
-            let candidates = window.iter().filter_map(|seat| match seat {
+        let in_flight = self.candidates.iter().filter(is_in_flight).count();
+        // In a hurry only those of the nearest count, up to twice as many in all: whoever answers with ever nearer names must
+        // not have questions sent without end.
+        let is_enough = if self.is_in_a_hurry && in_flight < self.alpha * 2 {
+            let nearest = window.iter().filter_map(|seat| match seat {
                 Seat::Own(..) => None,
                 Seat::Other(index, _) => Some(&self.candidates[*index]),
             });
-            candidates.filter(is_in_flight).count()
+            nearest.filter(is_in_flight).count() >= self.alpha
         } else {
-            self.candidates.iter().filter(is_in_flight).count()
+            in_flight >= self.alpha
         };
-        if !self.has_arrived && in_flight >= self.alpha {
+        if !self.has_arrived && is_enough {
             return None;
         }
         // The nearest; of those who were caught, only if nobody else is left.
@@ -611,7 +614,7 @@ impl<A> Search<A> {
         self.set_state(grid, State::Silent);
     }
 
-    /// Those in flight wait for long: as many others may be asked meanwhile.
+    /// Those in flight wait for long: as many others may be asked meanwhile as if there were none.
     pub fn on_overdue(&mut self) {
         let asked = self.candidates.iter_mut().filter(|candidate| matches!(candidate.state, State::Asked));
         asked.for_each(|candidate| candidate.is_overdue = true);

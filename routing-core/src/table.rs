@@ -328,9 +328,9 @@ impl RoutingTable {
         (!self.partial || shared as usize >= self.shares.depth) && self.is_filled_at(target)
     }
 
-    /// Whether somebody is known of the slice in which `target` lies: who is in it knows all the others.
+    /// Whether somebody who can be asked is known of the slice in which `target` lies: who is in it knows all the others.
     pub fn knows_somebody_of_slice(&self, target: &Id) -> bool {
-        !self.partial || self.in_range(target.prefix(), self.shares.depth as u32).next().is_some()
+        !self.partial || self.in_range(target.prefix(), self.shares.depth as u32).any(Entry::is_available)
     }
 
     /// Whether about as many are known near `target` as there should be, by the density and by the budget.

@@ -136,7 +136,7 @@ fn once_arrived_the_whole_window_is_asked_at_once() {
 
 #[test]
 fn in_a_hurry_whoever_is_none_of_the_nearest_any_more_holds_up_no_question() {
-    let asked_after_an_answer = |is_in_a_hurry: bool, is_overdue: bool| {
+    let asked_after_an_answer = |is_in_a_hurry: bool, is_overdue: bool, farther: usize| {
         let rng = &mut rng(7);
         let target = id(rng);
         let mut search = search(target);
@@ -164,12 +164,19 @@ fn in_a_hurry_whoever_is_none_of_the_nearest_any_more_holds_up_no_question() {
         if is_overdue {
             search.on_overdue();
         }
+        // So many others were asked on the way.
+        for _ in 0..farther {
+            let other = contact(id_near(rng, &target, 2));
+            know(&mut search, &other);
+            search.on_asked(&other.grid());
+        }
         ask_all(&mut search)
     };
-    assert_eq!(asked_after_an_answer(false, false), 1, "two of three are in flight");
-    assert_eq!(asked_after_an_answer(true, false), 3);
-    assert_eq!(asked_after_an_answer(false, true), 3, "nor does who is overdue hold up any");
-    assert_eq!(asked_after_an_answer(true, true), 3);
+    assert_eq!(asked_after_an_answer(false, false, 0), 1, "two of three are in flight");
+    assert_eq!(asked_after_an_answer(true, false, 0), 3);
+    assert_eq!(asked_after_an_answer(false, true, 0), 3, "nor does who is overdue hold up any");
+    assert_eq!(asked_after_an_answer(true, false, 2), 2, "twice as many as usual are in flight in all");
+    assert_eq!(asked_after_an_answer(true, true, 2), 3);
 }
 
 #[test]

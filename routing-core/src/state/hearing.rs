@@ -8,7 +8,7 @@ use crate::contact::{Contact, Standing};
 use crate::effect::{Effect, Notice, Target};
 use crate::heard::Heard;
 use crate::id::Grid;
-use crate::message::{Farewell, Message, Sampled};
+use crate::message::{Farewell, Message, Sample, Sampled};
 use crate::table::Entry;
 use crate::time::Ticks;
 use std::sync::Arc;
@@ -57,9 +57,12 @@ impl NodeState {
         is_new
     }
 
-    /// Takes note of those who were named. Says how many were not known: in a full table they take others' places.
-    fn meet_each(&mut self, sampled: &Sampled) -> usize {
-        sampled.contacts.iter().filter(|named| self.meet(&named.contact)).count()
+    /// Takes note of those who were named. Says how many were not known, of the part asked about: in a full table they take
+    /// others' places.
+    fn meet_each(&mut self, pending: &Pending, sampled: &Sampled) -> usize {
+        let Message::Sample(Sample { part, .. }) = &pending.request else { return 0 };
+        let is_in = |grid: Grid| grid.0.common_bits(&part.start) >= part.bits.into();
+        sampled.contacts.iter().filter(|named| self.meet(&named.contact) && is_in(named.contact.grid())).count()
     }
 
     pub(super) fn is_near(&self, grid: &Grid) -> bool {
@@ -223,12 +226,12 @@ impl NodeState {
                 self.after_comparison();
             }
             (Purpose::Refill(account), Message::Sampled(sampled)) => {
-                let brought = self.meet_each(sampled);
+                let brought = self.meet_each(&pending, sampled);
                 self.upkeep.on_refilled(self.core.now, *account, brought);
             }
             (Purpose::Gap, Message::Sampled(sampled)) => {
-                let brought = self.meet_each(sampled);
-                self.upkeep.gaps.on_brought(self.core.now, brought);
+                let brought = self.meet_each(&pending, sampled);
+                self.upkeep.on_gap_filled(self.core.now, brought);
             }
             (Purpose::HandOver, Message::Stored(stored)) => self.core.on_handed_over_to(&pending, stored),
             (Purpose::Revive, Message::Found(_)) => {}

@@ -19,7 +19,7 @@ use crate::error::{DepartError, JoinError, LookupError, RegisterError};
 use crate::heard::LossReason;
 use crate::holders::{Scale, SetName};
 use crate::id::{Guid, Id, Key};
-use crate::message::{Copy, Farewell, Find, Message, RequestId, StoreItem, Want};
+use crate::message::{Copy, Farewell, Find, Found, Message, Named, RequestId, StoreItem, Want};
 use crate::table::Offered;
 use crate::testing::{below, rng};
 use crate::time::Ticks;
@@ -113,29 +113,71 @@ fn a_lookup_at_each_level_finds_what_the_true_holders_hold() {
     }
 }
 
+/// The first node of these knows 64 of 4,000 others.
+fn with_a_small_table() -> World {
+    let mut world = World::with(2, NodeConfig { neighbours_max: 64, ..NodeConfig::default() });
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    crate::testing::contacts(&mut rng(1), 4_000).iter().for_each(|contact| {
+        table.offer(contact);
+        table.on_answer(&contact.grid(), Ticks(20));
+        table.on_reached(&contact.grid(), contact.address());
+    });
+    world
+}
+
+/// Whom the first node asks at first when it looks up a key outside its own slice, of whose slice it knows somebody or does not.
+fn asked_the_way(world: &mut World, consistency: Consistency, is_known: bool) -> (Key, Vec<(Grid, RequestId)>) {
+    let mut keys = (0..2_000).map(|seed| Key::from(user(seed).guid()));
+    let table = world.node(0).table();
+    let is_it = |key: &Key| table.knows_somebody_of_slice(&key.id) == is_known && !table.is_complete_at(&key.id);
+    let key = keys.find(is_it).expect("a table of 64 leaves out some of the slices");
+    let before = world.sent.len();
+    world.ask(0, Operation::Lookup(key, consistency));
+    (key, finds_since(world, before))
+}
+
+fn finds_since(world: &World, before: usize) -> Vec<(Grid, RequestId)> {
+    let find = |(_, to, message): &(usize, Grid, Message)| match message {
+        Message::Find(find) => Some((*to, find.id)),
+        _ => None,
+    };
+    world.sent[before..].iter().filter_map(find).collect()
+}
+
 #[test]
 fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known() {
-    let mut world = World::with(2, NodeConfig { neighbours_max: 64, ..NodeConfig::default() });
-    let rng = &mut crate::testing::rng(1);
-    let node = world.nodes[0].as_mut().unwrap();
-    crate::testing::contacts(rng, 4_000).iter().for_each(|contact| {
-        node.core.table.offer(contact);
-        node.core.table.on_answer(&contact.grid(), Ticks(20));
-        node.core.table.on_reached(&contact.grid(), contact.address());
-    });
-    let mut asked = |consistency, is_known| {
-        let mut keys = (0..2_000).map(|seed| Key::from(user(seed).guid()));
-        let table = world.node(0).table();
-        let is_it = |key: &Key| table.knows_somebody_of_slice(&key.id) == is_known && !table.is_complete_at(&key.id);
-        let key = keys.find(is_it).expect("a table of 64 leaves out some of the slices");
-        let before = world.sent.len();
-        world.ask(0, Operation::Lookup(key, consistency));
-        world.sent[before..].iter().filter(|(.., message)| matches!(message, Message::Find(_))).count()
-    };
+    let mut world = with_a_small_table();
+    let mut asked = |consistency, is_known| asked_the_way(&mut world, consistency, is_known).1.len();
     let alpha = usize::from(NodeConfig::default().alpha);
     assert_eq!(asked(Consistency::Quick, true), alpha);
     assert_eq!(asked(Consistency::Quick, false), alpha * 2);
     assert_eq!(asked(Consistency::Quorum, false), alpha);
+}
+
+#[test]
+fn a_quick_lookup_asks_those_who_are_named_though_others_whom_it_asked_on_the_way_have_not_answered() {
+    let asked_next = |consistency, is_known| {
+        let mut world = with_a_small_table();
+        let (key, asked) = asked_the_way(&mut world, consistency, is_known);
+        let rng = &mut rng(2);
+        let nearest = (0..16).map(|_| crate::testing::contact(crate::testing::id_near(rng, &key.id, 20)));
+        let found = Found {
+            id: asked[0].1,
+            standing: crate::message::Standing::NotYet,
+            is_complete: false,
+            own_scale: Scale::of_nodes(4_000),
+            scale: Scale::of_nodes(4_000),
+            copy: None,
+            contacts: Some(nearest.map(|contact| Named { contact, is_hearsay: false }).collect()),
+        };
+        let before = world.sent.len();
+        world.hear(0, Heard::Message(asked[0].0, Message::Found(found)));
+        finds_since(&world, before).len()
+    };
+    let alpha = usize::from(NodeConfig::default().alpha);
+    assert_eq!(asked_next(Consistency::Quick, true), alpha);
+    assert_eq!(asked_next(Consistency::Quorum, true), 1);
+    assert_eq!(asked_next(Consistency::Quick, false), 1, "where many are asked they name the nearest one by one");
 }
 
 #[test]

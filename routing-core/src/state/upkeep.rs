@@ -73,6 +73,8 @@ pub(crate) struct Upkeep {
     /// When somebody is asked whom this node does not know where all should be known, and about a slice outside that has too few.
     pub(crate) refill: Pace,
     pub(crate) gaps: Pace,
+    /// How many contacts the next answer about the former has to bring to be worth its question.
+    pub(super) refill_worth: u16,
     /// Until when the table is filled in a hurry.
     filling_until: Option<Tick>,
     /// How many neighbours that saw another set have named nobody new, one after the other, and how many were not asked since.
@@ -161,7 +163,7 @@ impl Upkeep {
         self.near_passed = 0;
         self.has_near_changed = true;
         self.near_wake = self.near_wake.map(|wake| wake.min(now + EAGER_PAUSE));
-        // The network grows, or shrinks: what was enough to know may be too little now.
+        // The network grows, or shrinks: what was enough to know may be too little now. Far away that is no news.
         self.refill.soon(now);
     }
 
@@ -179,9 +181,12 @@ impl Upkeep {
         if self.near_wake.is_some_and(|wake| core.now >= wake) {
             self.probe_near(core);
         }
-        // Refills are few: where both wait for the same account, they go first, or they would never go.
+        // Refills are few: where one waits for the same account as the far sweep, it goes first, or it would never go.
         if self.refill.is_due(core.now) {
             self.ask_where_all_should_be_known(core);
+        }
+        if core.table.is_partial() && self.gaps.wake.is_none() && self.refill.wake.is_some() {
+            self.gaps.start(core.now);
         }
         if self.gaps.is_due(core.now) {
             self.ask_about_a_gap(core);

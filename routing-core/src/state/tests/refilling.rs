@@ -105,7 +105,7 @@ fn questions_of_a_table_that_is_in_no_hurry_are_paid_for_as_upkeep() {
 fn an_answer_that_was_worth_its_question_lets_the_next_come_soon_where_there_is_a_hurry() {
     let next = |account: Account, brought: usize| {
         let mut upkeep = Upkeep::default();
-        (upkeep.refill.worth, upkeep.refill.wake) = (16, Some(Tick(30_000)));
+        (upkeep.refill_worth, upkeep.refill.wake) = (16, Some(Tick(30_000)));
         upkeep.on_refilled(Tick(0), account, brought);
         upkeep.refill.wake.unwrap().0
     };
@@ -158,7 +158,7 @@ fn answer(world: &mut World, peer: Grid, id: RequestId, contacts: &[Arc<Contact>
 
 #[test]
 fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place() {
-    let next_question_after = |is_told: bool| {
+    let next_question_after = |told_of: Option<fn(&Part, Id) -> Id>| {
         let mut world = with_a_full_table(256);
         // It has seen who its neighbours are: for one of these there is a hurry anyway.
         world.nodes[0].as_mut().unwrap().upkeep.hurry(Tick(world.now));
@@ -174,15 +174,17 @@ fn a_full_table_asks_again_soon_after_it_was_told_of_somebody_for_an_empty_place
         let (peer, Sample { id, part }) = question(&mut world, Upkeep::ask_about_a_gap);
         assert!(part.start.common_bits(&empty) >= 2, "that is where too few are known");
         world.nodes[0].as_mut().unwrap().upkeep.gaps.wake = Some(Tick(world.now + 30_000));
-        let newcomer = [crate::testing::contact(crate::testing::id_near(rng, &part.start, part.bits.into()))];
-        answer(&mut world, peer, id, if is_told { &newcomer } else { &[] });
-        assert_eq!(
-            (world.node(0).table().len(), world.node(0).table().entry(&newcomer[0].grid()).is_some()),
-            (256, is_told)
-        );
+        let near = told_of.map(|of| of(&part, world.grid(0).0));
+        let newcomer = near.map(|near| crate::testing::contact(crate::testing::id_near(rng, &near, part.bits.into())));
+        answer(&mut world, peer, id, newcomer.as_slice());
+        let table = world.node(0).table();
+        assert_eq!(table.len(), 256);
+        assert!(newcomer.is_none_or(|newcomer| table.entry(&newcomer.grid()).is_some()));
         world.node(0).upkeep.gaps.wake.unwrap().0 - world.now
     };
-    assert_eq!((next_question_after(true), next_question_after(false)), (2_000, 30_000));
+    assert_eq!(next_question_after(Some(|part, _| part.start)), 2_000);
+    assert_eq!(next_question_after(Some(|_, own| own)), 30_000, "nobody had been asked about that");
+    assert_eq!(next_question_after(None), 30_000);
 }
 
 #[test]
@@ -217,13 +219,33 @@ fn questions_in_vain_about_the_own_slice_hold_up_none_about_a_gap_and_the_other_
     upkeep.ask_where_all_should_be_known(&mut node.core);
     let in_ms = |pace: &Pace| pace.wake.unwrap().since(now).0;
     let asked = |upkeep: &Upkeep| (in_ms(&upkeep.refill), in_ms(&upkeep.gaps));
-    let soon = asked(upkeep);
-    assert_eq!(soon, (2_000, 2_000));
+    let (own, gap) = asked(upkeep);
+    assert!(own == 2_000 && gap <= 2_000, "{own}, {gap}");
     (0..8).for_each(|_| upkeep.ask_where_all_should_be_known(&mut node.core));
-    assert_eq!(asked(upkeep), (30_000, 2_000));
+    assert_eq!(asked(upkeep), (30_000, gap));
     upkeep.hurry(now);
     (0..8).for_each(|_| upkeep.ask_about_a_gap(&mut node.core));
     assert_eq!(asked(upkeep), (2_000, 30_000));
+    // Who joins once more has no time to lose with either.
+    upkeep.start(&mut node.core);
+    assert_eq!(asked(upkeep), (2_000, 2_000));
+}
+
+#[test]
+fn a_table_that_begins_to_leave_some_out_late_asks_about_its_gaps_from_then_on() {
+    let mut world = with_a_full_table(256);
+    // Nothing else is due for long.
+    let upkeep = &mut world.nodes[0].as_mut().unwrap().upkeep;
+    (upkeep.refill.wake, upkeep.gaps.wake) = (Some(Tick(world.now + 600_000)), None);
+    let empty = with_a_gap(&mut world);
+    let before = world.sent.len();
+    world.run(10_000);
+    let is_about_it = |(from, _, message): &&(usize, Grid, Message)| match message {
+        Message::Sample(sample) => *from == 0 && sample.part.bits > 2 && sample.part.start.common_bits(&empty) >= 2,
+        _ => false,
+    };
+    let asked = world.sent[before..].iter().filter(is_about_it).count();
+    assert!((1..=5).contains(&asked), "{asked} questions in ten seconds");
 }
 
 #[test]

@@ -49,12 +49,10 @@ pub(crate) struct Pace {
     pause: Ticks,
     /// How many parts have been asked about.
     pub(crate) asked: u32,
-    /// How many contacts the next answer has to bring to be worth its question.
-    pub(crate) worth: u16,
 }
 
 impl Pace {
-    fn start(&mut self, now: Tick) {
+    pub(super) fn start(&mut self, now: Tick) {
         self.pause = REFILL_PAUSE;
         self.wake = Some(now + REFILL_PAUSE);
     }
@@ -65,13 +63,6 @@ impl Pace {
 
     fn slow_down(&mut self) {
         self.pause = REFILL_PAUSE_MAX.min(Ticks(self.pause.0 * 2));
-    }
-
-    /// An answer has named so many who were not known.
-    pub(crate) fn on_brought(&mut self, now: Tick, brought: usize) {
-        if brought >= self.worth.into() {
-            self.soon(now);
-        }
     }
 
     /// The next question comes soon, and so do those after it for as long as that is of use.
@@ -94,9 +85,6 @@ impl Upkeep {
     /// come later, unless they are neighbours: so it asks. If the density itself is in doubt, it asks many for that.
     pub(crate) fn ask_where_all_should_be_known(&mut self, core: &mut Core) {
         self.refill.wake = Some(core.now + self.refill.pause);
-        if core.table.is_partial() && self.gaps.wake.is_none() {
-            self.gaps.start(core.now);
-        }
         if core.table.is_scale_in_doubt() {
             self.refill.slow_down();
             if core.closed_for(Account::Repair) == Ticks(0) {
@@ -123,7 +111,7 @@ impl Upkeep {
             } else {
                 self.refill.pause = REFILL_PAUSE_MAX;
             }
-            self.refill.worth = expected.div_ceil(REFILL_WORTH).clamp(1, REFILL_PART) as u16;
+            self.refill_worth = expected.div_ceil(REFILL_WORTH).clamp(1, REFILL_PART) as u16;
             // While it knows so few, everybody who may be there is of use.
             let with_hearsay = account == Account::Repair;
             ask_whom_else(
@@ -151,7 +139,6 @@ impl Upkeep {
         let Some(gap) = gap else { return };
         if let Some(informant) = self.next_informant(core, &gap.place, self.gaps.asked) {
             self.gaps.asked = self.gaps.asked.wrapping_add(1);
-            self.gaps.worth = 1;
             let with_hearsay = self.is_new(core.now);
             ask_whom_else(core, &informant, (&gap.place, gap.bits), gap.count, with_hearsay, Purpose::Gap, 0);
         }
@@ -206,10 +193,17 @@ impl Upkeep {
         self.filling_until.is_some_and(|until| now < until)
     }
 
-    /// Somebody was asked for contacts that this node does not know, and has named so many of them.
+    /// Somebody was asked who else is where all should be known, and has named so many who were not known.
     pub(crate) fn on_refilled(&mut self, now: Tick, account: Account, brought: usize) {
-        if account == Account::Repair {
-            self.refill.on_brought(now, brought);
+        if account == Account::Repair && brought >= self.refill_worth.into() {
+            self.refill.soon(now);
+        }
+    }
+
+    /// Somebody was asked about a gap, and has named so many who were not known.
+    pub(crate) fn on_gap_filled(&mut self, now: Tick, brought: usize) {
+        if brought > 0 {
+            self.gaps.soon(now);
         }
     }
 
@@ -217,6 +211,8 @@ impl Upkeep {
     pub(super) fn start_filling(&mut self, now: Tick) {
         self.filling_until = Some(now + FILLING);
         self.refill.start(now);
+        // Its pace is an old one where the node has joined once more.
+        self.gaps.soon(now);
     }
 
     /// `peer` does not see the holders of `place` that this node sees: it is asked for those that this node does not know.
