@@ -25,7 +25,7 @@ use std::path::Path;
 
 pub use transport_sim::delay::DelaySpec;
 pub use transport_sim::network::dishonest::Behaviour;
-pub use transport_sim::sandbox::attack::Aim;
+pub use transport_sim::sandbox::attack::Aim as Place;
 
 /// The most nodes that a step, or the command line, may ask for: ten times what a machine of today has room for. Beyond it
 /// a typing error is likelier, and the room for so many is asked for before the first one starts.

@@ -363,7 +363,7 @@ fn dishonest(keys: &mut Keys<'_>) -> Result<Dishonest, ScenarioError> {
     if place.is_some() && aim.is_none() {
         return Err(keys.impossible("place", "stand beside aim: without it nodes of the network turn where they are"));
     }
-    let place = if place == Some(1) { Aim::Spread } else { Aim::Near };
+    let place = if place == Some(1) { Place::Spread } else { Place::Near };
     Ok(Dishonest { who, behaviour, aim, place })
 }
 

@@ -1,6 +1,6 @@
 //! The steps of a scenario: what each can be told, with its defaults.
 
-use super::{Aim, Behaviour, Lines};
+use super::{Behaviour, Lines, Place};
 use routing_core::time::Ticks;
 use std::path::PathBuf;
 
@@ -377,7 +377,7 @@ pub struct Dishonest {
     /// Next to the GUIDs of how many users new nodes join with ids ground for it; without it, nodes of the network turn.
     pub aim: Option<u32>,
     /// Where the ids ground for it lie.
-    pub place: Aim,
+    pub place: Place,
 }
 
 /// What must hold when a step has ended. Shares are of the operations asked.

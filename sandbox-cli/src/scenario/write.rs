@@ -1,6 +1,6 @@
 //! From scenario to text: a file that is read as the same scenario.
 
-use super::{Aim, Behaviour, Change, DelaySpec, Do, Kill, Network, Of, Origin, Scenario, Step, Who};
+use super::{Behaviour, Change, DelaySpec, Do, Kill, Network, Of, Origin, Place, Scenario, Step, Who};
 use routing_core::config::NodeConfig;
 use std::fmt::Display;
 use toml::Value;
@@ -211,7 +211,7 @@ fn what(table: &mut Table, what: &Do) {
             };
             table.who(&dishonest.who).put("behaviour", behaviour);
             if let Some(aim) = dishonest.aim {
-                let place = if dishonest.place == Aim::Near { "near" } else { "spread" };
+                let place = if dishonest.place == Place::Near { "near" } else { "spread" };
                 table.number("aim", aim).put("place", place);
             }
         }

@@ -4,7 +4,7 @@
 
 use super::{Drawn, Draws, FINDING_STEPS, step};
 use crate::scenario::{
-    Aim, Behaviour, Change, Claim, Consistency, Dishonest, Do, Join, Lookup, Loss, Of, Origin, Restart, Step, Who,
+    Behaviour, Change, Claim, Consistency, Dishonest, Do, Join, Lookup, Loss, Of, Origin, Place, Restart, Step, Who,
 };
 use crate::swarm::fair;
 use rand_core::SeedableRng;
@@ -76,7 +76,7 @@ impl Draws {
             Behaviour::Mixed,
         ]);
         let who = Who::Share(0.05 * self.between(1, 4) as f64);
-        let lie = step(Do::Dishonest(Dishonest { who, behaviour, aim: None, place: Aim::Near }));
+        let lie = step(Do::Dishonest(Dishonest { who, behaviour, aim: None, place: Place::Near }));
         let before = drawn.clone();
         self.put(drawn, drawn.body.start, lie);
         for step in &mut drawn.scenario.steps[drawn.body.end..] {
