@@ -152,6 +152,12 @@ fn a_quick_lookup_asks_twice_as_many_the_way_where_nobody_of_the_slice_is_known(
     assert_eq!(asked(Consistency::Quick, true), alpha);
     assert_eq!(asked(Consistency::Quick, false), alpha * 2);
     assert_eq!(asked(Consistency::Quorum, false), alpha);
+    // Who does not answer is nobody who could be asked.
+    let (key, _) = asked_the_way(&mut world, Consistency::Quick, true);
+    let table = &mut world.nodes[0].as_mut().unwrap().core.table;
+    let nearest: Vec<Grid> = table.nearest(&key.id).take(8).map(|entry| entry.contact().grid()).collect();
+    nearest.iter().chain(&nearest).for_each(|grid| assert!(table.on_failure(grid).is_some()));
+    assert!(!table.knows_somebody_of_slice(&key.id));
 }
 
 #[test]
