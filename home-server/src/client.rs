@@ -158,8 +158,8 @@ impl Drop for Client {
 pub struct Found {
     /// Who was asked for.
     pub guid: String,
-    /// Written as `found`, `conflict`, `contested`, `closed`, `absent` or `unreachable`.
-    #[serde(serialize_with = "word")]
+    /// Written by its [name](Verdict::name).
+    #[serde(serialize_with = "name")]
     pub verdict: Verdict,
     /// The home-server.
     pub home: Option<String>,
@@ -233,15 +233,8 @@ impl Found {
     }
 }
 
-fn word<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match verdict {
-        Verdict::Found => "found",
-        Verdict::Conflict => "conflict",
-        Verdict::Contested => "contested",
-        Verdict::Closed => "closed",
-        Verdict::Absent => "absent",
-        Verdict::Unreachable => "unreachable",
-    })
+fn name<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(verdict.name())
 }
 
 /// What became of a registration, for a terminal or a program.

@@ -15,7 +15,7 @@ mod watch;
 pub use error::{Position, RunError};
 pub(crate) use plan::{another_home, doors, stand_at};
 pub use sockets::NotOnSockets;
-pub(crate) use traced::{traced_hop, verdict_word};
+pub(crate) use traced::traced_hop;
 pub use watch::Watch;
 
 use crate::options::{Options, Transport};

@@ -56,6 +56,20 @@ pub enum Verdict {
     Unreachable,
 }
 
+impl Verdict {
+    /// It in a word, for people and for programs: `found`, `conflict`, `contested`, `closed`, `absent` or `unreachable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Found => "found",
+            Verdict::Conflict => "conflict",
+            Verdict::Contested => "contested",
+            Verdict::Closed => "closed",
+            Verdict::Absent => "absent",
+            Verdict::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// The answer to a lookup, with all that explains it.
 #[derive(Clone, Debug)]
 pub struct Answer {

@@ -14,7 +14,7 @@ pub(super) fn traced(step: usize, consistency: Consistency, done: &Done, lookup:
     let result = match answer.map(|answer| answer.verdict) {
         _ if done.wrong > 0 => "wrong",
         Some(Verdict::Found) => "found as expected",
-        verdict => verdict_word(verdict.unwrap_or(Verdict::Unreachable)),
+        verdict => verdict.unwrap_or(Verdict::Unreachable).name(),
     };
     let unsettled = if done.unsettled > 0 { ", unsettled" } else { "" };
     let trace = answer.map(|answer| answer.trace.as_slice()).unwrap_or_default();
@@ -28,18 +28,6 @@ pub(super) fn traced(step: usize, consistency: Consistency, done: &Done, lookup:
         consistency,
         round_trips: done.round_trips.unwrap_or(0),
         hops: trace.iter().map(|hop| traced_hop(hop, lookup.ended)).collect(),
-    }
-}
-
-/// What was found, in a word.
-pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Found => "found",
-        Verdict::Conflict => "conflict",
-        Verdict::Contested => "contested",
-        Verdict::Closed => "closed",
-        Verdict::Absent => "absent",
-        Verdict::Unreachable => "unreachable",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::names::{self, Known, node_name, user_name};
 use super::{Complaint, Reply, Shell, show};
-use crate::runner::{another_home, doors, stand_at, traced_hop, verdict_word};
+use crate::runner::{another_home, doors, stand_at, traced_hop};
 use crate::scenario::{Consistency, ENTRY_POINTS};
 use crate::trace::{self, Asker as TracedAsker, TracedLookup};
 use routing_core::domain::Domain;
@@ -219,7 +219,7 @@ impl Shell {
         let result = match answer.verdict {
             Verdict::Found | Verdict::Conflict if is_closed || is_judged && !route.is_as_expected() => "wrong",
             Verdict::Found if is_judged => "found as expected",
-            verdict => verdict_word(verdict),
+            verdict => verdict.name(),
         };
         let is_unsettled = !answer.is_settled && answer.record.is_some();
         let lookup = TracedLookup {
